@@ -1,0 +1,2 @@
+//! corten
+fn main() {}

@@ -1,0 +1,2 @@
+//! Chores as Rust code.
+fn main() {}
