@@ -22,6 +22,7 @@ mod config;
 mod container;
 mod error;
 mod events;
+mod logs;
 mod options;
 mod owner;
 mod record;
