@@ -131,7 +131,7 @@ impl<'a> Query<'a> {
     }
 
     fn ports_match(&self, record: &Record) -> bool {
-        let of = |key: &str| self.ports.iter().filter(move |(k, ..)| *k == key);
+        let of = |key: &'static str| self.ports.iter().filter(move |(k, ..)| *k == key);
         let published = of("publish").count() == 0
             || of("publish").any(|(_, port, proto)| {
                 record.endpoint.iter().flat_map(|endpoint| &endpoint.ports).any(|published| {

@@ -327,9 +327,10 @@ async fn at(instant: Option<Instant>) {
 
 /// Only what is given changes (moby's `UpdateContainer`).
 fn merge_update(host: &mut dockerapi::HostConfig, body: UpdateBody) {
+    let none = dockerapi::Resources::default();
     macro_rules! take {
         ($($field:ident),*) => {
-            $(if body.resources.$field != Default::default() {
+            $(if body.resources.$field != none.$field {
                 host.resources.$field = body.resources.$field;
             })*
         };

@@ -80,7 +80,7 @@ impl Owner {
             tokio::task::spawn_blocking(move || {
                 let connected = network::connect(&inner, &record, &id)?;
                 let written = network::write_files(&inner, &record, connected.endpoint.as_ref());
-                Ok((connected, written))
+                Ok::<_, Error>((connected, written))
             })
         };
         let spec = spec(&self.inner, &self.record, &joins);
