@@ -180,17 +180,33 @@ impl Requests {
 
     /// Adds a default route through `gateway`.
     pub fn add_default_route(&mut self, index: u32, gateway: IpAddr) -> &mut Self {
-        // rtmsg: main table, static, global, unicast.
-        let header = [family(gateway), 0, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0];
-        self.push(
-            "add default route",
-            NEWROUTE,
-            CREATE | EXCLUSIVE,
-            &header,
-            |a| {
-                a.bytes(5, &octets(gateway)).u32(4, index);
-            },
-        )
+        let any = match gateway {
+            IpAddr::V4(_) => IpAddr::from([0; 4]),
+            IpAddr::V6(_) => IpAddr::from([0u8; 16]),
+        };
+        self.add_route(index, any, 0, Some(gateway))
+    }
+
+    /// Adds a route to a network, through `gateway` or straight on the link.
+    pub fn add_route(
+        &mut self,
+        index: u32,
+        network: IpAddr,
+        prefix: u8,
+        gateway: Option<IpAddr>,
+    ) -> &mut Self {
+        // rtmsg: main table, static, unicast, and global or on-link scope.
+        let scope = if gateway.is_some() { 0 } else { 253 };
+        let header = [family(network), prefix, 0, 0, 254, 4, scope, 1, 0, 0, 0, 0];
+        self.push("add route", NEWROUTE, CREATE | EXCLUSIVE, &header, |a| {
+            if prefix > 0 {
+                a.bytes(1, &octets(network));
+            }
+            if let Some(gateway) = gateway {
+                a.bytes(5, &octets(gateway));
+            }
+            a.u32(4, index);
+        })
     }
 
     /// Says which link-layer address an address has now, replacing what was learned before; it
