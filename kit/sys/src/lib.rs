@@ -9,6 +9,7 @@ pub mod exec;
 pub mod fdpass;
 pub mod memfd;
 pub mod mount;
+pub mod network;
 pub mod process;
 pub mod rooted;
 pub mod seccomp;

@@ -11,7 +11,7 @@ use crate::types::Protocol;
 #[non_exhaustive]
 pub enum Error {
     /// Something asked for that this network cannot do.
-    #[error("{0} not supported by the bridge network yet")]
+    #[error("{0} not supported by bridge networks yet")]
     Unsupported(&'static str),
     /// An option that makes no sense.
     #[error("invalid {what}: {why}")]
