@@ -84,7 +84,8 @@ impl Bed {
 
     fn run_as(&self, spec: &Spec, user: Option<&str>) -> runtime::Result<Said> {
         let cgroup = self.cgroup();
-        let rootfs = self.lab.rootfs();
+        let owner = spec.linux.iter().flat_map(|l| &l.uid_mappings).map(|m| m.host_id).next();
+        let rootfs = self.lab.rootfs_of(owner.unwrap_or(0));
         let null = null();
         let (r, w) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let started = launch(&Build {
@@ -180,7 +181,7 @@ fn root_is_built(bed: &Bed) {
 }
 
 fn identity(bed: &Bed) {
-    let script = spec(&["sh", "-c", "id; echo $HOME; busybox umask"], true);
+    let script = spec(&["sh", "-c", "id; echo $HOME; umask"], true);
     let (_, text) = bed.run_as(&script, Some("web")).unwrap();
     assert_eq!(
         text,
