@@ -234,7 +234,7 @@ impl Inbox {
     }
 
     /// The next whole frame.
-    pub fn next<M: DeserializeOwned>(&mut self) -> Result<Option<Frame<M>>> {
+    pub fn take<M: DeserializeOwned>(&mut self) -> Result<Option<Frame<M>>> {
         let Some([message, bytes, fds]) = self.head()? else {
             return Ok(None);
         };
@@ -306,7 +306,7 @@ mod tests {
         loop {
             outbox.flush(from.as_fd()).expect("flush");
             assert_eq!(inbox.fill(to.as_fd(), false).expect("fill"), Received::Some);
-            if let Some(frame) = inbox.next().expect("next") {
+            if let Some(frame) = inbox.take().expect("next") {
                 return frame;
             }
         }
@@ -344,7 +344,7 @@ mod tests {
         let mut inbox = Inbox::default();
         while inbox.fill(b.as_fd(), false).expect("fill") == Received::Some {}
         for n in 0..3 {
-            let frame: Frame<String> = inbox.next().expect("next").expect("frame");
+            let frame: Frame<String> = inbox.take().expect("next").expect("frame");
             assert_eq!(
                 (frame.message.as_str(), frame.fds.len()),
                 (n.to_string().as_str(), n)
@@ -358,6 +358,6 @@ mod tests {
             bytes: u32::MAX.to_le_bytes().repeat(3),
             fds: VecDeque::new(),
         };
-        assert!(matches!(inbox.next::<String>(), Err(Error::TooLarge(_))));
+        assert!(matches!(inbox.take::<String>(), Err(Error::TooLarge(_))));
     }
 }

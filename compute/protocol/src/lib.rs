@@ -24,6 +24,6 @@ mod message;
 
 pub use frame::{Error, Frame, Inbox, Outbox, Received, Result};
 pub use message::{
-    Attach, Call, Event, Exec, ExecState, Exit, Failure, FailureKind, Identity, Launch, Log,
-    Message, Port, Reply, Request, nanoseconds, system_time,
+    Attach, Call, Event, Exec, ExecState, Exit, Failure, FailureKind, Hierarchies, Identity,
+    Launch, Log, Message, Port, Reply, Request, nanoseconds, system_time,
 };

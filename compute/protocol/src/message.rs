@@ -58,11 +58,10 @@ pub struct Launch {
     pub init: bool,
     /// A network namespace to join is among the descriptors.
     pub netns: bool,
-    /// Bytes of the seccomp filter (8 per instruction); 0 is no filter.
+    /// Bytes of the seccomp filter (`runtime::Filter::to_bytes`); 0 is no filter.
     pub filter: usize,
-    /// `seccomp(2)` flags of the filter.
-    #[serde(default)]
-    pub filter_flags: u32,
+    /// The host's cgroup hierarchies, looked up once by the daemon.
+    pub cgroups: Hierarchies,
     /// stdin is a pipe (or the terminal), else /dev/null.
     pub open_stdin: bool,
     /// The first client's end of file closes stdin.
@@ -73,6 +72,15 @@ pub struct Launch {
     pub attachments: Vec<Attach>,
     /// Published ports.
     pub ports: Vec<Port>,
+}
+
+/// cgroup hierarchies of the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hierarchies {
+    /// 1 or 2.
+    pub version: u8,
+    /// Mount point and controllers of each.
+    pub mounts: Vec<(PathBuf, Vec<String>)>,
 }
 
 /// User and groups by name.

@@ -218,7 +218,10 @@ mod tests {
         assert_eq!(escaped(b"plain ~ text\x7f"), "plain ~ text\u{7f}");
         assert_eq!(escaped(b"\"\\\n\r\t\x1b[0m"), r#"\"\\\n\r\u0009\u001b[0m"#);
         assert_eq!(escaped(b"<a>&"), r"\u003ca\u003e\u0026");
-        assert_eq!(escaped("é漢\u{2028}x\u{2029}".as_bytes()), "é漢\\u2028x\\u2029");
+        assert_eq!(
+            escaped("é漢\u{2028}x\u{2029}".as_bytes()),
+            "é漢\\u2028x\\u2029"
+        );
         // Truncated three-byte character, a surrogate, a stray continuation byte.
         assert_eq!(escaped(b"\xe2\x82z"), r"\ufffd\ufffdz");
         assert_eq!(escaped(b"\xed\xa0\x80"), r"\ufffd\ufffd\ufffd");
@@ -233,7 +236,10 @@ mod tests {
             String::from_utf8(out).expect("utf-8")
         };
         assert_eq!(text(0, 0), "1970-01-01T00:00:00Z");
-        assert_eq!(text(951_782_399, 123_456_789), "2000-02-28T23:59:59.123456789Z");
+        assert_eq!(
+            text(951_782_399, 123_456_789),
+            "2000-02-28T23:59:59.123456789Z"
+        );
         assert_eq!(text(951_868_799, 120_000_000), "2000-02-29T23:59:59.12Z");
         assert_eq!(text(1_735_689_600, 1), "2025-01-01T00:00:00.000000001Z");
         assert_eq!(text(4_107_542_400, 10), "2100-03-01T00:00:00.00000001Z");
@@ -247,7 +253,13 @@ mod tests {
         encoder.entry(&mut out, Stream::Stderr, b"x\xc3", b"\xa9", true);
         let line = String::from_utf8(out).expect("utf-8");
         let (front, time) = line.split_at(line.find("\"time\"").expect("time"));
-        assert_eq!(front, r#"{"log":"xé\n","stream":"stderr","attrs":{"a":"b"},"#);
-        assert!(time.starts_with("\"time\":\"20") && time.ends_with("Z\"}\n"), "{time}");
+        assert_eq!(
+            front,
+            r#"{"log":"xé\n","stream":"stderr","attrs":{"a":"b"},"#
+        );
+        assert!(
+            time.starts_with("\"time\":\"20") && time.ends_with("Z\"}\n"),
+            "{time}"
+        );
     }
 }

@@ -84,7 +84,9 @@ impl Log {
         };
         self.out.clear();
         if !held.is_empty() {
-            target.encoder.entry(&mut self.out, stream, &[], &held, false);
+            target
+                .encoder
+                .entry(&mut self.out, stream, &[], &held, false);
         }
         self.emit()
     }
@@ -303,7 +305,10 @@ mod tests {
         let mut seen = Vec::new();
         for name in ["log.2", "log.1", "log"] {
             let path = dir.path().join(name);
-            assert!(std::fs::metadata(&path).expect(name).len() <= 1000, "{name}");
+            assert!(
+                std::fs::metadata(&path).expect(name).len() <= 1000,
+                "{name}"
+            );
             seen.extend(texts(&path).into_iter().map(|(l, _)| l));
         }
         assert!(!dir.path().join("log.3").exists());

@@ -120,7 +120,9 @@ impl Process {
                 closing: false,
                 registered: false,
             }),
-            outputs: ends.outputs.map(|fd| fd.map(|fd| Output { fd, paused: false })),
+            outputs: ends
+                .outputs
+                .map(|fd| fd.map(|fd| Output { fd, paused: false })),
             clients: Vec::new(),
             next_client: 0,
         })
@@ -187,7 +189,11 @@ impl Process {
         // The multiplexing head: stream number, three zeros, length in network order.
         let mut head = [which as u8 + 1, 0, 0, 0, 0, 0, 0, 0];
         head[4..].copy_from_slice(&(data.len() as u32).to_be_bytes());
-        let head = if self.terminal.is_some() { &[][..] } else { &head[..] };
+        let head = if self.terminal.is_some() {
+            &[][..]
+        } else {
+            &head[..]
+        };
         let mut at = 0;
         while let Some(client) = self.clients.get_mut(at) {
             if client.wants(stream) && !client.closing && client.send(head, data).is_err() {
