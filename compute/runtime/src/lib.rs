@@ -17,14 +17,31 @@
 //! and reaped before the call returns; namespaces and mounts die with it. The cgroup is the
 //! caller's.
 
+mod capabilities;
+mod cgroup_mount;
+mod channel;
+mod child;
+mod credentials;
+mod devices;
 mod error;
+mod identity;
 mod limits;
+mod masks;
+mod mounts;
+mod options;
+mod parent;
+mod plan;
+mod program;
+mod rootfs;
+mod sysctl;
+mod terminal;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use oci::runtime::{ConsoleSize, Process, Spec};
 
+pub use capabilities::available_capabilities;
 pub use error::{Error, Kind, Result};
 pub use limits::limits;
 
@@ -149,18 +166,18 @@ impl Filter {
 }
 
 /// Builds the container and stops just before its program.
-pub fn create(_build: &Build<'_>) -> Result<Created> {
-    Err(Error::internal("not yet"))
+pub fn create(build: &Build<'_>) -> Result<Created> {
+    parent::build(build, true)
 }
 
 /// Builds the container and runs its program; returns once execve has succeeded.
-pub fn launch(_build: &Build<'_>) -> Result<Started> {
-    Err(Error::internal("not yet"))
+pub fn launch(build: &Build<'_>) -> Result<Started> {
+    parent::build(build, false).map(Created::into_process)
 }
 
 /// Runs one more process in all of a container's namespaces; returns once execve has succeeded.
-pub fn exec(_exec: &Exec<'_>) -> Result<Started> {
-    Err(Error::internal("not yet"))
+pub fn exec(exec: &Exec<'_>) -> Result<Started> {
+    parent::exec(exec)
 }
 
 impl Created {
@@ -171,7 +188,6 @@ impl Created {
 
     /// Lets the program run; returns once execve has succeeded.
     pub fn start(self) -> Result<Started> {
-        let _ = self.channel;
-        Ok(self.process)
+        self.go()
     }
 }
