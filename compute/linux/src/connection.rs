@@ -11,8 +11,8 @@ use keeper_protocol::{
     Call, Event, Failure, FailureKind, Frame, Inbox, Message, Outbox, Received, Reply, Request,
     system_time,
 };
-use rustix::process::{Pid, PidfdFlags};
-use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::containers::{Handle, Link, lock};
@@ -42,7 +42,7 @@ pub(crate) struct Connection {
 struct Task {
     shared: Weak<Shared>,
     link: Arc<Link>,
-    socket: AsyncFd<OwnedFd>,
+    socket: UnixStream,
     calls: mpsc::Receiver<Outgoing>,
     /// Somebody may still call.
     held: bool,
@@ -73,11 +73,14 @@ pub(crate) fn start(
     let (calls, incoming) = mpsc::channel(CALLS);
     let (notices, receiver) = mpsc::channel(NOTICES);
     let link = Arc::new(link);
+    let socket = std::os::unix::net::UnixStream::from(socket);
+    socket.set_nonblocking(true).map_err(internal)?;
+    let socket = UnixStream::from_std(socket).map_err(internal)?;
     let exited = notices.clone().try_reserve_owned().map_err(internal)?;
     let task = Task {
         shared: Arc::downgrade(shared),
         link: Arc::clone(&link),
-        socket: AsyncFd::register(socket).map_err(internal)?,
+        socket,
         calls: incoming,
         held: true,
         notices,
@@ -142,14 +145,10 @@ impl Task {
                     None => return Stop::Released,
                 },
                 ready = self.socket.readable() => {
-                    let Ok(mut ready) = ready else { return Stop::Closed };
-                    ready.clear_ready();
-                    if !self.receive() { return Stop::Closed }
+                    if ready.is_err() || !self.receive() { return Stop::Closed }
                 }
                 ready = self.socket.writable(), if queued > 0 => {
-                    let Ok(mut ready) = ready else { return Stop::Closed };
-                    ready.clear_ready();
-                    if self.outbox.flush(self.socket.as_fd()).is_err() { return Stop::Closed }
+                    if ready.is_err() || self.flush().is_err() { return Stop::Closed }
                 }
             }
         }
@@ -178,13 +177,41 @@ impl Task {
                 })));
             }
         }
+        // At once: tokio may not know yet that the socket takes bytes.
         self.outbox.flush(self.socket.as_fd()).map(drop)
+    }
+
+    fn flush(&mut self) -> keeper_protocol::Result<()> {
+        let (socket, outbox) = (&self.socket, &mut self.outbox);
+        let mut result = Ok(true);
+        // The error tells tokio to wait for the next readiness, nothing else.
+        let _ = socket.try_io(Interest::WRITABLE, || {
+            result = outbox.flush(socket.as_fd());
+            match result {
+                Ok(false) => Err(std::io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            }
+        });
+        result.map(drop)
+    }
+
+    fn fill(&mut self) -> keeper_protocol::Result<Received> {
+        let (socket, inbox) = (&self.socket, &mut self.inbox);
+        let mut result = Ok(Received::WouldBlock);
+        let _ = socket.try_io(Interest::READABLE, || {
+            result = inbox.fill(socket.as_fd(), false);
+            match result {
+                Ok(Received::WouldBlock) => Err(std::io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            }
+        });
+        result
     }
 
     /// Takes all that has arrived; false when there will be no more.
     fn receive(&mut self) -> bool {
         loop {
-            let received = match self.inbox.fill(self.socket.as_fd(), false) {
+            let received = match self.fill() {
                 Ok(received) => received,
                 Err(error) => return self.broken(&error),
             };
@@ -281,15 +308,8 @@ impl Task {
         let Some(mut child) = self.child.take() else {
             return;
         };
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pidfd = pid.map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
-        if let Some(Ok(pidfd)) = pidfd
-            && let Ok(pidfd) = AsyncFd::register(pidfd)
-        {
-            // A keeper may go on for as long as a client reads slowly.
-            let _ = pidfd.readable().await;
-        }
-        let _ = child.wait();
+        // Its socket has ended, so it is on its way out.
+        let _ = crate::blocking(move || child.wait().map_err(internal)).await;
     }
 }
 
