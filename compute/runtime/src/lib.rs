@@ -24,6 +24,7 @@ mod child;
 mod credentials;
 mod devices;
 mod error;
+mod filter;
 mod identity;
 mod limits;
 mod masks;
@@ -43,6 +44,7 @@ use oci::runtime::{ConsoleSize, Process, Spec};
 
 pub use capabilities::available_capabilities;
 pub use error::{Error, Kind, Result};
+pub use filter::Filter;
 pub use limits::limits;
 
 /// What to build.
@@ -136,33 +138,6 @@ pub struct Exec<'a> {
     pub cgroup: Option<&'a cgroup::Cgroup>,
     /// The container's filter.
     pub seccomp: Option<&'a Filter>,
-}
-
-/// A compiled seccomp filter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filter {
-    /// BPF.
-    pub program: Vec<sys::seccomp::Instruction>,
-    /// `SECCOMP_FILTER_FLAG_*`.
-    pub flags: u32,
-}
-
-impl Filter {
-    /// Compiles the spec's form for this architecture.
-    pub fn compile(_profile: &oci::runtime::Seccomp) -> Result<Self> {
-        Err(Error::internal("not yet"))
-    }
-
-    /// Eight bytes an instruction after four of flags, native endian: for handing over to
-    /// another process of the same build.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    /// Reads back [`Filter::to_bytes`]; `None` when the length is wrong.
-    pub fn from_bytes(_bytes: &[u8]) -> Option<Self> {
-        None
-    }
 }
 
 /// Builds the container and stops just before its program.

@@ -41,6 +41,7 @@ fn main() {
         ("network_namespace_and_sysctl", network_namespace_and_sysctl),
         ("limits_and_credentials", limits_and_credentials),
         ("devices_and_readonly", devices_and_readonly),
+        ("seccomp_filter", seccomp_filter),
         ("refused", refused),
     ];
     let filter = std::env::args().nth(1).unwrap_or_default();
@@ -84,7 +85,13 @@ impl Bed {
 
     fn run_as(&self, spec: &Spec, user: Option<&str>) -> runtime::Result<Said> {
         let cgroup = self.cgroup();
-        let rootfs = self.lab.rootfs();
+        let owner = spec
+            .linux
+            .iter()
+            .flat_map(|l| &l.uid_mappings)
+            .map(|m| m.host_id)
+            .next();
+        let rootfs = self.lab.rootfs_of(owner.unwrap_or(0));
         let null = null();
         let (r, w) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let started = launch(&Build {
@@ -180,7 +187,7 @@ fn root_is_built(bed: &Bed) {
 }
 
 fn identity(bed: &Bed) {
-    let script = spec(&["sh", "-c", "id; echo $HOME; busybox umask"], true);
+    let script = spec(&["sh", "-c", "id; echo $HOME; umask"], true);
     let (_, text) = bed.run_as(&script, Some("web")).unwrap();
     assert_eq!(
         text,
@@ -560,4 +567,30 @@ fn refused(bed: &Bed) {
         bed.run(&s).unwrap_err().message,
         "hooks are not supported yet"
     );
+}
+
+fn seccomp_filter(bed: &Bed) {
+    let mut s = spec(
+        &[
+            "sh",
+            "-c",
+            "echo x > /tmp/a; busybox mkdir /tmp/d; busybox chmod 700 /tmp/a",
+        ],
+        true,
+    );
+    linux(&mut s).seccomp = Some(Seccomp {
+        default_action: "SCMP_ACT_ALLOW".into(),
+        syscalls: vec![SeccompRule {
+            names: vec!["mkdir".into(), "mkdirat".into()],
+            action: "SCMP_ACT_ERRNO".into(),
+            errno_ret: Some(28),
+            ..Default::default()
+        }],
+        ..Default::default()
+    });
+    let want = "mkdir: can't create directory '/tmp/d': No space left on device\n";
+    assert_eq!(bed.run(&s).unwrap(), (0, want.into()));
+    // With no_new_privs it is loaded at the very end, with the same effect.
+    process(&mut s).no_new_privileges = true;
+    assert_eq!(bed.run(&s).unwrap(), (0, want.into()));
 }

@@ -55,6 +55,11 @@ impl Lab {
 
     /// A fresh detached overlay.
     pub fn rootfs(&self) -> OwnedFd {
+        self.rootfs_of(0)
+    }
+
+    /// One whose root directory belongs to `uid`.
+    pub fn rootfs_of(&self, uid: u32) -> OwnedFd {
         let n = self.count.get();
         self.count.set(n + 1);
         let (upper, work) = (
@@ -63,6 +68,7 @@ impl Lab {
         );
         std::fs::create_dir(&upper).unwrap();
         std::fs::create_dir(&work).unwrap();
+        std::os::unix::fs::chown(&upper, Some(uid), Some(uid)).unwrap();
         let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
         fsconfig_set_string(&fs, "source", "overlay").unwrap();
         fsconfig_set_string(&fs, "lowerdir", self.dir.join("lower")).unwrap();
