@@ -26,6 +26,8 @@ mod logs;
 mod options;
 mod owner;
 mod record;
+mod stats;
+mod top;
 
 pub use config::{Bridge, Config, Ulimits};
 pub use error::{Error, ErrorKind, Result};
@@ -77,6 +79,10 @@ impl Inner {
 
     /// Where a volume's files are.
     pub(crate) fn volume_dir(&self, name: &str) -> PathBuf {
-        self.config.data_root.join("volumes").join(name).join("_data")
+        self.config
+            .data_root
+            .join("volumes")
+            .join(name)
+            .join("_data")
     }
 }
