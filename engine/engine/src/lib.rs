@@ -22,12 +22,14 @@ mod config;
 mod container;
 mod error;
 mod events;
+mod image_ops;
 mod logs;
 mod options;
 mod owner;
 mod record;
 mod stats;
 mod top;
+mod volumes;
 
 pub use config::{Bridge, Config, Ulimits};
 pub use error::{Error, ErrorKind, Result};
@@ -54,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) images: images::Images,
     pub(crate) containers: container::Containers,
     pub(crate) events: events::Events,
+    pub(crate) volumes: volumes::Volumes,
 }
 
 impl Inner {
