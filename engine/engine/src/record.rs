@@ -1,6 +1,7 @@
 //! What is kept of a container: the one row of the state database, and the snapshot readers get.
 
-use dockerapi::{ContainerConfig, HostConfig, MountPoint, NetworkingConfig, PortBinding};
+use bridge::Published;
+use dockerapi::{ContainerConfig, HostConfig, MountPoint, NetworkingConfig};
 use serde::{Deserialize, Serialize};
 
 /// Everything known about one container.
@@ -146,14 +147,5 @@ pub struct Endpoint {
     /// Host end.
     pub veth: String,
     /// Published ports.
-    pub ports: Vec<PublishedPort>,
-}
-
-/// One published port.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct PublishedPort {
-    /// `80/tcp`.
-    pub container: String,
-    /// Where on the host.
-    pub host: PortBinding,
+    pub ports: Vec<Published>,
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use dockerapi::{Map, Volume as ApiVolume, VolumeCreate, VolumeList, VolumePruneReport};
 use state::{Change, Table};
 
-use super::{ANONYMOUS, Row, Volume, Volumes, event, prepare, references, tree};
+use super::{ANONYMOUS, Row, Volume, Volumes, event, references, tree};
 use crate::options::Filters;
-use crate::{Engine, Error, Inner, Result, clock};
+use crate::{Engine, Error, Inner, Result, clock, names};
 
 impl Engine {
     /// Makes a volume, or answers the one of this name that is there.
@@ -97,7 +97,7 @@ async fn blocking<T: Send + 'static>(
 fn create(inner: &Arc<Inner>, body: VolumeCreate) -> Result<ApiVolume> {
     let anonymous = body.name.is_empty();
     let name = if anonymous {
-        prepare::random_name()?
+        names::random_id()?
     } else {
         body.name
     };

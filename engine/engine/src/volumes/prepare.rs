@@ -10,7 +10,7 @@ use state::{Change, Table};
 
 use super::{ANONYMOUS, Volume, directory, event, lock, tree};
 use crate::record::Record;
-use crate::{Error, Inner, Result};
+use crate::{Error, Inner, Result, names};
 
 /// Volumes pinned for a container until its record is there. Dropped without [`Self::keep`], what
 /// was made for it is removed again.
@@ -41,7 +41,7 @@ pub(crate) fn prepare(inner: &Arc<Inner>, record: &mut Record) -> Result<Prepare
     {
         let mut labels = Map::new();
         if mounted.point.name.is_empty() {
-            mounted.point.name = random_name()?;
+            mounted.point.name = names::random_id()?;
             labels.insert(ANONYMOUS.to_owned(), String::new());
         }
         let volume = inner.volumes.pin(&mounted.point.name, labels)?;
@@ -90,20 +90,16 @@ impl Prepared {
     }
 
     /// The change is durable and the container's record is there to be read.
-    ///
-    /// # Errors
-    /// When a directory cannot be renamed.
-    pub(crate) fn keep(mut self) -> Result<()> {
+    pub(crate) fn keep(mut self) {
         for volume in &self.volumes {
-            self.inner
-                .volumes
-                .publish(volume)
-                .map_err(|error| Error::system(format!("create {}: {error}", volume.row.name)))?;
+            if let Err(error) = self.inner.volumes.publish(volume) {
+                // The next open of the engine will try again.
+                tracing::error!(volume = volume.row.name, err = %error, "cannot name a volume");
+            }
         }
         for event in self.events.drain(..) {
             self.inner.events.publish(event);
         }
-        Ok(())
     }
 }
 
@@ -132,18 +128,6 @@ pub(crate) fn remove_anonymous(inner: &Inner, record: &Record) {
             _ => {}
         }
     }
-}
-
-/// 64 hex digits.
-pub(super) fn random_name() -> Result<String> {
-    let mut bytes = [0_u8; 32];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        let flags = rustix::rand::GetRandomFlags::empty();
-        filled += rustix::rand::getrandom(&mut bytes[filled..], flags)
-            .map_err(|error| Error::system(format!("no random numbers: {error}")))?;
-    }
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn is_empty(path: &Path) -> Result<bool> {
