@@ -71,9 +71,13 @@ pub(crate) struct Input(Option<AsyncFd<BorrowedFd<'static>>>);
 
 impl Input {
     /// Needs a running runtime.
+    #[allow(
+        deprecated,
+        reason = "a BorrowedFd for 'static cannot be closed under it; the successor is unsafe"
+    )]
     pub(crate) fn new() -> Self {
         // Files cannot be registered, and need not be.
-        Self(AsyncFd::register_with_interest(rustix::stdio::stdin(), Interest::READABLE).ok())
+        Self(AsyncFd::with_interest(rustix::stdio::stdin(), Interest::READABLE).ok())
     }
 
     /// Next bytes; 0 at the end.
