@@ -55,7 +55,7 @@ impl Engine {
         // Watched before it is read to the end, so that no growth is missed.
         let follow = match options.follow && record.state.phase.is_alive() {
             true => Some(Follow {
-                grown: AsyncFd::new(Watch::new(&path)?)
+                grown: AsyncFd::register(Watch::new(&path)?)
                     .map_err(|error| Error::system(format!("cannot watch log: {error}")))?,
                 snapshot: container.snapshot.clone(),
                 run: record.state.exits,

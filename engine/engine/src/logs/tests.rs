@@ -125,7 +125,7 @@ fn followed(
     record.state.phase = Phase::Running;
     let (owner, snapshot) = watch::channel(Arc::new(record));
     let grown = Watch::new(&dir.0.join("x.log")).expect("watch");
-    let grown = AsyncFd::new(grown).expect("register");
+    let grown = AsyncFd::register(grown).expect("register");
     let (sender, receiver) = mpsc::channel(4);
     let follow = Follow {
         grown,
