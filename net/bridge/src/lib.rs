@@ -137,10 +137,10 @@ impl Bridge {
             mark: host::mark(config),
             isolated,
         };
-        let subnet = bridge.address.network().to_string();
-        let stock = Arc::new(Stock::new(wiring, ipam, subnet, config.pool));
+        let facts = facts(config, bridge);
+        let stock = Arc::new(Stock::new(wiring, ipam, &facts, config.pool)?);
         Ok(Bridge {
-            facts: facts(config, bridge),
+            facts,
             table: config.nft_table.clone(),
             prefix: bridge.address.prefix,
             publisher,
