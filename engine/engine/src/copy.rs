@@ -16,7 +16,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dockerapi::PathStat;
+use dockerapi::{FilesystemChange, PathStat};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::container::Container;
@@ -92,6 +92,26 @@ impl Engine {
     ) -> Result<()> {
         let files = Files::open(&self.0, name).await?;
         files.run(move |files| files.put(&options, body)).await
+    }
+
+    /// What a container added, modified and deleted of its image's files, by path.
+    ///
+    /// # Errors
+    /// Without container.
+    pub async fn container_changes(&self, name: &str) -> Result<Vec<FilesystemChange>> {
+        let record = self.0.containers.find(name)?.record();
+        let inner = Arc::clone(&self.0);
+        let work = move || -> Result<_> {
+            let image = inner.images.resolve(&record.image_id)?;
+            let mut changes = inner.images.upper_changes(&image, &inner.writable_dir(&record.id))?;
+            changes.sort_by(|a, b| a.path.cmp(&b.path));
+            let shown = |change: images::Change| FilesystemChange {
+                kind: change.kind as u8,
+                path: change.path.to_string_lossy().into_owned(),
+            };
+            Ok(changes.into_iter().map(shown).collect())
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| interrupted())?
     }
 
     /// A tar of the whole root file system, without what is mounted in it.

@@ -55,7 +55,7 @@ impl Engine {
         // Watched before it is read to the end, so that no growth is missed.
         let follow = match options.follow && record.state.phase.is_alive() {
             true => Some(Follow {
-                grown: AsyncFd::new(Watch::new(&path)?)
+                grown: register(Watch::new(&path)?)
                     .map_err(|error| Error::system(format!("cannot watch log: {error}")))?,
                 snapshot: container.snapshot.clone(),
                 run: record.state.exits,
@@ -102,6 +102,12 @@ impl Follow {
             () = sleep_until(until) => Ok(false),
         }
     }
+}
+
+/// A watch owns its descriptor as long as it lives, and hands it to nobody.
+#[expect(deprecated, reason = "the other constructor is unsafe")]
+fn register(watch: Watch) -> std::io::Result<AsyncFd<Watch>> {
+    AsyncFd::new(watch)
 }
 
 fn ended(record: &Record, run: u64) -> bool {

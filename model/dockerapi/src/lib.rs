@@ -31,7 +31,7 @@ pub use host::{
     VolumeOptions, WeightDevice,
 };
 pub use image::{
-    DeleteItem, HistoryItem, ImageInspect, ImageMetadata, ImageSummary, JsonMessage,
+    DeleteItem, HistoryItem, ImageInspect, ImageMetadata, ImagePruneReport, ImageSummary, JsonMessage,
     JsonMessageError, ProgressDetail, RootFsInspect,
 };
 pub use stats::{

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use journal::{Query, Watch};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
-use super::{Follow, Format, Source, pump};
+use super::{Follow, Format, Source, pump, register};
 use crate::ByteStream;
 use crate::options::LogsOptions;
 use crate::record::{Phase, Record};
@@ -125,7 +124,7 @@ fn followed(
     record.state.phase = Phase::Running;
     let (owner, snapshot) = watch::channel(Arc::new(record));
     let grown = Watch::new(&dir.0.join("x.log")).expect("watch");
-    let grown = AsyncFd::new(grown).expect("register");
+    let grown = register(grown).expect("register");
     let (sender, receiver) = mpsc::channel(4);
     let follow = Follow {
         grown,

@@ -58,7 +58,7 @@ pub(crate) fn prepare(inner: &Arc<Inner>, record: &mut Record) -> Result<Prepare
         }
         let root = match &image_root {
             Some(root) => root,
-            None => image_root.insert(root_of(inner, &record.image_id, &record.id)?),
+            None => image_root.insert(inner.images.view(&inner.images.resolve(&record.image_id)?)?),
         };
         copy_up(root, &mounted.point.destination, &path).inspect_err(|_| {
             // Half a copy would pass for the volume's own content the next time.
@@ -133,15 +133,6 @@ pub(crate) fn remove_anonymous(inner: &Inner, record: &Record) {
 fn is_empty(path: &Path) -> Result<bool> {
     let failed = |error: std::io::Error| Error::system(format!("{}: {error}", path.display()));
     Ok(std::fs::read_dir(path).map_err(failed)?.next().is_none())
-}
-
-/// The container's files before it ever ran.
-fn root_of(inner: &Inner, image_id: &str, id: &str) -> Result<OwnedFd> {
-    let image = inner.images.resolve(image_id)?;
-    let options = images::RootfsOptions::default();
-    Ok(inner
-        .images
-        .rootfs(&image, &inner.writable_dir(id), options)?)
 }
 
 /// Copies what the image has at `destination`, if it is a directory.
