@@ -70,7 +70,12 @@ impl Wiring {
         on_a_thread(|| {
             let netns = unshare()?;
             let veth = self.join(host, netns.as_fd(), ip, mac)?;
-            if let Err(error) = self.configure(ip) {
+            // Asking after the link has the kernel finish what its coming up began: until its link
+            // watch has run, the bridge lets no packet through the port.
+            let settled = self
+                .configure(ip)
+                .and_then(|()| host.link(&veth).map_err(Error::system("connect endpoint")));
+            if let Err(error) = settled {
                 // The pair goes with the namespace, but only some time later.
                 let _ = host.run(Requests::new().delete_link(&veth));
                 return Err(error);
