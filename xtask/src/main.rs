@@ -1,2 +1,29 @@
-//! Chores as Rust code.
-fn main() {}
+//! Chores as Rust code: `cargo xtask layers | test | bench`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
+
+mod layers;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let chore = args.next();
+    let rest: Vec<String> = args.collect();
+    let result = match chore.as_deref() {
+        Some("layers") => layers::check(),
+        Some("test") => test::test(&rest),
+        _ => {
+            eprintln!("usage: cargo xtask layers | test [--no-e2e] | bench");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The whole test run on a fresh Debian machine: installs what is missing, checks, builds, tests,
+//! and prints the totals.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{layers, run};
+
+/// Program → Debian package that has it.
+const TOOLS: [(&str, &str); 5] = [
+    ("docker-registry", "docker-registry"),
+    ("busybox", "busybox-static"),
+    ("docker", "docker-cli"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("skopeo", "skopeo"),
+];
+
+#[derive(Debug, Default)]
+struct Totals {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+/// `cargo xtask test [--no-e2e]`.
+pub(crate) fn test(args: &[String]) -> Result<()> {
+    let end_to_end = !args.iter().any(|arg| arg == "--no-e2e");
+    install(end_to_end)?;
+    run::run(&["cargo", "fmt", "--all", "--check"])?;
+    layers::check()?;
+    run::run(&["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    let mut totals = Totals::default();
+    let unit = ["cargo", "test", "--workspace", "--locked", "--no-fail-fast", "--exclude", "e2e"];
+    let mut good = counted(&unit, &mut totals)?;
+    if end_to_end {
+        run::run(&["cargo", "build", "--locked", "-p", "corten"])?;
+        let e2e = ["cargo", "test", "--locked", "--no-fail-fast", "-p", "e2e"];
+        good &= counted(&e2e, &mut totals)?;
+    }
+    println!("{} passed, {} failed, {} skipped", totals.passed, totals.failed, totals.ignored);
+    if !good || totals.failed > 0 {
+        bail!("tests failed");
+    }
+    Ok(())
+}
+
+fn install(end_to_end: bool) -> Result<()> {
+    let mut missing: Vec<&str> = Vec::new();
+    if end_to_end {
+        missing.extend(TOOLS.iter().filter(|(program, _)| !run::has(program)).map(|(_, p)| *p));
+    }
+    if !run::has("cc") {
+        missing.push("gcc");
+    }
+    if !std::path::Path::new("/usr/lib/x86_64-linux-gnu/libc.a").exists()
+        && cfg!(target_arch = "x86_64")
+    {
+        missing.push("libc6-dev");
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    run::run(&["apt-get", "update", "-q"])?;
+    let mut words = vec!["apt-get", "install", "-y", "-q", "--no-install-recommends"];
+    words.extend(missing);
+    run::run(&words)
+}
+
+/// Runs a test command, passing its output on and adding up its totals.
+fn counted(words: &[&str], totals: &mut Totals) -> Result<bool> {
+    println!("+ {}", words.join(" "));
+    let mut child = run::command(words)
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {}", words[0]))?;
+    let output = child.stdout.take().context("no output")?;
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        println!("{line}");
+        let Some(rest) = line.strip_prefix("test result: ") else { continue };
+        for part in rest.split(['.', ';']) {
+            let mut words = part.split_whitespace();
+            let (Some(Ok(count)), Some(what)) = (words.next().map(str::parse::<u64>), words.next())
+            else {
+                continue;
+            };
+            match what {
+                "passed" => totals.passed += count,
+                "failed" => totals.failed += count,
+                "ignored" => totals.ignored += count,
+                _ => {}
+            }
+        }
+    }
+    Ok(child.wait()?.success())
+}
