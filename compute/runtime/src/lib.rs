@@ -17,15 +17,34 @@
 //! and reaped before the call returns; namespaces and mounts die with it. The cgroup is the
 //! caller's.
 
+mod capabilities;
+mod cgroup_mount;
+mod channel;
+mod child;
+mod credentials;
+mod devices;
 mod error;
+mod filter;
+mod identity;
 mod limits;
+mod masks;
+mod mounts;
+mod options;
+mod parent;
+mod plan;
+mod program;
+mod rootfs;
+mod sysctl;
+mod terminal;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use oci::runtime::{ConsoleSize, Process, Spec};
 
+pub use capabilities::available_capabilities;
 pub use error::{Error, Kind, Result};
+pub use filter::Filter;
 pub use limits::limits;
 
 /// What to build.
@@ -121,46 +140,19 @@ pub struct Exec<'a> {
     pub seccomp: Option<&'a Filter>,
 }
 
-/// A compiled seccomp filter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filter {
-    /// BPF.
-    pub program: Vec<sys::seccomp::Instruction>,
-    /// `SECCOMP_FILTER_FLAG_*`.
-    pub flags: u32,
-}
-
-impl Filter {
-    /// Compiles the spec's form for this architecture.
-    pub fn compile(_profile: &oci::runtime::Seccomp) -> Result<Self> {
-        Err(Error::internal("not yet"))
-    }
-
-    /// Eight bytes an instruction after four of flags, native endian: for handing over to
-    /// another process of the same build.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    /// Reads back [`Filter::to_bytes`]; `None` when the length is wrong.
-    pub fn from_bytes(_bytes: &[u8]) -> Option<Self> {
-        None
-    }
-}
-
 /// Builds the container and stops just before its program.
-pub fn create(_build: &Build<'_>) -> Result<Created> {
-    Err(Error::internal("not yet"))
+pub fn create(build: &Build<'_>) -> Result<Created> {
+    parent::build(build, true)
 }
 
 /// Builds the container and runs its program; returns once execve has succeeded.
-pub fn launch(_build: &Build<'_>) -> Result<Started> {
-    Err(Error::internal("not yet"))
+pub fn launch(build: &Build<'_>) -> Result<Started> {
+    parent::build(build, false).map(Created::into_process)
 }
 
 /// Runs one more process in all of a container's namespaces; returns once execve has succeeded.
-pub fn exec(_exec: &Exec<'_>) -> Result<Started> {
-    Err(Error::internal("not yet"))
+pub fn exec(exec: &Exec<'_>) -> Result<Started> {
+    parent::exec(exec)
 }
 
 impl Created {
@@ -171,7 +163,6 @@ impl Created {
 
     /// Lets the program run; returns once execve has succeeded.
     pub fn start(self) -> Result<Started> {
-        let _ = self.channel;
-        Ok(self.process)
+        self.go()
     }
 }

@@ -8,7 +8,7 @@ use state::{Change, Table};
 use crate::owner::{self, Inherited};
 use crate::record::{Phase, Record, State};
 use crate::{
-    Engine, Error, Inner, Result, clock, events, log_options, merge, mounts, names, network, verify,
+    Engine, Error, Inner, Result, clock, events, log_options, merge, mounts, names, network, system, verify,
 };
 
 /// Names tried before giving up on random ones.
@@ -136,6 +136,9 @@ fn security(inner: &Inner, record: &Record) -> Result<()> {
         host_devices: &[],
         // A device that is missing now may be there at the start.
         devices: devices.as_deref().unwrap_or_default(),
+        architecture: system::architecture(),
+        kernel: system::kernel_version(),
+        processors: system::processors(),
     };
     crate::resolve::resolve(record, &context).map(|_| ())
 }
@@ -198,22 +201,24 @@ fn reserve(inner: &Inner, name: Option<&str>, id: &str) -> Result<String> {
 async fn make(inner: &Arc<Inner>, mut record: Record) -> Result<String> {
     let prepare = {
         let inner = Arc::clone(inner);
-        move || -> Result<Record> {
+        move || -> Result<_> {
             inner.images.create_writable(&inner.writable_dir(&record.id))?;
-            crate::volumes::prepare(&inner, &mut record)?;
-            Ok(record)
+            let volumes = crate::volumes::prepare(&inner, &mut record)?;
+            Ok((record, volumes))
         }
     };
-    let record = tokio::task::spawn_blocking(prepare)
+    let (record, mut volumes) = tokio::task::spawn_blocking(prepare)
         .await
         .map_err(|_| Error::system("create was interrupted"))??;
     let event = events::container(&record, "create", &[]);
     let change =
         Change::new().put(Table::Containers, &record.id, &record).event(&event).addition();
+    let change = volumes.add_to(change);
     inner.state.commit(change).await.map_err(|error| Error::system(error.to_string()))?;
     let id = record.id.clone();
     let container = owner::spawn(Arc::clone(inner), record, Inherited::Nothing);
     inner.containers.insert(container);
+    volumes.keep();
     inner.events.publish(event);
     Ok(id)
 }

@@ -81,6 +81,7 @@ pub(crate) struct Inner {
     pub(crate) images: images::Images,
     pub(crate) containers: container::Containers,
     pub(crate) events: events::Events,
+    pub(crate) volumes: volumes::Volumes,
     pub(crate) execs: exec::Execs,
     /// Set at opening, unless there is to be no bridge.
     pub(crate) bridge: OnceLock<BridgeNetwork>,

@@ -32,11 +32,16 @@ impl Engine {
     /// again, conflict while it is being removed.
     pub fn container_logs(&self, name: &str, options: LogsOptions) -> Result<(bool, ByteStream)> {
         if !options.stdout && !options.stderr {
-            return Err(Error::invalid("Bad parameters: you must choose at least one stream"));
+            return Err(Error::invalid(
+                "Bad parameters: you must choose at least one stream",
+            ));
         }
         let container = self.0.containers.find(name)?;
         let record = container.record();
-        if matches!(record.state.phase, Phase::Removing | Phase::Removed | Phase::Dead) {
+        if matches!(
+            record.state.phase,
+            Phase::Removing | Phase::Removed | Phase::Dead
+        ) {
             return Err(Error::conflict(
                 "can not get logs from container which is dead or marked for removal",
             ));
@@ -50,16 +55,25 @@ impl Engine {
         // Watched before it is read to the end, so that no growth is missed.
         let follow = match options.follow && record.state.phase.is_alive() {
             true => Some(Follow {
-                grown: AsyncFd::new(Watch::new(&path)?)
+                grown: register(Watch::new(&path)?)
                     .map_err(|error| Error::system(format!("cannot watch log: {error}")))?,
                 snapshot: container.snapshot.clone(),
                 run: record.state.exits,
             }),
             false => None,
         };
-        let query = Query { tail: options.tail, since: options.since, until: options.until };
+        let query = Query {
+            tail: options.tail,
+            since: options.since,
+            until: options.until,
+        };
         let tty = record.config.tty;
-        let source = Source { reader: None, path, query, format: Format { options, tty } };
+        let source = Source {
+            reader: None,
+            path,
+            query,
+            format: Format { options, tty },
+        };
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(pump(source, follow, sender));
         Ok((tty, receiver))
@@ -90,12 +104,20 @@ impl Follow {
     }
 }
 
+/// A watch owns its descriptor as long as it lives, and hands it to nobody.
+#[expect(deprecated, reason = "the other constructor is unsafe")]
+fn register(watch: Watch) -> std::io::Result<AsyncFd<Watch>> {
+    AsyncFd::new(watch)
+}
+
 fn ended(record: &Record, run: u64) -> bool {
     !record.state.phase.is_alive() || record.state.exits != run
 }
 
 async fn sleep_until(until: Option<i128>) {
-    let Some(until) = until else { return std::future::pending().await };
+    let Some(until) = until else {
+        return std::future::pending().await;
+    };
     let left = u64::try_from(until - i128::from(clock::now())).unwrap_or(0);
     tokio::time::sleep(std::time::Duration::from_nanos(left)).await;
 }
@@ -105,7 +127,9 @@ async fn pump(mut source: Source, mut follow: Option<Follow>, sender: mpsc::Send
     let mut until = source.query.until;
     loop {
         let batch = tokio::task::spawn_blocking(move || source.read());
-        let Ok((back, batch)) = batch.await else { return };
+        let Ok((back, batch)) = batch.await else {
+            return;
+        };
         source = back;
         let batch = match batch {
             Ok(batch) => batch,
@@ -120,7 +144,9 @@ async fn pump(mut source: Source, mut follow: Option<Follow>, sender: mpsc::Send
         if batch.more {
             continue;
         }
-        let Some(following) = follow.as_mut().filter(|_| !batch.ended) else { return };
+        let Some(following) = follow.as_mut().filter(|_| !batch.ended) else {
+            return;
+        };
         tokio::select! {
             () = sender.closed() => return,
             again = following.wait(until) => match again {
@@ -265,7 +291,10 @@ fn push_escaped(text: &str, out: &mut Vec<u8>) {
 impl From<journal::Error> for Error {
     fn from(error: journal::Error) -> Self {
         use std::error::Error as _;
-        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        let cause = error
+            .source()
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
         Self::system(format!("{error}{cause}"))
     }
 }

@@ -41,12 +41,14 @@ impl Engine {
         let rows = state
             .load::<Record>(Table::Containers)
             .map_err(|error| Error::system(error.to_string()))?;
+        let volumes = crate::volumes::Volumes::load(&state, &config.data_root)?;
         let past = state.events().map_err(|error| Error::system(error.to_string()))?;
         let found = adopt_all(&compute, rows).await;
         let inner = Arc::new(Inner {
             bridge: OnceLock::new(),
             containers: Containers::default(),
             events: Events::new(past),
+            volumes,
             execs: Execs::default(),
             started: std::time::Instant::now(),
             config,

@@ -1,7 +1,7 @@
 //! Extraction: an archive onto a directory tree.
 //!
-//! As an image layer ([`Kind::Layer`]) whiteouts become overlayfs's own marks; as files of a client
-//! ([`Kind::Files`]) they have no meaning. Later entries win over earlier ones, as in tar(1).
+//! As an image layer ([`Target::Layer`]) whiteouts become overlayfs's own marks; as files of a client
+//! ([`Target::Files`]) they have no meaning. Later entries win over earlier ones, as in tar(1).
 //!
 //! The security argument: a parent directory is opened by openat2 with `RESOLVE_IN_ROOT`, so links
 //! inside the tree are followed inside the tree; the last component is made with `O_EXCL`,
@@ -27,7 +27,7 @@ const LONGEST_PATH: usize = 4096;
 
 /// What an archive is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Target {
     /// A layer of an image, for overlayfs.
     Layer,
     /// A client's files.
@@ -53,7 +53,7 @@ pub struct Applied {
 ///
 /// # Errors
 /// At the first entry that is wrong or cannot be made; what came before stays.
-pub fn apply(reader: impl Read, root: BorrowedFd<'_>, kind: Kind) -> Result<Applied, Error> {
+pub fn apply(reader: impl Read, root: BorrowedFd<'_>, kind: Target) -> Result<Applied, Error> {
     let mut archive = tar::Archive::new(reader);
     let mut apply = Apply { root, kind, parent: None, directories: BTreeMap::new(), done: Applied::default() };
     for entry in archive.entries().map_err(Error::Malformed)? {
@@ -64,7 +64,7 @@ pub fn apply(reader: impl Read, root: BorrowedFd<'_>, kind: Kind) -> Result<Appl
 
 struct Apply<'a> {
     root: BorrowedFd<'a>,
-    kind: Kind,
+    kind: Target,
     /// The last parent: archives list a directory's files together.
     parent: Option<(PathBuf, OwnedFd)>,
     /// Times of directories, set when nothing is made in them any more.
@@ -90,7 +90,7 @@ impl Apply<'_> {
         };
         let parent_path = path.parent().unwrap_or(Path::new("")).to_path_buf();
         let parent = self.parent(&parent_path, &shown)?;
-        if self.kind == Kind::Layer && name.starts_with(WHITEOUT) {
+        if self.kind == Target::Layer && name.starts_with(WHITEOUT) {
             return self.whiteout(&parent, &name, &shown);
         }
         let metadata = self.metadata(&mut entry, &shown)?;
@@ -198,7 +198,7 @@ impl Apply<'_> {
                 }
             }
         }
-        if let Kind::Files { owner: Some(owner), .. } = self.kind {
+        if let Target::Files { owner: Some(owner), .. } = self.kind {
             metadata.owner = Some(owner);
         }
         Ok(metadata)
@@ -215,7 +215,7 @@ impl Apply<'_> {
         if was_dir && is_dir {
             return Ok(());
         }
-        if let Kind::Files { keep_types: true, .. } = self.kind
+        if let Target::Files { keep_types: true, .. } = self.kind
             && was_dir != is_dir
         {
             let what = if was_dir { "directory" } else { "non-directory" };

@@ -35,7 +35,27 @@ pub enum Error {
     },
 }
 
+/// Whose fault a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The archive's.
+    Invalid,
+    /// Ours: it is valid, but not read here.
+    Unsupported,
+    /// The system's.
+    System,
+}
+
 impl Error {
+    /// Whose fault it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Compression(_) => Kind::Unsupported,
+            Self::Write { .. } => Kind::System,
+            _ => Kind::Invalid,
+        }
+    }
+
     pub(crate) fn at<E: Into<io::Error>>(path: &str) -> impl FnOnce(E) -> Self + '_ {
         move |source| Self::Write { path: path.to_owned(), source: source.into() }
     }

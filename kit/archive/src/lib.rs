@@ -10,8 +10,8 @@ mod digest;
 mod error;
 mod metadata;
 
-pub use apply::{Applied, Kind, apply};
+pub use apply::{Applied, Target, apply};
 pub use compression::{Compression, decompress};
 pub use create::{Pack, pack};
 pub use digest::{Digesting, hex};
-pub use error::Error;
+pub use error::{Error, Kind};

@@ -7,6 +7,7 @@
 pub mod bpf;
 pub mod exec;
 pub mod fdpass;
+pub mod keeper;
 pub mod memfd;
 pub mod mount;
 pub mod network;

@@ -198,21 +198,31 @@ pub fn personality(persona: u32) -> Result<()> {
     check(unsafe { libc::personality(persona.into()) }.into()).map(drop)
 }
 
-/// Joins a session keyring of this name, making it when missing (`KEYCTL_JOIN_SESSION_KEYRING`).
-pub fn join_session_keyring(name: &std::ffi::CStr) -> Result<()> {
+/// Leaves the session keyring for a new, empty, anonymous one (`KEYCTL_JOIN_SESSION_KEYRING`).
+pub fn new_session_keyring() -> Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
-    // SAFETY: `name` is a C string that outlives the call.
+    // SAFETY: a null name asks for an anonymous keyring.
     let ret = unsafe {
         libc::syscall(
             libc::SYS_keyctl,
             KEYCTL_JOIN_SESSION_KEYRING,
-            name.as_ptr(),
+            0usize,
             0,
             0,
             0,
         )
     };
     check(ret).map(drop)
+}
+
+/// The mount namespace of the process behind a pidfd (`PIDFD_GET_MNT_NAMESPACE`, Linux 6.11).
+pub fn pidfd_mount_namespace(pidfd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    const PIDFD_GET_MNT_NAMESPACE: libc::c_ulong = 0xff03;
+    // SAFETY: the request takes no argument and returns a new descriptor.
+    let ret = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_MNT_NAMESPACE as _, 0) };
+    let fd = check(ret.into())?;
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// I/O priority of the calling process: class 1 to 3, level 0 to 7 (ioprio_set(2)).
@@ -227,7 +237,8 @@ pub fn set_io_priority(class: u16, level: u16) -> Result<()> {
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
 pub struct SchedAttr {
-    size: u32,
+    /// Filled in by [`set_scheduler`].
+    pub size: u32,
     /// `SCHED_*`.
     pub policy: u32,
     /// `SCHED_FLAG_*`.

@@ -23,6 +23,7 @@
 
 mod error;
 mod firewall;
+mod flows;
 mod host;
 mod ipam;
 mod namespace;
@@ -137,10 +138,10 @@ impl Bridge {
             mark: host::mark(config),
             isolated,
         };
-        let subnet = bridge.address.network().to_string();
-        let stock = Arc::new(Stock::new(wiring, ipam, subnet, config.pool));
+        let facts = facts(config, bridge);
+        let stock = Arc::new(Stock::new(wiring, ipam, &facts, config.pool)?);
         Ok(Bridge {
-            facts: facts(config, bridge),
+            facts,
             table: config.nft_table.clone(),
             prefix: bridge.address.prefix,
             publisher,
@@ -222,6 +223,7 @@ impl Bridge {
                 self.publisher.release(&ports);
                 return Err(Error::system("publish ports")(error));
             }
+            flows::renew(&ports, ip);
         }
         Ok((ports, held))
     }
@@ -241,6 +243,7 @@ impl Bridge {
             return Ok(());
         };
         let withdrawn = self.withdraw(&entries(&ports, ip));
+        flows::renew(&ports, ip);
         self.publisher.release(&ports);
         self.stock.bury(veth, ip);
         withdrawn

@@ -11,16 +11,20 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use netlink::nft::Nft;
 use netlink::route::{Requests, Route};
 use rustix::io::Errno;
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use crate::error::Error;
 use crate::ipam::{Ipam, Refused};
 use crate::namespace::{Wired, Wiring, random_mac};
+use crate::types::Facts;
 
 /// Links that one batch takes away: few enough that an address is soon free again.
 const GRAVES_AT_ONCE: usize = 16;
@@ -30,11 +34,16 @@ const GRAVES_AT_ONCE: usize = 16;
 pub(crate) struct Stock {
     pub(crate) wiring: Wiring,
     ipam: Mutex<Ipam>,
+    /// Name of the bridge.
+    bridge: String,
     /// What error messages call the pool of addresses.
     subnet: String,
+    /// Any socket of the host's namespace, to look up interfaces by.
+    probe: OwnedFd,
     target: usize,
     ready: Mutex<Ready>,
     refill: Condvar,
+    made: Condvar,
     graves: Mutex<Graves>,
     dug: Condvar,
     buried: Condvar,
@@ -45,6 +54,8 @@ pub(crate) struct Stock {
 #[derive(Debug, Default)]
 struct Ready {
     wired: VecDeque<Wired>,
+    /// The address of the one that is being made.
+    making: Option<Ipv4Addr>,
     stop: bool,
     /// The last attempt failed; try again when something changes.
     failed: bool,
@@ -72,20 +83,31 @@ pub(crate) struct Threads {
 }
 
 impl Stock {
-    pub(crate) fn new(wiring: Wiring, ipam: Ipam, subnet: String, target: usize) -> Stock {
-        Stock {
+    pub(crate) fn new(
+        wiring: Wiring,
+        ipam: Ipam,
+        facts: &Facts,
+        target: usize,
+    ) -> Result<Stock, Error> {
+        let flags = SocketFlags::CLOEXEC;
+        let probe = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
+            .map_err(Error::system("open socket"))?;
+        Ok(Stock {
             wiring,
             ipam: Mutex::new(ipam),
-            subnet,
+            bridge: facts.bridge.clone(),
+            subnet: facts.subnet.to_string(),
+            probe,
             target,
             ready: Mutex::default(),
             refill: Condvar::new(),
+            made: Condvar::new(),
             graves: Mutex::default(),
             dug: Condvar::new(),
             buried: Condvar::new(),
             routes: Mutex::default(),
             nfts: Mutex::default(),
-        }
+        })
     }
 
     /// A namespace with the next address: from the pool if one is ready, else made now.
@@ -105,6 +127,11 @@ impl Stock {
             Some(ip) => self.take_exactly(ip).map(|()| ip)?,
             None => lock(&self.ipam).take().ok_or_else(|| self.exhausted())?,
         };
+        self.wire(ip, mac)
+    }
+
+    /// Makes a namespace with an address that is taken already; releases it after a failure.
+    fn wire(&self, ip: Ipv4Addr, mac: Option<[u8; 6]>) -> Result<Wired, Error> {
         let made = mac
             .map_or_else(random_mac, Ok)
             .and_then(|mac| self.with_route(|route| self.wiring.wire(route, ip, mac)));
@@ -167,6 +194,12 @@ impl Stock {
     fn take_exactly(&self, ip: Ipv4Addr) -> Result<(), Error> {
         let pooled = {
             let mut ready = lock(&self.ready);
+            while ready.making == Some(ip) {
+                ready = self
+                    .made
+                    .wait(ready)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
             let at = ready.wired.iter().position(|wired| wired.ip == ip);
             at.and_then(|at| ready.wired.remove(at))
         };
@@ -201,14 +234,11 @@ impl Stock {
         wired
     }
 
-    /// Whether nobody has taken the link away or out of the bridge since it was made.
+    /// Whether link and bridge are still there. Asked without rtnetlink, whose one lock somebody
+    /// may be holding for milliseconds.
     fn usable(&self, wired: &Wired) -> bool {
-        let link = self.with_route(|route| {
-            route
-                .link(&wired.veth)
-                .map_err(Error::system("look up endpoint"))
-        });
-        matches!(link, Ok(Some(link)) if link.up && link.master == Some(self.wiring.bridge))
+        let index = |name: &str| name_to_index(&self.probe, name).ok();
+        index(&wired.veth).is_some() && index(&self.bridge) == Some(self.wiring.bridge)
     }
 
     fn fill(&self) {
@@ -224,10 +254,17 @@ impl Stock {
                     .unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
+            // Under the lock, so that no address is ever taken without anybody to ask about it.
+            ready.making = lock(&self.ipam).take();
+            let ip = ready.making.ok_or_else(|| self.exhausted());
             drop(ready);
-            let made = self.make(None, None);
+            let made = ip.and_then(|ip| self.wire(ip, None));
             ready = lock(&self.ready);
+            ready.making = None;
+            self.made.notify_all();
             match made {
+                // One was given back meanwhile.
+                Ok(wired) if ready.wired.len() >= self.target => self.bury(wired.veth, wired.ip),
                 Ok(wired) => ready.wired.push_back(wired),
                 Err(error) => {
                     tracing::debug!(%error, "no namespace made ahead of time");

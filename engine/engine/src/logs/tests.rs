@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use journal::{Query, Watch};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
-use super::{Follow, Format, Source, pump};
+use super::{Follow, Format, Source, pump, register};
 use crate::ByteStream;
 use crate::options::LogsOptions;
 use crate::record::{Phase, Record};
@@ -22,15 +21,27 @@ impl Dir {
     }
 
     fn source(&self, options: LogsOptions, tty: bool) -> Source {
-        let query = Query { tail: options.tail, since: options.since, until: options.until };
+        let query = Query {
+            tail: options.tail,
+            since: options.since,
+            until: options.until,
+        };
         let format = Format { options, tty };
-        Source { reader: None, path: self.0.join("x.log"), query, format }
+        Source {
+            reader: None,
+            path: self.0.join("x.log"),
+            query,
+            format,
+        }
     }
 
     fn append(&self, text: &str) {
         let path = self.0.join("x.log");
-        let mut file =
-            fs::OpenOptions::new().create(true).append(true).open(path).expect("open log");
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .expect("open log");
         file.write_all(text.as_bytes()).expect("write log");
     }
 }
@@ -51,7 +62,11 @@ const LINES: &str = concat!(
 );
 
 fn both() -> LogsOptions {
-    LogsOptions { stdout: true, stderr: true, ..LogsOptions::default() }
+    LogsOptions {
+        stdout: true,
+        stderr: true,
+        ..LogsOptions::default()
+    }
 }
 
 fn batch(dir: &Dir, options: LogsOptions, tty: bool) -> Vec<u8> {
@@ -67,7 +82,10 @@ fn framing() {
         batch(&dir, both(), false),
         b"\x01\0\0\0\0\0\0\x02a\n\x02\0\0\0\0\0\0\x03par\x02\0\0\0\0\0\0\x05tial\n"
     );
-    let only = LogsOptions { stderr: false, ..both() };
+    let only = LogsOptions {
+        stderr: false,
+        ..both()
+    };
     assert_eq!(batch(&dir, only, false), b"\x01\0\0\0\0\0\0\x02a\n");
 }
 
@@ -75,7 +93,11 @@ fn framing() {
 fn prefixes() {
     let dir = Dir::new("prefixes");
     dir.append(LINES);
-    let options = LogsOptions { timestamps: true, details: true, ..both() };
+    let options = LogsOptions {
+        timestamps: true,
+        details: true,
+        ..both()
+    };
     let text = String::from_utf8(batch(&dir, options, true)).expect("text");
     assert_eq!(
         text,
@@ -91,14 +113,24 @@ async fn next(stream: &mut ByteStream) -> Option<Vec<u8>> {
     Some(bytes.expect("no error").to_vec())
 }
 
-fn followed(dir: &Dir) -> (watch::Sender<Arc<Record>>, ByteStream, tokio::task::JoinHandle<()>) {
+fn followed(
+    dir: &Dir,
+) -> (
+    watch::Sender<Arc<Record>>,
+    ByteStream,
+    tokio::task::JoinHandle<()>,
+) {
     let mut record = Record::default();
     record.state.phase = Phase::Running;
     let (owner, snapshot) = watch::channel(Arc::new(record));
     let grown = Watch::new(&dir.0.join("x.log")).expect("watch");
-    let grown = AsyncFd::new(grown).expect("register");
+    let grown = register(grown).expect("register");
     let (sender, receiver) = mpsc::channel(4);
-    let follow = Follow { grown, snapshot, run: 0 };
+    let follow = Follow {
+        grown,
+        snapshot,
+        run: 0,
+    };
     let task = tokio::spawn(pump(dir.source(both(), true), Some(follow), sender));
     (owner, receiver, task)
 }
@@ -114,7 +146,10 @@ async fn follows_until_the_end_of_the_run() {
     // Ended and started again at once: the next run is not followed.
     dir.append(LINES);
     owner.send_modify(|record| Arc::make_mut(record).state.exits = 1);
-    assert_eq!(next(&mut stream).await.expect("last words"), b"a\npartial\n");
+    assert_eq!(
+        next(&mut stream).await.expect("last words"),
+        b"a\npartial\n"
+    );
     assert_eq!(next(&mut stream).await, None);
     task.await.expect("ended");
 }
