@@ -1,1 +1,61 @@
-//! rest
+//! The Engine REST API, v1.24 to v1.51: decode a request, one call of the engine, encode the
+//! answer as that version of the API has it.
+//!
+//! ```text
+//!  listen ─► connection ─┬─ hyper (HTTP/1.1, h2c) ─► call ─► router ─► handlers ─► engine
+//!                        └─ sniff: an old client's POST …/attach without Upgrade ──┘
+//!                                   answer: a response │ a hijack, which takes the socket itself
+//! ```
+//!
+//! [`compat`] is the one place that knows how versions of the API differ.
+
+mod answer;
+mod archive;
+mod body;
+mod call;
+mod compat;
+mod connection;
+mod containers;
+mod create;
+mod exec;
+mod hijack;
+mod images;
+mod listen;
+mod query;
+mod router;
+mod sniff;
+mod stream;
+mod streams;
+mod system;
+mod timestamp;
+mod tls;
+mod unsupported;
+mod version;
+
+pub use listen::{Listener, serve};
+pub use tls::{Tls, TlsError};
+pub use version::ApiVersion;
+
+use std::sync::Arc;
+
+use engine::Engine;
+
+/// What all connections share. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Api(Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) min_version: ApiVersion,
+}
+
+impl Api {
+    /// The API of an engine. Requests for versions older than `min_version` are refused.
+    pub fn new(engine: Engine, min_version: ApiVersion) -> Self {
+        Self(Arc::new(Shared {
+            engine,
+            min_version,
+        }))
+    }
+}

@@ -1,0 +1,142 @@
+//! What a route answers, and the headers that all answers carry.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use dockerapi::{API_VERSION, ErrorResponse};
+use engine::{Error, ErrorKind, Result};
+use futures_util::{Stream, StreamExt as _};
+use http::header::{CONTENT_TYPE, HeaderName, SERVER};
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use crate::body::ResponseBody;
+use crate::hijack::Hijack;
+
+/// What a route answers.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A response.
+    Response(Response<ResponseBody>),
+    /// The client's socket is taken over.
+    Hijack(Hijack),
+}
+
+/// A response with JSON.
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Result<Answer> {
+    let mut text = serde_json::to_vec(value)
+        .map_err(|error| Error::system(format!("cannot encode answer: {error}")))?;
+    text.push(b'\n');
+    Ok(Answer::Response(typed(
+        status,
+        "application/json",
+        ResponseBody::Full(Some(text.into())),
+    )))
+}
+
+/// 200 with JSON.
+pub(crate) fn ok(value: &impl Serialize) -> Result<Answer> {
+    json(StatusCode::OK, value)
+}
+
+/// A status without body.
+pub(crate) fn status(status: StatusCode) -> Result<Answer> {
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = status;
+    Ok(Answer::Response(response))
+}
+
+/// 204.
+pub(crate) fn no_content() -> Result<Answer> {
+    status(StatusCode::NO_CONTENT)
+}
+
+/// 204, or 304 when there was nothing to do.
+pub(crate) fn changed(done: bool) -> Result<Answer> {
+    match done {
+        true => no_content(),
+        false => status(StatusCode::NOT_MODIFIED),
+    }
+}
+
+/// A stream of bytes of some type.
+pub(crate) fn bytes(kind: &'static str, body: ResponseBody) -> Result<Answer> {
+    Ok(Answer::Response(typed(StatusCode::OK, kind, body)))
+}
+
+/// One JSON value per line, each sent at once.
+pub(crate) fn lines<T: Serialize>(
+    values: impl Stream<Item = T> + Send + 'static,
+) -> Result<Answer> {
+    let pieces = values.map(|value| {
+        let mut line = serde_json::to_vec(&value)
+            .map_err(|error| Error::system(format!("cannot encode answer: {error}")))?;
+        line.extend_from_slice(b"\r\n");
+        Ok(Bytes::from(line))
+    });
+    bytes("application/json", ResponseBody::pieces(pieces))
+}
+
+/// A response with a content type.
+pub(crate) fn typed(
+    status: StatusCode,
+    kind: &'static str,
+    body: ResponseBody,
+) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// A failure as a response.
+pub(crate) fn failure(error: &Error) -> Response<ResponseBody> {
+    let status = status_of(error.kind);
+    let body = ErrorResponse {
+        message: error.message.clone(),
+    };
+    let text = serde_json::to_vec(&body).unwrap_or_default();
+    typed(
+        status,
+        "application/json",
+        ResponseBody::Full(Some(text.into())),
+    )
+}
+
+/// The one map from kinds of failures to HTTP.
+fn status_of(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::InvalidParameter => StatusCode::BAD_REQUEST,
+        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+        ErrorKind::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::System => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+static COMMON: LazyLock<[(HeaderName, HeaderValue); 4]> = LazyLock::new(|| {
+    let name = HeaderName::from_static;
+    let value = HeaderValue::from_static;
+    [
+        (name("api-version"), value(API_VERSION)),
+        (name("docker-experimental"), value("false")),
+        (name("ostype"), value("linux")),
+        (
+            SERVER,
+            value(concat!("Corten/", env!("CARGO_PKG_VERSION"), " (linux)")),
+        ),
+    ]
+});
+
+/// Adds what every answer says of the server.
+pub(crate) fn sign(response: &mut Response<ResponseBody>) {
+    let headers = response.headers_mut();
+    for (name, value) in COMMON.iter() {
+        headers.insert(name.clone(), value.clone());
+    }
+}

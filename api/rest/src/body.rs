@@ -1,0 +1,172 @@
+//! Bodies of requests and responses.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use engine::{ByteStream, Error, Result};
+use futures_util::{Stream, StreamExt as _};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::sync::mpsc;
+
+/// The largest JSON body that is read into memory, in bytes.
+const MAX_JSON: usize = 8 << 20;
+/// Chunks of a request's body that may wait for the engine.
+const QUEUE: usize = 4;
+
+/// The body of a request.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    /// From hyper.
+    Incoming(Incoming),
+    /// Read already.
+    Full(Bytes),
+}
+
+impl RequestBody {
+    /// Whether the request said that it has no body.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Incoming(body) => body.is_end_stream(),
+            Self::Full(bytes) => bytes.is_empty(),
+        }
+    }
+
+    /// Its length, where the request told it.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            Self::Incoming(body) => body.size_hint().exact(),
+            Self::Full(bytes) => Some(bytes.len() as u64),
+        }
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// Invalid parameter when it is larger than [`MAX_JSON`] or the client stops sending.
+    pub(crate) async fn collect(self) -> Result<Bytes> {
+        let mut body = match self {
+            Self::Full(bytes) => return Ok(bytes),
+            Self::Incoming(body) => body,
+        };
+        let mut all = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| broken(&error))?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            if all.len() + data.len() > MAX_JSON {
+                return Err(Error::invalid(format!(
+                    "request body too large: more than {MAX_JSON} bytes"
+                )));
+            }
+            all.extend_from_slice(&data);
+        }
+        Ok(all.freeze())
+    }
+
+    /// As a bounded stream; an interrupted body ends in an error.
+    pub(crate) fn stream(self) -> ByteStream {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        tokio::spawn(async move {
+            let mut body = match self {
+                Self::Incoming(body) => body,
+                Self::Full(bytes) => {
+                    let _ = sender.send(Ok(bytes)).await;
+                    return;
+                }
+            };
+            while let Some(frame) = body.frame().await {
+                let item = match frame.map(Frame::into_data) {
+                    Ok(Ok(data)) => Ok(data),
+                    Ok(Err(_trailers)) => continue,
+                    Err(error) => Err(broken(&error)),
+                };
+                let last = item.is_err();
+                if sender.send(item).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+        receiver
+    }
+}
+
+fn broken(error: &hyper::Error) -> Error {
+    Error::invalid(format!("error reading request body: {error}"))
+}
+
+/// Pieces of a response, made as they are asked for.
+type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
+
+/// The body of a response.
+pub(crate) enum ResponseBody {
+    /// Known at once.
+    Full(Option<Bytes>),
+    /// One piece at a time, each sent as soon as it is there.
+    Pieces(Pieces),
+}
+
+impl ResponseBody {
+    /// No body.
+    pub(crate) fn empty() -> Self {
+        Self::Full(None)
+    }
+
+    /// From a stream. An error aborts the response, so that the client does not take it for whole.
+    pub(crate) fn pieces(stream: impl Stream<Item = Result<Bytes>> + Send + 'static) -> Self {
+        Self::Pieces(Box::pin(stream))
+    }
+
+    /// From the engine.
+    pub(crate) fn channel(receiver: ByteStream) -> Self {
+        Self::pieces(receive(receiver))
+    }
+}
+
+/// A channel as a stream.
+pub(crate) fn receive<T: Send + 'static>(
+    receiver: mpsc::Receiver<T>,
+) -> impl Stream<Item = T> + Send + 'static {
+    futures_util::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|item| (item, receiver))
+    })
+}
+
+impl std::fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Full(bytes) => f.debug_tuple("Full").field(bytes).finish(),
+            Self::Pieces(_) => f.write_str("Pieces"),
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>>>> {
+        match &mut *self {
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Pieces(stream) => stream
+                .poll_next_unpin(context)
+                .map(|next| next.map(|piece| piece.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Full(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Pieces(_) => SizeHint::default(),
+        }
+    }
+}

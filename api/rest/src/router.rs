@@ -1,0 +1,92 @@
+//! Which handler answers a path.
+
+use engine::{Error, Result};
+use http::StatusCode;
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::{Api, answer, archive, containers, create, exec, images, streams, system, unsupported};
+
+/// Answers a call.
+///
+/// # Errors
+/// What the handler says; not found for a path that the API does not have.
+pub(crate) async fn route(api: &Api, call: Call) -> Result<Answer> {
+    let path = call.path.clone();
+    let method = call.method.clone();
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    match (method.as_str(), segments.as_slice()) {
+        ("OPTIONS", _) => answer::status(StatusCode::OK),
+        ("GET" | "HEAD", ["_ping"]) => system::ping(),
+        ("GET", ["version"]) => system::version(api),
+        ("GET", ["info"]) => system::info(api, &call),
+        ("GET", ["events"]) => system::events(api, &call),
+        ("POST", ["auth"]) => system::auth(api, call).await,
+        (_, ["containers", rest @ ..]) => container(api, call, method.as_str(), rest).await,
+        ("POST", ["exec", id, "start"]) => exec::start(api, call, id).await,
+        ("POST", ["exec", id, "resize"]) => exec::resize(api, &call, id).await,
+        ("GET", ["exec", id, "json"]) => exec::inspect(api, id),
+        (_, ["images", rest @ ..]) => image(api, call, method.as_str(), rest).await,
+        _ => Err(missing(&call)),
+    }
+}
+
+async fn container(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result<Answer> {
+    match (method, segments) {
+        ("GET", ["json"]) => containers::list(api, &call),
+        ("POST", ["create"]) => create::create(api, call).await,
+        ("POST", ["prune"]) => containers::prune(api, &call).await,
+        ("DELETE", [id]) => containers::remove(api, &call, id).await,
+        ("GET", [id, "json"]) => containers::inspect(api, &call, id),
+        ("GET", [id, "top"]) => containers::top(api, &call, id).await,
+        ("GET", [id, "logs"]) => streams::logs(api, &call, id),
+        ("GET", [id, "changes"]) => containers::changes(api, id).await,
+        ("GET", [id, "export"]) => archive::export(api, id).await,
+        ("GET", [id, "stats"]) => streams::stats(api, &call, id),
+        ("POST", [id, "resize"]) => containers::resize(api, &call, id).await,
+        ("POST", [id, "start"]) => containers::start(api, &call, id).await,
+        ("POST", [id, "stop"]) => containers::stop(api, &call, id).await,
+        ("POST", [id, "restart"]) => containers::restart(api, &call, id).await,
+        ("POST", [id, "kill"]) => containers::kill(api, &call, id).await,
+        ("POST", [id, "update"]) => containers::update(api, call, id).await,
+        ("POST", [id, "rename"]) => containers::rename(api, &call, id).await,
+        ("POST", [id, "pause"]) => containers::pause(api, id).await,
+        ("POST", [id, "unpause"]) => containers::unpause(api, id).await,
+        ("POST", [id, "attach"]) => streams::attach(api, call, id),
+        ("POST", [id, "wait"]) => streams::wait(api, &call, id).await,
+        ("HEAD", [id, "archive"]) => archive::stat(api, &call, id).await,
+        ("GET", [id, "archive"]) => archive::get(api, &call, id).await,
+        ("PUT", [id, "archive"]) => archive::put(api, call, id).await,
+        ("POST", [id, "exec"]) => exec::create(api, call, id).await,
+        _ => Err(missing(&call)),
+    }
+}
+
+async fn image(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result<Answer> {
+    // Names have slashes.
+    match (method, segments) {
+        ("GET", ["json"]) => images::list(api, &call),
+        ("POST", ["create"]) => images::create(api, call).await,
+        ("POST", ["load"]) => images::load(api, call),
+        ("GET", ["get"]) => images::save(api, &call.query.all("names")),
+        ("GET", ["search"]) | ("POST", ["prune"]) => Err(missing(&call)),
+        ("GET", [name @ .., "get"]) => images::save(api, &[name.join("/")]),
+        ("GET", [name @ .., "json"]) if !name.is_empty() => {
+            images::inspect(api, &call, &name.join("/"))
+        }
+        ("GET", [name @ .., "history"]) if !name.is_empty() => {
+            images::history(api, &name.join("/"))
+        }
+        ("POST", [name @ .., "tag"]) if !name.is_empty() => {
+            images::tag(api, &call, &name.join("/")).await
+        }
+        ("DELETE", name @ [_, ..]) => images::remove(api, &call, &name.join("/")).await,
+        _ => Err(missing(&call)),
+    }
+}
+
+/// What there is no handler for: 501 when the API has it, else 404.
+fn missing(call: &Call) -> Error {
+    unsupported::explain(call.method.as_str(), &call.path)
+        .unwrap_or_else(|| Error::not_found("page not found"))
+}

@@ -1,0 +1,71 @@
+//! Routes about the engine itself.
+
+use dockerapi::AuthConfig;
+use engine::{EventsOptions, Result};
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, PRAGMA};
+use serde::Serialize;
+
+use crate::answer::{self, Answer};
+use crate::body::{ResponseBody, receive};
+use crate::call::Call;
+use crate::{Api, compat, timestamp};
+
+/// `GET|HEAD /_ping`.
+pub(crate) fn ping() -> Result<Answer> {
+    let body = ResponseBody::Full(Some("OK".into()));
+    let mut response = answer::typed(http::StatusCode::OK, "text/plain; charset=utf-8", body);
+    let headers = response.headers_mut();
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-store, must-revalidate"),
+    );
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    headers.insert("swarm", HeaderValue::from_static("inactive"));
+    Ok(Answer::Response(response))
+}
+
+/// `GET /version`.
+pub(crate) fn version(api: &Api) -> Result<Answer> {
+    let mut version = api.0.engine.version();
+    let oldest = api.0.min_version.to_string();
+    for component in &mut version.components {
+        if let Some(told) = component.details.get_mut("MinAPIVersion") {
+            told.clone_from(&oldest);
+        }
+    }
+    version.min_api_version = oldest;
+    answer::ok(&version)
+}
+
+/// `GET /info`.
+pub(crate) fn info(api: &Api, call: &Call) -> Result<Answer> {
+    answer::ok(&compat::info(api.0.engine.info(), call.version)?)
+}
+
+/// `GET /events`.
+pub(crate) fn events(api: &Api, call: &Call) -> Result<Answer> {
+    let time = |key| timestamp::parse(call.query.get(key).unwrap_or_default());
+    let options = EventsOptions {
+        since: time("since")?,
+        until: time("until")?,
+        filters: call.query.filters()?,
+    };
+    answer::lines(receive(api.0.engine.events(options)?))
+}
+
+/// `POST /auth`.
+pub(crate) async fn auth(api: &Api, call: Call) -> Result<Answer> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct LoggedIn {
+        status: String,
+        identity_token: String,
+    }
+    let auth: AuthConfig = call.json().await?;
+    let (status, identity_token) = api.0.engine.auth(auth).await?;
+    answer::ok(&LoggedIn {
+        status,
+        identity_token,
+    })
+}
