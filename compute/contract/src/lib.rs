@@ -74,6 +74,9 @@ pub trait Compute: std::fmt::Debug + Send + Sync + 'static {
     /// The container's root directory as its processes see it, for confined file access.
     async fn root(&self, id: &str) -> Result<OwnedFd>;
 
+    /// IDs of which something is left on the host, to be released when nobody owns them.
+    async fn known(&self) -> Result<Vec<String>>;
+
     /// Kills what still runs and removes every trace on the host. Idempotent.
     async fn release(&self, id: &str) -> Result<()>;
 }

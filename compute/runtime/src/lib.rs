@@ -1,1 +1,168 @@
-//! runtime
+//! Builds a container from an OCI spec: namespaces, mounts, credentials, exec.
+//!
+//! Everything is synchronous and meant for a process with one thread (the keeper, a runc-style
+//! command): the container's first process is a copy of the caller that builds its own root and
+//! then becomes the program.
+//!
+//! ```text
+//!   caller                          child (pid 1 of the container)
+//!   create ── clone3 ──────────────► joins cgroups and namespaces, builds the root,
+//!     │  (maps ids if a user ns)     takes credentials up to the last step
+//!     ◄──────── Ready (terminal) ───┤
+//!   start ─── Go ───────────────────► execve: the channel closes by itself
+//!     ◄──────── end of channel ─────┤   … or Failed{kind, text}
+//! ```
+//!
+//! [`launch`] is both in one without the stop in the middle. Whatever fails, the child is killed
+//! and reaped before the call returns; namespaces and mounts die with it. The cgroup is the
+//! caller's.
+
+mod capabilities;
+mod cgroup_mount;
+mod channel;
+mod child;
+mod credentials;
+mod devices;
+mod error;
+mod filter;
+mod identity;
+mod limits;
+mod masks;
+mod mounts;
+mod options;
+mod parent;
+mod plan;
+mod program;
+mod rootfs;
+mod sysctl;
+mod terminal;
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use oci::runtime::{ConsoleSize, Process, Spec};
+
+pub use capabilities::available_capabilities;
+pub use error::{Error, Kind, Result};
+pub use filter::Filter;
+pub use limits::limits;
+
+/// What to build.
+#[derive(Debug)]
+pub struct Build<'a> {
+    /// The configuration. `root.path` is used only by [`Rootfs::Spec`].
+    pub spec: &'a Spec,
+    /// Where the root file system comes from.
+    pub rootfs: Rootfs<'a>,
+    /// Network namespace to join instead of what the spec says.
+    pub netns: Option<BorrowedFd<'a>>,
+    /// Names to look up inside the image; `None` uses `process.user` as it stands.
+    pub identity: Option<Identity<'a>>,
+    /// Make the working directory when it is missing.
+    pub create_cwd: bool,
+    /// Program to run as pid 1 in front of the process: it gets `init -- args…` and its own
+    /// executable from this descriptor.
+    pub init: Option<BorrowedFd<'a>>,
+    /// Standard streams.
+    pub stdio: Stdio<'a>,
+    /// Where the container is accounted; made and limited by the caller.
+    pub cgroup: Option<&'a cgroup::Cgroup>,
+    /// Compiled filter. `None` compiles `linux.seccomp`, if there is one.
+    pub seccomp: Option<&'a Filter>,
+}
+
+/// Where the root file system comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Rootfs<'a> {
+    /// A detached mount (fsmount, open_tree with OPEN_TREE_CLONE), attached only in the
+    /// container's own mount namespace.
+    Mount(BorrowedFd<'a>),
+    /// A directory, bound recursively.
+    Path(&'a Path),
+}
+
+/// `user[:group]` and more groups, by name or number, looked up in the container's own
+/// /etc/passwd and /etc/group.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity<'a> {
+    /// Empty: `process.user` as it stands; HOME is still looked up.
+    pub user: &'a str,
+    /// `--group-add`.
+    pub extra_groups: &'a [String],
+}
+
+/// Standard streams of a process.
+#[derive(Debug, Clone, Copy)]
+pub enum Stdio<'a> {
+    /// stdin, stdout, stderr.
+    Fds([BorrowedFd<'a>; 3]),
+    /// A terminal of the container's own devpts; its other end comes back as `terminal`.
+    Terminal(Option<ConsoleSize>),
+}
+
+/// A container built up to just before its program.
+#[derive(Debug)]
+pub struct Created {
+    process: Started,
+    channel: OwnedFd,
+}
+
+/// A running process; the caller is its parent and reaps it (`waitid` on the pidfd).
+#[derive(Debug)]
+pub struct Started {
+    /// Pid as the caller sees it.
+    pub pid: u32,
+    /// Its pidfd, close-on-exec.
+    pub pidfd: OwnedFd,
+    /// The container's mount namespace: while this is open its teardown does not delay the exit.
+    /// `None` when the process was gone before it could be opened, and for exec.
+    pub mntns: Option<OwnedFd>,
+    /// Master side of the terminal.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// One more process for a running container.
+#[derive(Debug)]
+pub struct Exec<'a> {
+    /// pidfd of the container's first process.
+    pub target: BorrowedFd<'a>,
+    /// What to run.
+    pub process: &'a Process,
+    /// Names to look up inside the image.
+    pub identity: Option<Identity<'a>>,
+    /// Make the working directory when it is missing.
+    pub create_cwd: bool,
+    /// Standard streams.
+    pub stdio: Stdio<'a>,
+    /// The container's cgroup.
+    pub cgroup: Option<&'a cgroup::Cgroup>,
+    /// The container's filter.
+    pub seccomp: Option<&'a Filter>,
+}
+
+/// Builds the container and stops just before its program.
+pub fn create(build: &Build<'_>) -> Result<Created> {
+    parent::build(build, true)
+}
+
+/// Builds the container and runs its program; returns once execve has succeeded.
+pub fn launch(build: &Build<'_>) -> Result<Started> {
+    parent::build(build, false).map(Created::into_process)
+}
+
+/// Runs one more process in all of a container's namespaces; returns once execve has succeeded.
+pub fn exec(exec: &Exec<'_>) -> Result<Started> {
+    parent::exec(exec)
+}
+
+impl Created {
+    /// The process as it waits.
+    pub fn process(&self) -> &Started {
+        &self.process
+    }
+
+    /// Lets the program run; returns once execve has succeeded.
+    pub fn start(self) -> Result<Started> {
+        self.go()
+    }
+}

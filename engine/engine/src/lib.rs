@@ -1,11 +1,132 @@
 //! The decisions: what containers and images there are, what is wanted of them and what follows
 //! when something happens. Knows neither HTTP nor which platform is below.
+//!
+//! ```text
+//!  Engine (this file: what is shared)
+//!   ├ containers: create · owner (one task each) · list · inspect · wait · attach · exec
+//!   ├ files of containers: logs · copy · stats · top
+//!   ├ images: image_ops · pull
+//!   ├ networks: network (modes, ports, files)     volumes
+//!   └ events
+//! ```
 
+use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use ::bridge::Bridge as BridgeNetwork;
+use compute::Compute;
+use tokio::sync::mpsc;
+
+mod admission;
+mod clock;
+mod config;
+mod container;
+mod copy;
+mod create;
+mod devices;
 mod error;
+mod events;
+mod exec;
+mod image_ops;
+mod inspect;
+mod lifecycle;
+mod list;
+mod log_options;
+mod logs;
+mod merge;
+mod mounts;
+mod names;
+mod network;
+mod open;
 mod options;
+mod owner;
+mod ports;
+mod pull;
+mod record;
+mod resolve;
+mod session;
+mod signal;
+mod stats;
+mod system;
+mod top;
+mod verify;
+mod volumes;
 
+pub use config::{Bridge, Config, Ulimits};
 pub use error::{Error, ErrorKind, Result};
 pub use options::{
     ArchivePut, AttachOptions, EventsOptions, Filters, ImageRemoveOptions, ImportOptions,
     ListOptions, LogsOptions, RemoveOptions, WaitCondition,
 };
+
+pub use session::Session;
+
+/// A stream of bytes, bounded.
+pub type ByteStream = mpsc::Receiver<Result<Bytes>>;
+/// A stream of values, bounded.
+pub type Lines<T> = mpsc::Receiver<T>;
+
+/// The engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine(Arc<Inner>);
+
+/// What all parts of the engine share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) state: state::State,
+    pub(crate) compute: Arc<dyn Compute>,
+    pub(crate) images: images::Images,
+    pub(crate) containers: container::Containers,
+    pub(crate) events: events::Events,
+    pub(crate) volumes: volumes::Volumes,
+    pub(crate) execs: exec::Execs,
+    /// Set at opening, unless there is to be no bridge.
+    pub(crate) bridge: OnceLock<BridgeNetwork>,
+    pub(crate) started: std::time::Instant,
+}
+
+impl Inner {
+    /// The default bridge.
+    pub(crate) fn bridge(&self) -> Result<&BridgeNetwork> {
+        self.bridge.get().ok_or_else(|| Error::not_found("network bridge not found"))
+    }
+
+    /// What `host-gateway` means.
+    pub(crate) fn gateway(&self) -> Ipv4Addr {
+        self.bridge.get().map_or(Ipv4Addr::LOCALHOST, |bridge| bridge.facts().gateway)
+    }
+
+    /// Bytes of a container's writable layer.
+    pub(crate) async fn writable_size(self: &Arc<Self>, id: &str) -> u64 {
+        let (inner, dir) = (Arc::clone(self), self.writable_dir(id).join("diff"));
+        tokio::task::spawn_blocking(move || inner.images.disk_usage(&dir)).await.unwrap_or(0)
+    }
+
+    /// Directory of a container's files on disk.
+    pub(crate) fn container_dir(&self, id: &str) -> PathBuf {
+        self.config.data_root.join("containers").join(id)
+    }
+
+    /// Its writable layer: `diff` and `work` live here.
+    pub(crate) fn writable_dir(&self, id: &str) -> PathBuf {
+        self.container_dir(id).join("fs")
+    }
+
+    /// Its log.
+    pub(crate) fn log_path(&self, id: &str) -> PathBuf {
+        self.container_dir(id).join(format!("{id}-json.log"))
+    }
+
+    /// Files made anew at each start (hosts, hostname, resolv.conf).
+    pub(crate) fn runtime_dir(&self, id: &str) -> PathBuf {
+        self.config.exec_root.join("files").join(id)
+    }
+
+    /// Where a volume's files are.
+    pub(crate) fn volume_dir(&self, name: &str) -> PathBuf {
+        self.config.data_root.join("volumes").join(name).join("_data")
+    }
+}

@@ -1,1 +1,17 @@
-//! archive
+//! Tar streams to and from directory trees, confined to their root.
+//!
+//! Every path of an archive and of a tree is resolved by openat2(2) below a directory descriptor:
+//! no entry, symbolic link or race can lead outside. Reading streams: no entry is held in memory.
+
+mod apply;
+mod compression;
+mod create;
+mod digest;
+mod error;
+mod metadata;
+
+pub use apply::{Applied, Target, apply};
+pub use compression::{Compression, decompress};
+pub use create::{Pack, pack};
+pub use digest::{Digesting, hex};
+pub use error::{Error, Kind};

@@ -96,6 +96,14 @@ pub struct DeleteItem {
     pub untagged: String,
 }
 
+/// `POST /images/prune`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ImagePruneReport {
+    pub images_deleted: Option<Vec<DeleteItem>>,
+    pub space_reclaimed: u64,
+}
+
 /// One line of a progress stream (`jsonmessage.JSONMessage`).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

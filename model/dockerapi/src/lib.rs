@@ -13,6 +13,7 @@ mod host;
 mod image;
 mod stats;
 mod system;
+mod volume;
 
 pub use config::{ContainerConfig, CreateBody, EndpointIpam, EndpointSettings, NetworkingConfig};
 pub use container::{
@@ -30,7 +31,7 @@ pub use host::{
     VolumeOptions, WeightDevice,
 };
 pub use image::{
-    DeleteItem, HistoryItem, ImageInspect, ImageMetadata, ImageSummary, JsonMessage,
+    DeleteItem, HistoryItem, ImageInspect, ImageMetadata, ImagePruneReport, ImageSummary, JsonMessage,
     JsonMessageError, ProgressDetail, RootFsInspect,
 };
 pub use stats::{
@@ -41,6 +42,7 @@ pub use system::{
     AuthConfig, Commit, Component, ErrorResponse, Info, Plugins, RegistryConfig, RuntimeInfo,
     SwarmInfo, Version, VersionPlatform,
 };
+pub use volume::{Volume, VolumeCreate, VolumeList, VolumePruneReport, VolumeUsage};
 
 /// Newest version of the API that is served.
 pub const API_VERSION: &str = "1.51";

@@ -1,1 +1,305 @@
-//! images
+//! Images: content by digest, layers, records and names, root file systems.
+//!
+//! ```text
+//!  <root>/content/blobs/sha256/<hex>   manifests and configurations
+//!  <root>/layers/<chain>/diff          unpacked layers, whole whenever they have this name
+//!  <root>/trash                        what is being unlinked
+//!  database: images, image-names       rows; all look-ups happen in memory
+//! ```
+//!
+//! Crash story: a layer or blob gets its name by a rename after it was synced; an image's row is
+//! written after its layers. Temporary names are swept at open, layers without an image too.
+//! Calls block; they may be made from any number of threads.
+
+mod catalog;
+mod changes;
+mod error;
+mod image;
+mod import;
+mod layers;
+mod load;
+mod rootfs;
+mod trash;
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oci::image::{Descriptor, ImageConfig};
+use oci::{Digest, Reference};
+
+use crate::catalog::{Catalog, Row};
+use crate::trash::Trash;
+
+pub use error::{Error, Kind};
+pub use image::{
+    Change, ChangeKind, Image, ImportOptions, LoadEvent, Loaded, RootfsOptions, Step, Untagged,
+    Usage,
+};
+pub use layers::{Expected, Layer, chain_id};
+
+/// The image store. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Images(Arc<Store>);
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    root: PathBuf,
+    catalog: Catalog,
+    trash: Trash,
+}
+
+impl Images {
+    /// Opens the store below `root`, with its tables in `database`.
+    ///
+    /// # Errors
+    /// When directories or rows cannot be read.
+    pub fn open(root: &Path, database: Arc<redb::Database>) -> Result<Self, Error> {
+        for dir in ["content/blobs/sha256", "layers/empty", "layers/empty2"] {
+            let dir = root.join(dir);
+            std::fs::create_dir_all(&dir).map_err(Error::io("making", &dir))?;
+        }
+        let trash = Trash::open(root.join("trash"))?;
+        let catalog = Catalog::open(database)?;
+        let store = Store { root: root.to_owned(), catalog, trash };
+        store.sweep();
+        Ok(Self(Arc::new(store)))
+    }
+
+    /// Identity of this engine, made at the first open.
+    pub fn engine_id(&self) -> String {
+        self.0.catalog.engine_id()
+    }
+
+    /// By ID, unique prefix of one, `name[:tag]` or `name@digest`.
+    ///
+    /// # Errors
+    /// Not found, ambiguous, or not a reference.
+    pub fn resolve(&self, name: &str) -> Result<Image, Error> {
+        self.0.catalog.resolve(name)
+    }
+
+    /// All images, in ID order.
+    ///
+    /// # Errors
+    /// None today; a store elsewhere may fail.
+    pub fn list(&self) -> Result<Vec<Image>, Error> {
+        Ok(self.0.catalog.all())
+    }
+
+    /// The configuration as it came.
+    ///
+    /// # Errors
+    /// When it is missing or damaged.
+    pub fn config_bytes(&self, id: &Digest) -> Result<Vec<u8>, Error> {
+        self.0.read_blob(id)
+    }
+
+    /// Gives an image one more name; the name's old image loses it.
+    ///
+    /// # Errors
+    /// Not found.
+    pub fn tag(&self, id: &Digest, reference: &Reference) -> Result<(), Error> {
+        self.0.catalog.tag(id, reference)
+    }
+
+    /// Takes a name away; `None` when nothing has it.
+    ///
+    /// # Errors
+    /// When the row cannot be written.
+    pub fn untag(&self, reference: &Reference) -> Result<Option<Untagged>, Error> {
+        self.0.catalog.untag(reference)
+    }
+
+    /// Removes an image with all its names. Answers the diff IDs of the layers that went with it.
+    ///
+    /// # Errors
+    /// Not found.
+    pub fn remove(&self, id: &Digest) -> Result<Vec<Digest>, Error> {
+        let (row, freed) = self.0.catalog.remove(id)?;
+        let mut gone = Vec::new();
+        for (chain, diff_id) in row.chains.iter().zip(&row.config.rootfs.diff_ids) {
+            if freed.contains(chain) {
+                self.0.trash.take(&self.0.layer_dir(chain));
+                gone.push(diff_id.clone());
+            }
+        }
+        self.0.trash.take(&self.0.blob_path(id));
+        if let Some(manifest) = &row.manifest {
+            self.0.trash.take(&self.0.blob_path(&manifest.digest));
+        }
+        Ok(gone)
+    }
+
+    /// Steps of an image, newest first, with the sizes of their layers.
+    pub fn history(&self, image: &Image) -> Vec<Step> {
+        let mut sizes = image.layer_sizes.iter();
+        let mut steps: Vec<Step> = image
+            .config
+            .history
+            .iter()
+            .map(|history| {
+                let size = if history.empty_layer { 0 } else { sizes.next().copied().unwrap_or(0) };
+                Step { history: history.clone(), size }
+            })
+            .collect();
+        // Layers that no step tells of (some builders write no history).
+        steps.extend(sizes.map(|size| Step { history: oci::image::History::default(), size: *size }));
+        steps.reverse();
+        steps
+    }
+
+    /// A root file system: the image below `writable/diff`. A detached mount, gone with its last
+    /// descriptor.
+    ///
+    /// # Errors
+    /// When a layer is missing or the kernel refuses.
+    pub fn rootfs(
+        &self,
+        image: &Image,
+        writable: &Path,
+        options: RootfsOptions,
+    ) -> Result<OwnedFd, Error> {
+        let row = self.row(image)?;
+        self.0.mount(&row, Some(writable), options)
+    }
+
+    /// The image's files alone, read-only.
+    ///
+    /// # Errors
+    /// As [`Images::rootfs`].
+    pub fn view(&self, image: &Image) -> Result<OwnedFd, Error> {
+        let row = self.row(image)?;
+        self.0.mount(&row, None, RootfsOptions { readonly: true, volatile: false })
+    }
+
+    /// Makes the directories that [`Images::rootfs`] writes to.
+    ///
+    /// # Errors
+    /// When the disk is nearly full or the directories cannot be made.
+    pub fn create_writable(&self, dir: &Path) -> Result<(), Error> {
+        self.0.check_room()?;
+        for name in ["diff", "work"] {
+            let dir = dir.join(name);
+            std::fs::create_dir_all(&dir).map_err(Error::io("making", &dir))?;
+        }
+        Ok(())
+    }
+
+    /// Takes a directory away at once and unlinks it later.
+    pub fn discard(&self, dir: &Path) {
+        self.0.trash.take(dir);
+    }
+
+    /// What differs between `writable` and its image.
+    ///
+    /// # Errors
+    /// When files cannot be read.
+    pub fn upper_changes(&self, image: &Image, writable: &Path) -> Result<Vec<Change>, Error> {
+        changes::changes(&self.view(image)?, &writable.join("diff"))
+    }
+
+    /// Bytes of the regular files below a directory.
+    pub fn disk_usage(&self, dir: &Path) -> u64 {
+        changes::disk_usage(dir)
+    }
+
+    /// Bytes of the whole store.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn usage(&self) -> Result<Usage, Error> {
+        let chains = self.0.catalog.chains();
+        Ok(Usage {
+            layers: chains.iter().filter_map(|chain| self.0.layer(chain)).sum(),
+            content: changes::disk_usage(&self.0.root.join("content")),
+        })
+    }
+
+    /// Whether a layer is there; its size.
+    pub fn layer(&self, chain: &str) -> Option<u64> {
+        self.0.layer(chain)
+    }
+
+    /// Unpacks a layer from a stream in one pass, verifying its digests.
+    ///
+    /// # Errors
+    /// Corrupt when a digest or length differs, and those of the archive. Nothing is left then.
+    pub fn ingest_layer(
+        &self,
+        stream: impl Read + Send,
+        expected: &Expected,
+    ) -> Result<Layer, Error> {
+        self.0.unpack(stream, expected)
+    }
+
+    /// Publishes an image whose layers are all there, under `references`.
+    ///
+    /// # Errors
+    /// Corrupt when the configuration is no configuration or a layer is missing.
+    pub fn commit(
+        &self,
+        config: &[u8],
+        manifest: Option<(&str, &[u8])>,
+        references: &[Reference],
+    ) -> Result<Digest, Error> {
+        let parsed: ImageConfig = serde_json::from_slice(config)
+            .map_err(|error| Error::Corrupt(format!("image configuration: {error}")))?;
+        let (mut chains, mut layer_sizes) = (Vec::new(), Vec::new());
+        let mut below = String::new();
+        for diff_id in &parsed.rootfs.diff_ids {
+            below = chain_id(&below, diff_id);
+            let size = self.0.layer(&below).ok_or_else(|| {
+                Error::Corrupt(format!("layer {diff_id} of the image is missing"))
+            })?;
+            chains.push(below.clone());
+            layer_sizes.push(size);
+        }
+        let id = self.0.put_blob(config)?;
+        let manifest = manifest
+            .map(|(media_type, bytes)| -> Result<Descriptor, Error> {
+                Ok(Descriptor {
+                    media_type: media_type.to_owned(),
+                    digest: self.0.put_blob(bytes)?,
+                    size: bytes.len() as u64,
+                    urls: Vec::new(),
+                    annotations: Default::default(),
+                    platform: None,
+                    artifact_type: None,
+                })
+            })
+            .transpose()?;
+        let row = Row {
+            id: id.clone(),
+            config: Arc::new(parsed),
+            manifest,
+            chains,
+            layer_sizes,
+            parent: None,
+            last_tagged: 0,
+        };
+        self.0.catalog.add(row, references)?;
+        Ok(id)
+    }
+
+    fn row(&self, image: &Image) -> Result<Arc<Row>, Error> {
+        self.0.catalog.row(&image.id).ok_or_else(|| Error::NotFound(image.id.to_string()))
+    }
+}
+
+impl Store {
+    /// Takes away what no row names: half-made layers, blobs and spools of a crash.
+    fn sweep(&self) {
+        let known = self.catalog.chains();
+        for (dir, layers) in [("layers", true), ("content", false)] {
+            for entry in std::fs::read_dir(self.root.join(dir)).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let orphan = layers && name.len() == 64 && !known.contains(&name);
+                if name.starts_with("tmp-") || orphan {
+                    self.trash.take(&entry.path());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Mounts of type `cgroup`: the container's own part of the hierarchies.
+
+use std::os::fd::AsFd;
+
+use oci::runtime::Mount;
+use rustix::fs::{CWD, Mode};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use sys::mount::MountAttr;
+
+use crate::Error;
+use crate::mounts::{Site, Step, at, directory, make, put};
+use crate::options::Options;
+
+/// v2: the one directory, bound. v1: a tmpfs with one bind for each hierarchy.
+pub(crate) fn mount(site: &Site<'_>, mount: &Mount, options: &Options) -> Step<()> {
+    let Some(cgroup) = site.cgroup else {
+        return Err(Error::invalid("the container has no cgroup of its own").into());
+    };
+    let (place, _) = directory(site.root, &mount.destination)?;
+    let attr = MountAttr {
+        set: options.own.set,
+        clear: options.own.clear,
+        ..MountAttr::default()
+    };
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if cgroup.version() == 2 {
+        let Some((path, ..)) = cgroup.directories().next() else {
+            return Err(Error::invalid("the container has no cgroup of its own").into());
+        };
+        let tree = at("open_tree", rustix::mount::open_tree(CWD, path, clone))?;
+        at(
+            "mount_setattr",
+            sys::mount::set_attr(tree.as_fd(), &attr, false),
+        )?;
+        return put(&tree, &place, options);
+    }
+    let mut top = Options::default();
+    top.data.push(("mode".into(), Some("755".into())));
+    let tmpfs = make("tmpfs", "tmpfs", &top, None)?;
+    put(&tmpfs, &place, &Options::default())?;
+    for (path, controllers, _) in cgroup.directories() {
+        let name = match controllers {
+            [one] => one.strip_prefix("name=").unwrap_or(one).to_owned(),
+            several => several.join(","),
+        };
+        at(
+            "mkdir",
+            rustix::fs::mkdirat(&tmpfs, &name, Mode::from_raw_mode(0o755)),
+        )?;
+        let tree = at("open_tree", rustix::mount::open_tree(CWD, path, clone))?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        at(
+            "move_mount",
+            rustix::mount::move_mount(&tree, "", &tmpfs, &name, flags),
+        )?;
+        if controllers.len() > 1 {
+            for controller in controllers {
+                at("symlink", rustix::fs::symlinkat(&name, &tmpfs, controller))?;
+            }
+        }
+    }
+    // Once for all of them, and last: read-only would have kept the directories from being made.
+    at(
+        "mount_setattr",
+        sys::mount::set_attr(tmpfs.as_fd(), &attr, true),
+    )
+}

@@ -1,0 +1,245 @@
+//! The child's side: from clone3 to execve.
+//!
+//! The order matters: cgroups before the cgroup namespace, sources of bind mounts while the old
+//! root is still there, everything that needs privilege before the credentials, the filter as
+//! late as it can be loaded.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use oci::runtime::Process;
+
+use crate::error::Context;
+use crate::identity::Who;
+use crate::plan::Plan;
+use crate::{Build, Error, Exec, Filter, Identity, Kind, Result, Stdio};
+use crate::{channel, credentials, identity, program, rootfs, terminal};
+
+/// Runs `body`, which only ever comes back with an error, and reports it.
+pub(crate) fn run(
+    channel: BorrowedFd<'_>,
+    body: impl FnOnce() -> Result<std::convert::Infallible>,
+) -> ! {
+    // A panic must not unwind into the caller's half of the program.
+    let error = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(never)) => match never {},
+        Ok(Err(error)) => error,
+        Err(_) => Error::internal("panic while building the container"),
+    };
+    channel::failed(channel, &error);
+    sys::process::exit_now(1)
+}
+
+/// Becomes the container's first process.
+pub(crate) fn container(
+    build: &Build<'_>,
+    plan: &Plan,
+    tasks: &[OwnedFd],
+    filter: Option<&Filter>,
+    channel: BorrowedFd<'_>,
+    stop: bool,
+) -> Result<std::convert::Infallible> {
+    join_cgroup(tasks)?;
+    if plan.user {
+        channel::wait_go(channel)?;
+    }
+    crate::plan::join(&plan.joins)?;
+    if plan.in_userns {
+        credentials::become_root()?;
+    }
+    if plan.late_cgroup {
+        sys::process::unshare(libc::CLONE_NEWCGROUP).context(|| "make cgroup namespace")?;
+    }
+    let _ = rustix::process::setsid();
+    let _ = sys::process::new_session_keyring();
+    let process = build
+        .spec
+        .process
+        .as_ref()
+        .ok_or_else(|| Error::invalid("process is missing in config.json"))?;
+    names(build)?;
+    let pty = rootfs::build(build, plan)?;
+    let subject = Subject {
+        process,
+        identity: build.identity,
+        create_cwd: build.create_cwd,
+        init: build.init,
+        filter,
+    };
+    let stdio = match (build.stdio, pty) {
+        (Stdio::Fds(fds), _) => Streams::Fds(fds),
+        (Stdio::Terminal(_), Some(pty)) => Streams::Pty(pty),
+        (Stdio::Terminal(_), None) => return Err(Error::internal("no terminal was made")),
+    };
+    finish(&subject, stdio, channel, stop)
+}
+
+/// Becomes one more process of a running container.
+pub(crate) fn joined(
+    exec: &Exec<'_>,
+    tasks: &[OwnedFd],
+    channel: BorrowedFd<'_>,
+) -> Result<std::convert::Infallible> {
+    join_cgroup(tasks)?;
+    // Written while the host's /proc is at hand; the container's may be masked or missing.
+    credentials::oom_score(exec.process)?;
+    let all = libc::CLONE_NEWNS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWCGROUP;
+    // The container's user namespace first where it has one: joining one's own is EINVAL.
+    match sys::process::setns(exec.target, all | libc::CLONE_NEWUSER) {
+        Ok(()) => credentials::become_root()?,
+        Err(sys::Errno::INVAL) => sys::process::setns(exec.target, all).map_err(not_running)?,
+        Err(errno) => return Err(not_running(errno)),
+    }
+    // Its time namespace too, where the kernel has them.
+    let _ = sys::process::setns(exec.target, libc::CLONE_NEWTIME);
+    let _ = rustix::process::setsid();
+    let _ = sys::process::new_session_keyring();
+    let stdio = match exec.stdio {
+        Stdio::Fds(fds) => Streams::Fds(fds),
+        Stdio::Terminal(size) => Streams::Pty(terminal::open(size)?),
+    };
+    let subject = Subject {
+        process: exec.process,
+        identity: exec.identity,
+        create_cwd: exec.create_cwd,
+        init: None,
+        filter: exec.seccomp,
+    };
+    finish(&subject, stdio, channel, false)
+}
+
+fn not_running(errno: sys::Errno) -> Error {
+    Error::new(
+        Kind::NotRunning,
+        format!(
+            "join the container's namespaces: {}",
+            crate::error::errno_text(errno)
+        ),
+    )
+}
+
+/// What both kinds of process have in common.
+struct Subject<'a> {
+    process: &'a Process,
+    identity: Option<Identity<'a>>,
+    create_cwd: bool,
+    init: Option<BorrowedFd<'a>>,
+    filter: Option<&'a Filter>,
+}
+
+enum Streams<'a> {
+    Fds([BorrowedFd<'a>; 3]),
+    Pty(terminal::Pty),
+}
+
+/// From inside the root to the program.
+fn finish(
+    subject: &Subject<'_>,
+    stdio: Streams<'_>,
+    channel: BorrowedFd<'_>,
+    stop: bool,
+) -> Result<std::convert::Infallible> {
+    let process = subject.process;
+    let who = identity::resolve(&process.user, subject.identity)?;
+    if subject.create_cwd {
+        program::create_cwd(&process.cwd)?;
+    }
+    connect(stdio, &who, channel)?;
+    credentials::limits(process)?;
+    if process.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
+    } else if let Some(filter) = subject.filter {
+        // Without no_new_privs loading takes CAP_SYS_ADMIN, which is about to go.
+        load(filter)?;
+    }
+    let entered = program::chdir(&process.cwd);
+    credentials::take(process, &who)?;
+    // A directory that only the user may enter (NFS, FUSE): again as the user.
+    if entered.is_err() {
+        program::chdir(&process.cwd)?;
+    }
+    let program = program::prepare(process, &who, subject.init.is_some())?;
+    sys::process::cloexec_from(3).context(|| "close_range")?;
+    sys::process::reset_signals();
+    if stop {
+        channel::ready(channel)?;
+        channel::wait_go(channel)?;
+    }
+    channel::executing(channel)?;
+    if let (true, Some(filter)) = (process.no_new_privileges, subject.filter) {
+        load(filter)?;
+    }
+    Err(program.execute(subject.init))
+}
+
+fn load(filter: &Filter) -> Result<()> {
+    sys::seccomp::load(&filter.program, filter.flags)
+        .map(drop)
+        .context(|| "unable to init seccomp: load filter")
+}
+
+fn join_cgroup(tasks: &[OwnedFd]) -> Result<()> {
+    for fd in tasks {
+        rustix::io::write(fd, b"0").context(|| "join cgroup: write to tasks")?;
+    }
+    Ok(())
+}
+
+fn names(build: &Build<'_>) -> Result<()> {
+    let spec = build.spec;
+    if !spec.hostname.is_empty() {
+        sys::process::set_hostname(spec.hostname.as_bytes())
+            .context(|| format!("sethostname {:?}", spec.hostname))?;
+    }
+    if !spec.domainname.is_empty() {
+        sys::process::set_domainname(spec.domainname.as_bytes())
+            .context(|| format!("setdomainname {:?}", spec.domainname))?;
+    }
+    Ok(())
+}
+
+/// Puts the streams at 0 to 2 and gives them to the user, so that /dev/stdout can be opened.
+fn connect(stdio: Streams<'_>, who: &Who, channel: BorrowedFd<'_>) -> Result<()> {
+    match stdio {
+        Streams::Fds(fds) => {
+            // Lifted above 2 first: one of them may be where another one goes.
+            let mut lifted = Vec::with_capacity(3);
+            for fd in fds {
+                let fd = rustix::io::fcntl_dupfd_cloexec(fd, 3).context(|| "duplicate stdio")?;
+                lifted.push(fd);
+            }
+            for (target, fd) in lifted.iter().enumerate() {
+                own(fd.as_fd(), who);
+                sys::process::place_fd(fd.as_fd(), target as i32).context(|| "place stdio")?;
+            }
+        }
+        Streams::Pty(pty) => {
+            own(pty.slave.as_fd(), who);
+            sys::process::set_controlling_terminal(pty.slave.as_fd())
+                .context(|| "set controlling terminal")?;
+            for target in 0..3 {
+                sys::process::place_fd(pty.slave.as_fd(), target).context(|| "place terminal")?;
+            }
+            channel::terminal(channel, pty.master.as_fd())?;
+        }
+    }
+    Ok(())
+}
+
+fn own(fd: BorrowedFd<'_>, who: &Who) {
+    let Ok(stat) = rustix::fs::fstat(fd) else {
+        return;
+    };
+    // Shared devices stay as they are: /dev/null must not change hands.
+    let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+    let shared =
+        kind == rustix::fs::FileType::CharacterDevice && rustix::fs::major(stat.st_rdev) == 1;
+    if stat.st_uid != who.uid && !shared {
+        // Read-only or foreign ones cannot be given; the stream itself works all the same.
+        let _ = rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(who.uid)), None);
+    }
+}

@@ -1,0 +1,176 @@
+//! Mount options of the specification as attributes, propagation and data.
+
+use sys::mount as a;
+
+use crate::{Error, Result};
+
+/// Parsed options.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// `Some(true)` is recursive.
+    pub(crate) bind: Option<bool>,
+    /// Attributes of the mount itself.
+    pub(crate) own: Change,
+    /// Attributes of it and all below (`rro` and the like).
+    pub(crate) recursive: Change,
+    /// `MS_PRIVATE` and the like, and whether recursive.
+    pub(crate) propagation: Option<(u64, bool)>,
+    /// File system parameters.
+    pub(crate) data: Vec<(String, Option<String>)>,
+}
+
+/// Attributes to set and clear.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) set: u64,
+    pub(crate) clear: u64,
+}
+
+impl Options {
+    pub(crate) fn parse(list: &[String]) -> Result<Self> {
+        let mut out = Self::default();
+        for option in list {
+            out.one(option)?;
+        }
+        Ok(out)
+    }
+
+    fn one(&mut self, option: &str) -> Result<()> {
+        match option {
+            "defaults" | "" => return Ok(()),
+            "bind" => {
+                self.bind.get_or_insert(false);
+                return Ok(());
+            }
+            "rbind" => {
+                self.bind = Some(true);
+                return Ok(());
+            }
+            "tmpcopyup" | "idmap" | "ridmap" | "remount" => {
+                return Err(Error::unsupported(format!(
+                    "mount option {option:?} is not supported yet"
+                )));
+            }
+            _ => {}
+        }
+        if let Some(propagation) = propagation(option) {
+            self.propagation = Some(propagation);
+        } else if let Some(change) = attribute(option) {
+            self.own.add(change);
+        } else if let Some(change) = option.strip_prefix('r').and_then(attribute) {
+            self.recursive.add(change);
+        } else {
+            let (key, value) = match option.split_once('=') {
+                Some((key, value)) => (key, Some(value.to_owned())),
+                None => (option, None),
+            };
+            self.data.push((key.to_owned(), value));
+        }
+        Ok(())
+    }
+}
+
+impl Change {
+    /// A later option overrides an earlier one.
+    fn add(&mut self, other: Self) {
+        self.set = (self.set & !other.clear) | other.set;
+        self.clear = (self.clear & !other.set) | other.clear;
+        if other.clear & a::ATIME != 0 {
+            // The access-time mode is one field: clearing it whole is how it is changed.
+            self.clear |= a::ATIME;
+        }
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+fn propagation(option: &str) -> Option<(u64, bool)> {
+    Some(match option {
+        "private" => (libc::MS_PRIVATE, false),
+        "rprivate" => (libc::MS_PRIVATE, true),
+        "slave" => (libc::MS_SLAVE, false),
+        "rslave" => (libc::MS_SLAVE, true),
+        "shared" => (libc::MS_SHARED, false),
+        "rshared" => (libc::MS_SHARED, true),
+        "unbindable" => (libc::MS_UNBINDABLE, false),
+        "runbindable" => (libc::MS_UNBINDABLE, true),
+        _ => return None,
+    })
+}
+
+fn attribute(option: &str) -> Option<Change> {
+    let set = |bit| Change { set: bit, clear: 0 };
+    let clear = |bit| Change { set: 0, clear: bit };
+    let atime = |mode| Change {
+        set: mode,
+        clear: a::ATIME,
+    };
+    Some(match option {
+        "ro" => set(a::RDONLY),
+        "rw" => clear(a::RDONLY),
+        "nosuid" => set(a::NOSUID),
+        "suid" => clear(a::NOSUID),
+        "nodev" => set(a::NODEV),
+        "dev" => clear(a::NODEV),
+        "noexec" => set(a::NOEXEC),
+        "exec" => clear(a::NOEXEC),
+        "nodiratime" => set(a::NODIRATIME),
+        "diratime" => clear(a::NODIRATIME),
+        "nosymfollow" => set(a::NOSYMFOLLOW),
+        "symfollow" => clear(a::NOSYMFOLLOW),
+        "noatime" => atime(a::NOATIME),
+        "strictatime" | "norelatime" => atime(a::STRICTATIME),
+        "atime" | "relatime" | "nostrictatime" => atime(0),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(list: &[&str]) -> Options {
+        let list: Vec<String> = list.iter().map(|s| (*s).to_owned()).collect();
+        Options::parse(&list).unwrap()
+    }
+
+    #[test]
+    fn what_docker_writes() {
+        let o = parse(&["nosuid", "strictatime", "mode=755", "size=65536k"]);
+        assert_eq!(
+            o.own,
+            Change {
+                set: a::NOSUID | a::STRICTATIME,
+                clear: a::ATIME
+            }
+        );
+        assert_eq!(
+            o.data,
+            [
+                ("mode".into(), Some("755".into())),
+                ("size".into(), Some("65536k".into()))
+            ]
+        );
+        let o = parse(&["rbind", "rprivate", "ro", "rro"]);
+        assert_eq!(o.bind, Some(true));
+        assert_eq!(o.propagation, Some((libc::MS_PRIVATE, true)));
+        assert_eq!((o.own.set, o.recursive.set), (a::RDONLY, a::RDONLY));
+    }
+
+    #[test]
+    fn later_ones_win() {
+        let o = parse(&["ro", "rw", "noatime", "relatime"]);
+        assert_eq!(
+            o.own,
+            Change {
+                set: 0,
+                clear: a::RDONLY | a::ATIME
+            }
+        );
+        // Not "r" + "o"-something: these words have meanings of their own.
+        assert_eq!(parse(&["rw"]).own.clear, a::RDONLY);
+        assert_eq!(parse(&["relatime"]).own.clear, a::ATIME);
+    }
+}

@@ -1,0 +1,196 @@
+//! The caller's side: clone, map ids, listen to the child, clean up after a failure.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use oci::runtime::{IdMapping, Linux};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{WaitId, WaitIdOptions};
+use sys::process::{CloneArgs, Cloned};
+
+use crate::channel::{self, Said};
+use crate::error::{Context, errno_text};
+use crate::plan::{Excursion, Plan};
+use crate::{Build, Created, Error, Exec, Filter, Kind, Result, Started, child};
+
+/// Builds the container; with `stop` its process waits before the program.
+pub(crate) fn build(build: &Build<'_>, stop: bool) -> Result<Created> {
+    let plan = Plan::new(build)?;
+    let compiled = match (
+        build.seccomp,
+        build.spec.linux.as_ref().and_then(|l| l.seccomp.as_ref()),
+    ) {
+        (None, Some(profile)) => Some(Filter::compile(profile)?),
+        _ => None,
+    };
+    let filter = build.seccomp.or(compiled.as_ref());
+    let tasks = match build.cgroup {
+        Some(cgroup) => cgroup.task_files()?,
+        None => Vec::new(),
+    };
+    let args = CloneArgs {
+        flags: plan.flags,
+        cgroup: build.cgroup.and_then(|c| c.v2_dir()),
+    };
+    let trip = Excursion::begin(&plan, build.spec)?;
+    let (ours, theirs) = sys::fdpass::seqpacket_pair().context(|| "make channel")?;
+    let (pid, pidfd) = match sys::process::clone3(&args).map_err(clone_error)? {
+        Cloned::Child => {
+            drop(ours);
+            child::run(theirs.as_fd(), || {
+                child::container(build, &plan, &tasks, filter, theirs.as_fd(), stop)
+            })
+        }
+        Cloned::Parent { pid, pidfd } => (pid, pidfd),
+    };
+    drop((trip, theirs));
+    let mntns = mount_namespace(pidfd.as_fd(), pid.as_raw_pid());
+    let mut created = Created {
+        process: Started {
+            pid: pid.as_raw_pid().unsigned_abs(),
+            pidfd,
+            mntns,
+            terminal: None,
+        },
+        channel: ours,
+    };
+    let answer = (|| {
+        if plan.user {
+            map_ids(build.spec.linux.as_ref(), created.process.pid)?;
+            channel::go(created.channel.as_fd())?;
+        }
+        created.hear(if stop { Until::Ready } else { Until::Running })
+    })();
+    created.or_end(answer)
+}
+
+/// Runs one more process in the container of `exec.target`.
+pub(crate) fn exec(exec: &Exec<'_>) -> Result<Started> {
+    crate::plan::refuse_unsupported_process(exec.process)?;
+    let tasks = match exec.cgroup {
+        Some(cgroup) => cgroup.task_files()?,
+        None => Vec::new(),
+    };
+    let args = CloneArgs {
+        flags: 0,
+        cgroup: exec.cgroup.and_then(|c| c.v2_dir()),
+    };
+    let target = rustix::io::fcntl_dupfd_cloexec(exec.target, 3).context(|| "duplicate pidfd")?;
+    let mut trip = Excursion::none();
+    trip.enter(&target, "/proc/self/ns/pid", libc::CLONE_NEWPID, "pid")
+        .map_err(|e| Error::new(Kind::NotRunning, e.message))?;
+    let (ours, theirs) = sys::fdpass::seqpacket_pair().context(|| "make channel")?;
+    let (pid, pidfd) = match sys::process::clone3(&args).map_err(clone_error)? {
+        Cloned::Child => {
+            drop(ours);
+            child::run(theirs.as_fd(), || {
+                child::joined(exec, &tasks, theirs.as_fd())
+            })
+        }
+        Cloned::Parent { pid, pidfd } => (pid, pidfd),
+    };
+    drop((trip, theirs));
+    let mut created = Created {
+        process: Started {
+            pid: pid.as_raw_pid().unsigned_abs(),
+            pidfd,
+            mntns: None,
+            terminal: None,
+        },
+        channel: ours,
+    };
+    let answer = created.hear(Until::Running);
+    created.or_end(answer).map(|c| c.process)
+}
+
+/// What to listen for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Ready,
+    Running,
+}
+
+impl Created {
+    pub(crate) fn go(mut self) -> Result<Started> {
+        let answer = channel::go(self.channel.as_fd()).and_then(|()| self.hear(Until::Running));
+        self.or_end(answer).map(|c| c.process)
+    }
+
+    pub(crate) fn into_process(self) -> Started {
+        self.process
+    }
+
+    fn hear(&mut self, until: Until) -> Result<()> {
+        let mut executing = false;
+        loop {
+            match channel::listen(self.channel.as_fd())? {
+                Said::Ready if until == Until::Ready => return Ok(()),
+                Said::Ready => {}
+                Said::Terminal(fd) => self.process.terminal = Some(fd),
+                Said::Executing => executing = true,
+                Said::Failed(error) => return Err(error),
+                Said::Closed if executing => return Ok(()),
+                Said::Closed => {
+                    return Err(Error::internal(
+                        "the container's first process died while it was being built",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// On failure the process is killed and reaped, so that nothing of it is left.
+    fn or_end(self, answer: Result<()>) -> Result<Self> {
+        match answer {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                let _ = sys::process::pidfd_signal(self.process.pidfd.as_fd(), libc::SIGKILL);
+                reap(self.process.pidfd.as_fd());
+                Err(error)
+            }
+        }
+    }
+}
+
+fn reap(pidfd: BorrowedFd<'_>) {
+    while let Err(sys::Errno::INTR) =
+        rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED)
+    {}
+}
+
+fn clone_error(errno: sys::Errno) -> Error {
+    Error::internal(format!("clone3: {}", errno_text(errno)))
+}
+
+/// A child that has exited already has none; then there is nothing to keep.
+fn mount_namespace(pidfd: BorrowedFd<'_>, pid: i32) -> Option<OwnedFd> {
+    sys::process::pidfd_mount_namespace(pidfd).ok().or_else(|| {
+        let path = format!("/proc/{pid}/ns/mnt");
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+    })
+}
+
+fn map_ids(linux: Option<&Linux>, pid: u32) -> Result<()> {
+    let Some(linux) = linux else {
+        return Ok(());
+    };
+    for (file, list) in [
+        ("uid_map", &linux.uid_mappings),
+        ("gid_map", &linux.gid_mappings),
+    ] {
+        write_map(&format!("/proc/{pid}/{file}"), list)?;
+    }
+    Ok(())
+}
+
+/// The kernel takes the whole map in one write.
+pub(crate) fn write_map(path: &str, list: &[IdMapping]) -> Result<()> {
+    let lines: String = list
+        .iter()
+        .map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size))
+        .collect();
+    let fd = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+        .context(|| format!("open {path}"))?;
+    rustix::io::write(&fd, lines.as_bytes())
+        .map(drop)
+        .context(|| format!("write {path}"))
+}

@@ -1,0 +1,166 @@
+//! The container's root: from a mount to a place with nothing of the host in it.
+//!
+//! The root is attached over `/` of the child's own mount namespace, filled through its
+//! descriptor with openat2 confinement, and then pivoted to; the old root is detached before any
+//! path of the image is followed as a path.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use oci::runtime::{Linux, Spec};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use sys::mount::MountAttr;
+
+use crate::error::{Context, errno_text};
+use crate::plan::Plan;
+use crate::terminal::{self, Pty};
+use crate::{Build, Error, Result, Rootfs, Stdio};
+use crate::{credentials, devices, masks, mounts, sysctl};
+
+/// Builds the root and moves into it; the terminal, when one is asked for, is of its devpts.
+pub(crate) fn build(build: &Build<'_>, plan: &Plan) -> Result<Option<Pty>> {
+    let spec = build.spec;
+    let (Some(linux), Some(process)) = (&spec.linux, &spec.process) else {
+        return Err(Error::invalid(
+            "linux and process must be present in config.json",
+        ));
+    };
+    credentials::oom_score(process)?;
+    if let Some(personality) = &linux.personality {
+        credentials::personality(personality)?;
+    }
+    let shared = host_propagation(linux)?;
+    let root = attach(build.rootfs)?;
+    // Nodes and mountpoints get the modes asked for, whatever the caller's umask.
+    rustix::process::umask(Mode::empty());
+    let site = mounts::Site {
+        root: root.as_fd(),
+        cgroup: build.cgroup,
+        in_userns: plan.in_userns,
+    };
+    mounts::mount_all(&site, &spec.mounts)?;
+    devices::populate(&site, spec)?;
+    pivot(root.as_fd(), shared)?;
+    let pty = match build.stdio {
+        Stdio::Terminal(size) => Some(console(size)?),
+        Stdio::Fds(_) => None,
+    };
+    sysctl::write(root.as_fd(), &linux.sysctl)?;
+    masks::apply(linux)?;
+    settle(spec, linux, root.as_fd())?;
+    Ok(pty)
+}
+
+/// Cuts the copy of the host's mounts off from the host. True when it stays shared because the
+/// spec wants mounts to travel back.
+fn host_propagation(linux: &Linux) -> Result<bool> {
+    let (flags, recursive) = match linux.rootfs_propagation.as_str() {
+        "" | "slave" | "rslave" => (libc::MS_SLAVE, true),
+        "private" | "rprivate" | "unbindable" | "runbindable" => (libc::MS_PRIVATE, true),
+        // Bind mounts stay peers of the host's; only the mount that the root goes on is cut off.
+        "shared" | "rshared" => (libc::MS_PRIVATE, false),
+        other => {
+            return Err(Error::invalid(format!(
+                "invalid rootfsPropagation {other:?}"
+            )));
+        }
+    };
+    let flags_o = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let top = rustix::fs::open("/", flags_o, Mode::empty()).context(|| "open /")?;
+    let attr = MountAttr {
+        propagation: flags,
+        ..MountAttr::default()
+    };
+    sys::mount::set_attr(top.as_fd(), &attr, recursive).context(|| "set mount propagation of /")?;
+    Ok(!recursive)
+}
+
+/// Puts the root over `/`.
+fn attach(rootfs: Rootfs<'_>) -> Result<OwnedFd> {
+    let root = match rootfs {
+        Rootfs::Mount(fd) => {
+            rustix::io::fcntl_dupfd_cloexec(fd, 3).context(|| "duplicate root mount")?
+        }
+        Rootfs::Path(path) => {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_RECURSIVE;
+            let root = rustix::mount::open_tree(CWD, path, flags)
+                .context(|| format!("open rootfs {}", path.display()))?;
+            // Private, so that nothing mounted in it appears at the path it came from.
+            let attr = MountAttr {
+                propagation: libc::MS_PRIVATE,
+                ..MountAttr::default()
+            };
+            sys::mount::set_attr(root.as_fd(), &attr, true)
+                .context(|| "set mount propagation of rootfs")?;
+            root
+        }
+    };
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(&root, "", CWD, "/", flags).context(|| "attach root mount")?;
+    Ok(root)
+}
+
+/// Makes the attached root the only one.
+fn pivot(root: BorrowedFd<'_>, shared: bool) -> Result<()> {
+    rustix::process::fchdir(root).context(|| "chdir to root mount")?;
+    rustix::process::pivot_root(".", ".").context(|| "pivot_root")?;
+    if shared {
+        // Detaching must not travel to the host.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let old = rustix::fs::open(".", flags, Mode::empty()).context(|| "open old root")?;
+        let attr = MountAttr {
+            propagation: libc::MS_SLAVE,
+            ..MountAttr::default()
+        };
+        sys::mount::set_attr(old.as_fd(), &attr, true).context(|| "make old root slave")?;
+    }
+    rustix::mount::unmount(".", UnmountFlags::DETACH).context(|| "detach old root")?;
+    rustix::process::chdir("/").context(|| "chdir /")
+}
+
+/// Opens a terminal and binds it over /dev/console.
+fn console(size: Option<oci::runtime::ConsoleSize>) -> Result<Pty> {
+    let pty = terminal::open(size)?;
+    let name = rustix::pty::ptsname(&pty.master, Vec::new()).context(|| "name of terminal")?;
+    let tree = rustix::mount::open_tree(
+        CWD,
+        name.as_c_str(),
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+    )
+    .context(|| "open terminal for /dev/console")?;
+    let flags =
+        OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
+    match rustix::fs::open("/dev/console", flags, Mode::from_raw_mode(0o600)) {
+        Ok(_) => {}
+        Err(e) => {
+            return Err(Error::internal(format!(
+                "create /dev/console: {}",
+                errno_text(e)
+            )));
+        }
+    }
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(&tree, "", CWD, "/dev/console", flags)
+        .context(|| "mount /dev/console")?;
+    Ok(pty)
+}
+
+/// What can only be done once everything is in place.
+fn settle(spec: &Spec, linux: &Linux, root: BorrowedFd<'_>) -> Result<()> {
+    let mut attr = MountAttr::default();
+    if spec.root.as_ref().is_some_and(|r| r.readonly) {
+        attr.set = sys::mount::RDONLY;
+    }
+    attr.propagation = match linux.rootfs_propagation.as_str() {
+        "shared" | "rshared" => libc::MS_SHARED,
+        "slave" | "rslave" => libc::MS_SLAVE,
+        "unbindable" | "runbindable" => libc::MS_UNBINDABLE,
+        _ => 0,
+    };
+    if attr == MountAttr::default() {
+        return Ok(());
+    }
+    sys::mount::set_attr(root, &attr, false).context(|| "set attributes of root mount")
+}

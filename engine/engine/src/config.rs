@@ -1,0 +1,129 @@
+//! What the daemon's flags and daemon.json say, once parsed.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use dockerapi::{Map, Ulimit};
+
+/// Settings of the engine.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Everything that must survive: `/var/lib/corten`.
+    pub data_root: PathBuf,
+    /// Everything that need not: `/run/corten`.
+    pub exec_root: PathBuf,
+    /// cgroup below which containers get theirs.
+    pub cgroup_parent: String,
+    /// Labels of the engine.
+    pub labels: Vec<String>,
+    /// Debug mode, told by info.
+    pub debug: bool,
+    /// The default bridge; `None` for `--bridge none`.
+    pub bridge: Option<Bridge>,
+    /// DNS servers of containers; empty takes the host's.
+    pub dns: Vec<IpAddr>,
+    /// resolv.conf options.
+    pub dns_options: Vec<String>,
+    /// Search domains.
+    pub dns_search: Vec<String>,
+    /// Limits of containers that ask for none.
+    pub default_ulimits: Ulimits,
+    /// Bytes of /dev/shm.
+    pub default_shm_size: i64,
+    /// `private` or `shareable`.
+    pub default_ipc_mode: String,
+    /// `host` or `private`; empty takes the kernel's custom (v1 host, v2 private).
+    pub default_cgroupns_mode: String,
+    /// `--init` for all.
+    pub init: bool,
+    /// `json-file` or `none`.
+    pub log_driver: String,
+    /// Its options.
+    pub log_opts: Map<String>,
+    /// `no_new_privs` for all.
+    pub no_new_privileges: bool,
+    /// A seccomp profile's JSON in place of the built-in one; `unconfined` for none.
+    pub seccomp_profile: Option<String>,
+    /// Seconds given to containers when the engine is asked to stop them.
+    pub shutdown_timeout: u64,
+    /// Registries spoken to without TLS: hosts, host:port or CIDRs.
+    pub insecure_registries: Vec<String>,
+    /// Mirrors of Docker Hub.
+    pub registry_mirrors: Vec<String>,
+    /// Layers fetched at once.
+    pub max_concurrent_downloads: usize,
+    /// Tries for one layer.
+    pub max_download_attempts: u32,
+}
+
+/// Limits by name.
+pub type Ulimits = Map<Ulimit>;
+
+/// Settings of the default bridge.
+#[derive(Debug, Clone)]
+pub struct Bridge {
+    /// Interface name.
+    pub name: String,
+    /// Its address and prefix length; `None` chooses.
+    pub address: Option<(Ipv4Addr, u8)>,
+    /// Containers get addresses of this part only.
+    pub fixed_cidr: Option<(Ipv4Addr, u8)>,
+    /// 0 takes 1500.
+    pub mtu: u32,
+    /// Containers may talk to each other.
+    pub icc: bool,
+    /// Turn on forwarding.
+    pub ip_forward: bool,
+    /// Masquerade outwards.
+    pub ip_masq: bool,
+    /// Forward in user space where the kernel cannot.
+    pub userland_proxy: bool,
+    /// Published ports are bound here unless said otherwise.
+    pub default_ip: IpAddr,
+}
+
+impl Default for Bridge {
+    fn default() -> Self {
+        Self {
+            name: "docker0".into(),
+            address: None,
+            fixed_cidr: None,
+            mtu: 1500,
+            icc: true,
+            ip_forward: true,
+            ip_masq: true,
+            userland_proxy: true,
+            default_ip: Ipv4Addr::UNSPECIFIED.into(),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_root: "/var/lib/corten".into(),
+            exec_root: "/run/corten".into(),
+            cgroup_parent: "/corten".into(),
+            labels: Vec::new(),
+            debug: false,
+            bridge: Some(Bridge::default()),
+            dns: Vec::new(),
+            dns_options: Vec::new(),
+            dns_search: Vec::new(),
+            default_ulimits: Ulimits::new(),
+            default_shm_size: 64 << 20,
+            default_ipc_mode: "private".into(),
+            default_cgroupns_mode: String::new(),
+            init: false,
+            log_driver: "json-file".into(),
+            log_opts: Map::new(),
+            no_new_privileges: false,
+            seccomp_profile: None,
+            shutdown_timeout: 15,
+            insecure_registries: Vec::new(),
+            registry_mirrors: Vec::new(),
+            max_concurrent_downloads: 3,
+            max_download_attempts: 5,
+        }
+    }
+}

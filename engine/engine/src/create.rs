@@ -1,0 +1,224 @@
+//! `container create`: checks, the image's defaults, volumes, and one durable row.
+
+use std::sync::Arc;
+
+use dockerapi::{CreateBody, CreateResponse};
+use state::{Change, Table};
+
+use crate::owner::{self, Inherited};
+use crate::record::{Phase, Record, State};
+use crate::{
+    Engine, Error, Inner, Result, clock, events, log_options, merge, mounts, names, network, system, verify,
+};
+
+/// Names tried before giving up on random ones.
+const NAME_ATTEMPTS: u32 = 20;
+
+impl Engine {
+    /// `POST /containers/create`. `platform` is `os/arch[/variant]`.
+    ///
+    /// # Errors
+    /// Not found without the image, conflict when the name is taken, invalid parameter or not
+    /// implemented for what is asked.
+    pub async fn container_create(
+        &self,
+        name: Option<&str>,
+        platform: Option<&str>,
+        body: CreateBody,
+    ) -> Result<CreateResponse> {
+        let inner = Arc::clone(&self.0);
+        let name = name.filter(|name| !name.is_empty()).map(names::validate).transpose()?;
+        let platform = platform
+            .filter(|platform| !platform.is_empty())
+            .map(str::parse::<oci::Platform>)
+            .transpose()
+            .map_err(|error| Error::invalid(error.to_string()))?;
+        let (mut record, warnings) = draft(&inner, platform.as_ref(), body)?;
+        let id = record.id.clone();
+        record.name = reserve(&inner, name, &id)?;
+        let name = record.name.clone();
+        // The rest goes on even when the client leaves: nothing half-made stays.
+        let finish = tokio::spawn(async move {
+            let made = make(&inner, record).await;
+            if made.is_err() {
+                inner.containers.release_name(&name, &id);
+                let inner = Arc::clone(&inner);
+                let dir = inner.container_dir(&id);
+                let _ = tokio::task::spawn_blocking(move || inner.images.discard(&dir)).await;
+            }
+            made
+        });
+        let id = finish.await.map_err(|_| Error::system("create was interrupted"))??;
+        Ok(CreateResponse { id, warnings })
+    }
+}
+
+/// Everything that can be decided without touching the disk.
+fn draft(
+    inner: &Inner,
+    platform: Option<&oci::Platform>,
+    body: CreateBody,
+) -> Result<(Record, Vec<String>)> {
+    let CreateBody { mut config, host_config: mut host, networking_config: networking } = body;
+    if config.image.is_empty() {
+        return Err(Error::invalid("no image specified"));
+    }
+    verify::unsupported(&config, &host)?;
+    let image = inner.images.resolve(&config.image)?;
+    let of_image = oci::Platform {
+        architecture: image.config.architecture.clone(),
+        os: image.config.os.clone(),
+        variant: image.config.variant.clone(),
+        ..oci::Platform::default()
+    };
+    if let Some(platform) = platform.filter(|platform| !platform.accepts(&of_image)) {
+        return Err(Error::not_found(format!(
+            "image with reference {} was found but does not provide the specified platform \
+             ({platform})",
+            config.image
+        )));
+    }
+    let mut warnings = Vec::new();
+    if image.config.config.healthcheck.as_ref().is_some_and(|h| !h.test.is_empty())
+        && config.healthcheck.is_none()
+    {
+        warnings.push("Health checks are not supported yet: the image's is not run.".into());
+    }
+    merge::merge(&mut config, &image.config.config)?;
+    verify::config(&config)?;
+    let features = inner.compute.features();
+    verify::defaults(&mut host, &inner.config, features);
+    warnings.extend(verify::host(&host, features)?);
+    if host.log_config.kind == "json-file" {
+        log_options::parse(&host.log_config.config)?;
+    }
+    let id = names::random_id()?;
+    hostname(inner, &mut config, &host.network_mode, &id);
+    let (path, args) = merge::command(&config);
+    let log_attrs = log_options::attributes(
+        &host.log_config.config,
+        &config.labels,
+        config.env.as_deref().unwrap_or_default(),
+    );
+    let record = Record {
+        id,
+        name: String::new(),
+        created: clock::now(),
+        image_id: image.id.to_string(),
+        platform: image.config.os.clone(),
+        path,
+        args,
+        mounts: mounts::plan(&config, &host)?,
+        config,
+        host,
+        networking,
+        state: State { phase: Phase::Created, ..State::default() },
+        endpoint: None,
+        log_attrs,
+    };
+    network::verify(&record)?;
+    joined_containers_exist(inner, &record)?;
+    security(inner, &record)?;
+    Ok((record, warnings))
+}
+
+/// Refuses at create what could only fail at every start.
+fn security(inner: &Inner, record: &Record) -> Result<()> {
+    let empty = crate::resolve::Files { hosts: "", hostname: "", resolv_conf: "" };
+    let devices =
+        crate::devices::asked(record.host.resources.devices.as_deref().unwrap_or_default());
+    let context = crate::resolve::Context {
+        config: &inner.config,
+        features: inner.compute.features(),
+        files: empty,
+        joined: &[],
+        shm: None,
+        host_devices: &[],
+        // A device that is missing now may be there at the start.
+        devices: devices.as_deref().unwrap_or_default(),
+        architecture: system::architecture(),
+        kernel: system::kernel_version(),
+        processors: system::processors(),
+    };
+    crate::resolve::resolve(record, &context).map(|_| ())
+}
+
+fn joined_containers_exist(inner: &Inner, record: &Record) -> Result<()> {
+    let host = &record.host;
+    for mode in [&host.network_mode, &host.pid_mode, &host.ipc_mode] {
+        if let Some(name) = mode.strip_prefix("container:") {
+            inner.containers.find(name)?;
+        }
+    }
+    for (mode, what, allowed) in [
+        (&host.pid_mode, "PID", &["", "host", "private"][..]),
+        (&host.uts_mode, "UTS", &["", "host"][..]),
+        (&host.ipc_mode, "IPC", &["", "none", "host", "private", "shareable"][..]),
+    ] {
+        let joins = what != "UTS" && mode.starts_with("container:");
+        if !joins && !allowed.contains(&mode.as_str()) {
+            return Err(Error::invalid(format!("invalid {what} mode: {mode}")));
+        }
+    }
+    Ok(())
+}
+
+fn hostname(
+    inner: &Inner,
+    config: &mut dockerapi::ContainerConfig,
+    network_mode: &str,
+    id: &str,
+) {
+    if !config.hostname.is_empty() {
+        return;
+    }
+    config.hostname = match network_mode {
+        "host" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        mode => match mode.strip_prefix("container:").map(|name| inner.containers.find(name)) {
+            Some(Ok(other)) => other.record().config.hostname.clone(),
+            _ => id[..12].to_owned(),
+        },
+    };
+}
+
+fn reserve(inner: &Inner, name: Option<&str>, id: &str) -> Result<String> {
+    if let Some(name) = name {
+        inner.containers.reserve_name(name, id)?;
+        return Ok(name.to_owned());
+    }
+    for attempt in 0..NAME_ATTEMPTS {
+        let name = names::random_name(attempt)?;
+        if inner.containers.reserve_name(&name, id).is_ok() {
+            return Ok(name);
+        }
+    }
+    // IDs are free by construction.
+    inner.containers.reserve_name(&id[..12], id)?;
+    Ok(id[..12].to_owned())
+}
+
+/// Directories and volumes, then the row, then the owner.
+async fn make(inner: &Arc<Inner>, mut record: Record) -> Result<String> {
+    let prepare = {
+        let inner = Arc::clone(inner);
+        move || -> Result<_> {
+            inner.images.create_writable(&inner.writable_dir(&record.id))?;
+            let volumes = crate::volumes::prepare(&inner, &mut record)?;
+            Ok((record, volumes))
+        }
+    };
+    let (record, mut volumes) = tokio::task::spawn_blocking(prepare)
+        .await
+        .map_err(|_| Error::system("create was interrupted"))??;
+    let event = events::container(&record, "create", &[]);
+    let change =
+        Change::new().put(Table::Containers, &record.id, &record).event(&event).addition();
+    let change = volumes.add_to(change);
+    inner.state.commit(change).await.map_err(|error| Error::system(error.to_string()))?;
+    let id = record.id.clone();
+    let container = owner::spawn(Arc::clone(inner), record, Inherited::Nothing);
+    inner.containers.insert(container);
+    volumes.keep();
+    inner.events.publish(event);
+    Ok(id)
+}

@@ -1,0 +1,346 @@
+//! Exec instances: made, started once, inspected for a while after their end.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use compute::{Attachment, Identity};
+use dockerapi::{ExecCreate, ExecInspect, ExecProcessConfig, ExecStart};
+use oci::runtime::{ConsoleSize, Process, User};
+
+use crate::admission::{Ask, admit};
+use crate::container::Container;
+use crate::record::{Phase, Record};
+use crate::session::{Session, SocketWriter, detach_keys};
+use crate::{Engine, Error, Inner, Result, events, names, resolve};
+
+/// How long an ended exec can be inspected.
+const REMEMBERED: Duration = Duration::from_secs(300);
+/// Instances that were made and never started, per engine, before new ones are refused.
+const MOST: usize = 100_000;
+
+/// One instance.
+#[derive(Debug)]
+pub(crate) struct Exec {
+    id: String,
+    container: Arc<Container>,
+    config: ExecCreate,
+    keys: Vec<u8>,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Progress {
+    Created,
+    Running { pid: u32 },
+    Ended { code: i32, at: Instant },
+}
+
+/// All instances.
+#[derive(Debug, Default)]
+pub(crate) struct Execs(Mutex<HashMap<String, Arc<Exec>>>);
+
+impl Execs {
+    fn find(&self, id: &str) -> Result<Arc<Exec>> {
+        let execs = lock(&self.0);
+        execs
+            .get(id)
+            .cloned()
+            .ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
+    }
+
+    fn insert(&self, exec: Exec) -> Result<()> {
+        let mut execs = lock(&self.0);
+        execs.retain(|_, exec| match *lock(&exec.progress) {
+            Progress::Ended { at, .. } => at.elapsed() < REMEMBERED,
+            Progress::Created => exec.container.record().state.phase.is_alive(),
+            Progress::Running { .. } => true,
+        });
+        if execs.len() >= MOST {
+            return Err(Error::unavailable("too many exec instances"));
+        }
+        execs.insert(exec.id.clone(), Arc::new(exec));
+        Ok(())
+    }
+
+    /// Those that run in a container, or may still be started.
+    pub(crate) fn of_container(&self, id: &str) -> Vec<String> {
+        let execs = lock(&self.0);
+        let live = execs.values().filter(|exec| {
+            exec.container.id == id && !matches!(*lock(&exec.progress), Progress::Ended { .. })
+        });
+        live.map(|exec| exec.id.clone()).collect()
+    }
+}
+
+/// A start with a client.
+#[derive(Debug)]
+pub(crate) struct ExecSession {
+    inner: Arc<Inner>,
+    exec: Arc<Exec>,
+    size: Option<ConsoleSize>,
+}
+
+impl Engine {
+    /// `POST /containers/{id}/exec`.
+    ///
+    /// # Errors
+    /// Conflict when it does not run or is paused; invalid parameter without a command.
+    pub async fn exec_create(&self, name: &str, config: ExecCreate) -> Result<String> {
+        let container = self.0.containers.find(name)?;
+        let record = container.record();
+        admit(record.state.phase, Ask::Exec, &record.id, &record.name)?;
+        if config.cmd.is_empty() {
+            return Err(Error::invalid("No exec command specified"));
+        }
+        let id = names::random_id()?;
+        let keys = detach_keys(Some(&config.detach_keys))?;
+        let event = exec_event(&record, &format!("exec_create: {}", config.cmd.join(" ")), &id, &[]);
+        let progress = Mutex::new(Progress::Created);
+        self.0.execs.insert(Exec { id: id.clone(), container, config, keys, progress })?;
+        self.0.events.publish(event);
+        Ok(id)
+    }
+
+    /// `POST /exec/{id}/start` with a client: checks; the stream follows.
+    ///
+    /// # Errors
+    /// Conflict when it was started before, or its container does not run.
+    pub fn exec_prepare(&self, id: &str, start: &ExecStart) -> Result<Session> {
+        let exec = self.0.execs.find(id)?;
+        exec.startable()?;
+        let size = start.console_size.or(exec.config.console_size);
+        let size = size.map(|[height, width]| ConsoleSize { height, width });
+        let tty = exec.config.tty;
+        Ok(Session::exec(tty, ExecSession { inner: Arc::clone(&self.0), exec, size }))
+    }
+
+    /// `POST /exec/{id}/start` with `Detach`.
+    ///
+    /// # Errors
+    /// As [`Engine::exec_prepare`], and when the process cannot be started.
+    pub async fn exec_start_detached(&self, id: &str, start: &ExecStart) -> Result<()> {
+        let exec = self.0.execs.find(id)?;
+        exec.startable()?;
+        let size = start.console_size.map(|[height, width]| ConsoleSize { height, width });
+        run(&self.0, &exec, size, None).await
+    }
+
+    /// `GET /exec/{id}/json`.
+    ///
+    /// # Errors
+    /// Not found.
+    pub fn exec_inspect(&self, id: &str) -> Result<ExecInspect> {
+        let exec = self.0.execs.find(id)?;
+        let (running, exit_code, pid) = match *lock(&exec.progress) {
+            Progress::Created => (false, None, 0),
+            Progress::Running { pid } => (true, None, pid),
+            Progress::Ended { code, .. } => (false, Some(code), 0),
+        };
+        let config = &exec.config;
+        Ok(ExecInspect {
+            id: exec.id.clone(),
+            running,
+            exit_code,
+            process_config: ExecProcessConfig {
+                tty: config.tty,
+                entrypoint: config.cmd[0].clone(),
+                arguments: config.cmd[1..].to_vec(),
+                privileged: config.privileged,
+                user: config.user.clone(),
+            },
+            open_stdin: config.attach_stdin,
+            open_stderr: config.attach_stderr,
+            open_stdout: config.attach_stdout,
+            can_remove: false,
+            container_id: exec.container.id.clone(),
+            detach_keys: config.detach_keys.clone(),
+            pid,
+        })
+    }
+
+    /// `POST /exec/{id}/resize`.
+    ///
+    /// # Errors
+    /// Conflict when it does not run.
+    pub async fn exec_resize(&self, id: &str, height: u16, width: u16) -> Result<()> {
+        let exec = self.0.execs.find(id)?;
+        let running = matches!(*lock(&exec.progress), Progress::Running { .. });
+        if !running {
+            return Err(Error::conflict(format!("exec instance {id} is not running")));
+        }
+        let size = ConsoleSize { height, width };
+        Ok(self.0.compute.resize(&exec.container.id, Some(id), size).await?)
+    }
+}
+
+impl Exec {
+    fn startable(&self) -> Result<()> {
+        match *lock(&self.progress) {
+            Progress::Created => {}
+            Progress::Running { .. } => {
+                return Err(Error::conflict(format!("Error: Exec command {} is already running", self.id)));
+            }
+            Progress::Ended { .. } => {
+                return Err(Error::conflict(format!("Error: Exec command {} has already run", self.id)));
+            }
+        }
+        let record = self.container.record();
+        admit(record.state.phase, Ask::Exec, &record.id, &record.name).map(|_| ())
+    }
+
+    /// Takes the one start it has.
+    fn claim(&self) -> Result<()> {
+        let mut progress = lock(&self.progress);
+        match *progress {
+            Progress::Created => {
+                *progress = Progress::Running { pid: 0 };
+                Ok(())
+            }
+            _ => Err(Error::conflict(format!("Error: Exec command {} is already running", self.id))),
+        }
+    }
+
+    fn ended(&self, code: i32) {
+        *lock(&self.progress) = Progress::Ended { code, at: Instant::now() };
+    }
+}
+
+impl ExecSession {
+    pub(crate) async fn run(self, stream: OwnedFd, already_read: Vec<u8>) -> Result<()> {
+        let config = &self.exec.config;
+        // A second handle tells the client of a failed start.
+        let spare = stream.try_clone();
+        let attachment = Attachment {
+            stream,
+            already_read,
+            stdin: config.attach_stdin,
+            stdout: config.attach_stdout,
+            stderr: config.attach_stderr,
+            detach_keys: if config.tty { self.exec.keys.clone() } else { Vec::new() },
+            ended: None,
+        };
+        let result = run(&self.inner, &self.exec, self.size, Some(attachment)).await;
+        if let (Err(error), Ok(stream)) = (&result, spare) {
+            let text = format!("{error}\r\n");
+            let mut bytes = Vec::new();
+            if !config.tty {
+                bytes.extend([1, 0, 0, 0]);
+                bytes.extend(u32::try_from(text.len()).unwrap_or(0).to_be_bytes());
+            }
+            bytes.extend(text.as_bytes());
+            if let Ok(mut socket) = SocketWriter::new(stream) {
+                // The client may be gone; then nobody needs the text.
+                let _ = socket.write_all(&bytes).await;
+            }
+        }
+        result
+    }
+}
+
+async fn run(
+    inner: &Arc<Inner>,
+    exec: &Arc<Exec>,
+    size: Option<ConsoleSize>,
+    attachment: Option<Attachment>,
+) -> Result<()> {
+    exec.claim()?;
+    let record = exec.container.record();
+    let started = async {
+        if record.state.phase != Phase::Running {
+            return Err(crate::container::not_running(&record.id));
+        }
+        let asked = compute::Exec {
+            exec_id: exec.id.clone(),
+            process: process(&record, &exec.config, size, inner)?,
+            identity: Identity {
+                user: match exec.config.user.as_str() {
+                    "" => record.config.user.clone(),
+                    own => own.to_owned(),
+                },
+                extra_groups: record.host.group_add.clone().unwrap_or_default(),
+            },
+            open_stdin: exec.config.attach_stdin,
+            attachment,
+            unconfined: exec.config.privileged,
+        };
+        inner.compute.exec(&record.id, asked).await.map_err(wrap)
+    };
+    let running = match started.await {
+        Ok(running) => running,
+        Err(error) => {
+            let has = |text: &str| error.message.contains(text);
+            exec.ended(if has("executable file not found") || has("no such file or directory") { 127 } else { 126 });
+            return Err(error);
+        }
+    };
+    *lock(&exec.progress) = Progress::Running { pid: running.pid };
+    let action = format!("exec_start: {}", exec.config.cmd.join(" "));
+    inner.events.publish(exec_event(&record, &action, &exec.id, &[]));
+    let (inner, exec) = (Arc::clone(inner), Arc::clone(exec));
+    tokio::spawn(async move {
+        // A platform that went away has no status to give.
+        let code = running.exit.await.map_or(137, |exit| exit.code);
+        exec.ended(code);
+        let extra = [("exitCode", code.to_string())];
+        let event = exec_event(&exec.container.record(), "exec_die", &exec.id, &extra);
+        inner.events.publish(event);
+    });
+    Ok(())
+}
+
+fn process(
+    record: &Record,
+    config: &ExecCreate,
+    size: Option<ConsoleSize>,
+    inner: &Inner,
+) -> Result<Process> {
+    let mut env = resolve::environment(record);
+    if config.tty && !env.iter().any(|entry| entry.starts_with("TERM=")) {
+        env.push("TERM=xterm".into());
+    }
+    for entry in &config.env {
+        let name = entry.split('=').next().unwrap_or_default();
+        env.retain(|old| old.split('=').next() != Some(name));
+        if entry.contains('=') {
+            env.push(entry.clone());
+        }
+    }
+    let cwd = match (config.working_dir.as_str(), record.config.working_dir.as_str()) {
+        ("", "") => "/",
+        ("", own) => own,
+        (asked, _) => asked,
+    };
+    let privileged = config.privileged || record.host.privileged;
+    Ok(Process {
+        terminal: config.tty,
+        console_size: size,
+        user: User::default(),
+        args: config.cmd.clone(),
+        env,
+        cwd: cwd.to_owned(),
+        capabilities: Some(resolve::exec_capabilities(&record.host, privileged)?),
+        no_new_privileges: resolve::no_new_privileges(&record.host, &inner.config)?,
+        ..Process::default()
+    })
+}
+
+fn wrap(error: compute::Error) -> Error {
+    let mut error = Error::from(error);
+    error.message = format!(
+        "OCI runtime exec failed: exec failed: unable to start container process: {}",
+        error.message
+    );
+    error
+}
+
+fn exec_event(record: &Record, action: &str, id: &str, extra: &[(&str, String)]) -> dockerapi::Event {
+    let mut all = vec![("execID", id.to_owned())];
+    all.extend(extra.iter().cloned());
+    events::container(record, action, &all)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,371 @@
+//! `container ls`: filters and rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dockerapi::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworkSettings};
+
+use crate::record::{Phase, Record};
+use crate::{Engine, Error, Filters, Inner, ListOptions, Result, clock, inspect, ports};
+
+const FILTERS: &[&str] = &[
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label",
+    "name", "network", "publish", "since", "status", "volume",
+];
+
+impl Engine {
+    /// `GET /containers/json`, newest first.
+    ///
+    /// # Errors
+    /// Invalid parameter for unknown filters and values; not found for `before` and `since`.
+    pub fn container_list(&self, options: &ListOptions) -> Result<Vec<ContainerSummary>> {
+        let inner = &self.0;
+        options.filters.only(FILTERS)?;
+        let query = Query::parse(inner, options)?;
+        let mut records: Vec<Arc<Record>> =
+            inner.containers.all().iter().map(|container| container.record()).collect();
+        records.retain(|record| record.state.phase != Phase::Removed);
+        records.sort_by_key(|record| std::cmp::Reverse(record.created));
+        let rows = records.iter().filter(|record| query.takes(record));
+        let limit = options.limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+        Ok(rows.take(limit).map(|record| summary(inner, record, options.size)).collect())
+    }
+}
+
+/// What `GET /containers/json` asks for, checked.
+struct Query<'a> {
+    filters: &'a Filters,
+    /// Stopped ones too.
+    all: bool,
+    exited: Vec<i32>,
+    /// Exclusive bounds of the creation time.
+    after: Option<i64>,
+    before: Option<i64>,
+    ancestors: Vec<String>,
+    ports: Vec<(&'static str, u16, bridge::Protocol)>,
+}
+
+impl<'a> Query<'a> {
+    fn parse(inner: &Inner, options: &'a ListOptions) -> Result<Self> {
+        const STATES: [&str; 7] =
+            ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+        let filters = &options.filters;
+        let invalid = |key: &str, value: &str| Error::invalid(format!("invalid filter '{key}={value}'"));
+        if let Some(state) = filters.get("status").iter().find(|s| !STATES.contains(&s.as_str())) {
+            return Err(Error::invalid(format!("invalid filter 'status={state}'")));
+        }
+        if let Some(health) = filters
+            .get("health")
+            .iter()
+            .find(|h| !["none", "starting", "healthy", "unhealthy"].contains(&h.as_str()))
+        {
+            return Err(invalid("health", health));
+        }
+        let exited = filters.get("exited").iter().map(|code| {
+            code.parse().map_err(|_| invalid("exited", code))
+        });
+        let created = |key: &str| -> Result<Option<i64>> {
+            let names = filters.get(key);
+            names.first().map(|name| Ok(inner.containers.find(name)?.record().created)).transpose()
+        };
+        let mut wanted_ports = Vec::new();
+        for key in ["publish", "expose"] {
+            for text in filters.get(key) {
+                let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+                let (first, last) = range.split_once('-').unwrap_or((range, range));
+                let (first, proto) = ports::parse(&format!("{first}/{protocol}"))?;
+                let (last, _) = ports::parse(&format!("{last}/{protocol}"))?;
+                wanted_ports.extend((first..=last).map(|port| (key, port, proto)));
+            }
+        }
+        let ancestors = filters.get("ancestor").iter().map(|name| {
+            inner.images.resolve(name).map_or_else(|_| name.clone(), |image| image.id.to_string())
+        });
+        Ok(Self {
+            filters,
+            all: options.all || options.limit.is_some() || filters.has("status") || filters.has("exited"),
+            exited: exited.collect::<Result<_>>()?,
+            after: created("since")?,
+            before: created("before")?,
+            ancestors: ancestors.collect(),
+            ports: wanted_ports,
+        })
+    }
+
+    fn takes(&self, record: &Record) -> bool {
+        let filters = self.filters;
+        let phase = record.state.phase;
+        let any = |key: &str, test: &dyn Fn(&str) -> bool| {
+            let values = filters.get(key);
+            values.is_empty() || values.iter().any(|value| test(value))
+        };
+        let shown = self.all || phase.is_alive() || phase == Phase::Restarting;
+        shown
+            && any("id", &|id| record.id.starts_with(id))
+            && any("name", &|name| name_matches(&record.name, name))
+            && any("status", &|status| phase.as_str() == status)
+            && any("health", &|health| health == "none")
+            && any("is-task", &|value| matches!(value, "false" | "0"))
+            && any("network", &|network| {
+                record.host.network_mode == network
+                    || network_id(network) == network_id(&record.host.network_mode)
+            })
+            && any("volume", &|volume| {
+                record.mounts.iter().any(|mount| {
+                    mount.point.name == volume
+                        || mount.point.destination == volume
+                        || mount.point.source == volume
+                })
+            })
+            && labels_match(&record.config.labels, filters.get("label"))
+            && (self.exited.is_empty()
+                || (matches!(phase, Phase::Exited | Phase::Dead)
+                    && self.exited.contains(&record.state.exit_code)))
+            && self.after.is_none_or(|after| record.created > after)
+            && self.before.is_none_or(|before| record.created < before)
+            && (self.ancestors.is_empty()
+                || self.ancestors.iter().any(|ancestor| {
+                    *ancestor == record.image_id || *ancestor == record.config.image
+                }))
+            && self.ports_match(record)
+    }
+
+    fn ports_match(&self, record: &Record) -> bool {
+        let of = |key: &'static str| self.ports.iter().filter(move |(k, ..)| *k == key);
+        let published = of("publish").count() == 0
+            || of("publish").any(|(_, port, proto)| {
+                record.endpoint.iter().flat_map(|endpoint| &endpoint.ports).any(|published| {
+                    published.proto == *proto
+                        && (published.host_port == *port || published.container_port == *port)
+                })
+            });
+        let exposed = of("expose").count() == 0
+            || of("expose").any(|(_, port, proto)| {
+                record
+                    .config
+                    .exposed_ports
+                    .keys()
+                    .any(|key| ports::parse(key).is_ok_and(|found| found == (*port, *proto)))
+            });
+        published && exposed
+    }
+}
+
+/// Filters of prunes: age and labels.
+#[derive(Debug, Default)]
+pub(crate) struct PruneFilter {
+    until: Option<i64>,
+    labels: Vec<String>,
+    not_labels: Vec<String>,
+}
+
+impl PruneFilter {
+    /// # Errors
+    /// Invalid parameter when `until` is no time.
+    pub(crate) fn parse(filters: &Filters) -> Result<Self> {
+        let until = match filters.get("until") {
+            [] => None,
+            [text] => Some(parse_time(text)?),
+            _ => return Err(Error::invalid("more than one until filter specified")),
+        };
+        Ok(Self {
+            until,
+            labels: filters.get("label").to_vec(),
+            not_labels: filters.get("label!").to_vec(),
+        })
+    }
+
+    pub(crate) fn takes(&self, created: i64, labels: &BTreeMap<String, String>) -> bool {
+        self.until.is_none_or(|until| created <= until)
+            && labels_match(labels, &self.labels)
+            && !self.not_labels.iter().any(|label| labels_match(labels, std::slice::from_ref(label)))
+    }
+}
+
+/// Unix seconds with a fraction, RFC 3339, or a Go duration before now; nanoseconds since 1970.
+///
+/// # Errors
+/// Invalid parameter.
+pub(crate) fn parse_time(text: &str) -> Result<i64> {
+    let invalid = || Error::invalid(format!("failed to parse value as time or duration: {text:?}"));
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if let Ok(seconds) = seconds.parse::<i64>() {
+        let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+        let nanos: i64 = digits.parse().map_err(|_| invalid())?;
+        return seconds.checked_mul(1_000_000_000).and_then(|s| s.checked_add(nanos)).ok_or_else(invalid);
+    }
+    if let Ok(duration) = text.parse::<jiff::SignedDuration>() {
+        let nanos = i64::try_from(duration.as_nanos()).map_err(|_| invalid())?;
+        return Ok(clock::now().saturating_sub(nanos));
+    }
+    match clock::parse(text) {
+        0 => text
+            .parse::<jiff::civil::DateTime>()
+            .ok()
+            .and_then(|time| time.to_zoned(jiff::tz::TimeZone::system()).ok())
+            .and_then(|time| i64::try_from(time.timestamp().as_nanosecond()).ok())
+            .ok_or_else(invalid),
+        nanos => Ok(nanos),
+    }
+}
+
+/// All wanted `key` or `key=value` are there.
+pub(crate) fn labels_match(labels: &BTreeMap<String, String>, wanted: &[String]) -> bool {
+    wanted.iter().all(|want| match want.split_once('=') {
+        Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
+        None => labels.contains_key(want),
+    })
+}
+
+/// docker takes a regular expression; anchors and substrings cover its documented uses.
+fn name_matches(name: &str, pattern: &str) -> bool {
+    let (pattern, start) = pattern.strip_prefix('^').map_or((pattern, false), |rest| (rest, true));
+    let (pattern, end) = pattern.strip_suffix('$').map_or((pattern, false), |rest| (rest, true));
+    let bare = pattern.strip_prefix('/').unwrap_or(pattern);
+    match (start || pattern.starts_with('/'), end) {
+        (true, true) => name == bare,
+        (true, false) => name.starts_with(bare),
+        (false, true) => name.ends_with(bare),
+        (false, false) => name.contains(bare),
+    }
+}
+
+/// Networks have an ID made from their name: there are three, and none is ever made anew.
+pub(crate) fn network_id(name: &str) -> String {
+    use sha2::Digest as _;
+    let hash: [u8; 32] = sha2::Sha256::digest(format!("corten network {name}")).into();
+    oci::Digest::sha256(&hash).hex().to_owned()
+}
+
+fn summary(inner: &Inner, record: &Record, size: bool) -> ContainerSummary {
+    let sizes = size.then(|| inner.sizes(record));
+    ContainerSummary {
+        id: record.id.clone(),
+        names: vec![format!("/{}", record.name)],
+        image: shown_image(inner, record),
+        image_id: record.image_id.clone(),
+        command: command(record),
+        created: record.created / 1_000_000_000,
+        ports: port_rows(record),
+        size_rw: sizes.map(|(rw, _)| rw),
+        size_root_fs: sizes.map(|(_, root)| root),
+        labels: record.config.labels.clone(),
+        state: record.state.phase.as_str().into(),
+        status: status(record, clock::now()),
+        host_config: SummaryHostConfig {
+            network_mode: record.host.network_mode.clone(),
+            annotations: record.host.annotations.clone(),
+        },
+        network_settings: Some(SummaryNetworkSettings { networks: inspect::networks(record) }),
+        mounts: record.mounts.iter().filter(|m| m.point.kind != "tmpfs").map(|m| m.point.clone()).collect(),
+    }
+}
+
+/// The name the container was made by, while it still means the same image.
+fn shown_image(inner: &Inner, record: &Record) -> String {
+    let name = &record.config.image;
+    match inner.images.resolve(name) {
+        Ok(image) if image.id.to_string() == record.image_id => name.clone(),
+        _ => record.image_id.clone(),
+    }
+}
+
+fn command(record: &Record) -> String {
+    let quoted = record.args.iter().map(|arg| {
+        if arg.contains(' ') { format!("'{arg}'") } else { arg.clone() }
+    });
+    std::iter::once(record.path.clone()).chain(quoted).collect::<Vec<_>>().join(" ")
+}
+
+fn port_rows(record: &Record) -> Vec<Port> {
+    let published = record.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
+    let mut rows: Vec<Port> = published
+        .map(|port| Port {
+            ip: port.host_ip.to_string(),
+            private_port: port.container_port,
+            public_port: Some(port.host_port),
+            kind: port.proto.to_string(),
+        })
+        .collect();
+    if record.state.phase.is_alive() && record.endpoint.is_some() {
+        for (port, proto) in record.config.exposed_ports.keys().filter_map(|key| ports::parse(key).ok()) {
+            let kind = proto.to_string();
+            if !rows.iter().any(|row| row.private_port == port && row.kind == kind) {
+                rows.push(Port { private_port: port, kind, ..Port::default() });
+            }
+        }
+    }
+    rows
+}
+
+/// "Up 3 minutes", "Exited (0) 2 hours ago", …
+fn status(record: &Record, now: i64) -> String {
+    let state = &record.state;
+    let since = |then: i64| human_duration((now - then).max(0) / 1_000_000_000);
+    match state.phase {
+        Phase::Running => format!("Up {}", since(state.started_at)),
+        Phase::Paused => format!("Up {} (Paused)", since(state.started_at)),
+        Phase::Restarting => {
+            format!("Restarting ({}) {} ago", state.exit_code, since(state.finished_at))
+        }
+        Phase::Removing | Phase::Removed => "Removal In Progress".into(),
+        Phase::Dead => "Dead".into(),
+        Phase::Created => "Created".into(),
+        Phase::Exited => format!("Exited ({}) {} ago", state.exit_code, since(state.finished_at)),
+    }
+}
+
+/// go-units' `HumanDuration`.
+fn human_duration(seconds: i64) -> String {
+    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
+    match () {
+        () if seconds < 1 => "Less than a second".into(),
+        () if seconds == 1 => "1 second".into(),
+        () if seconds < 60 => format!("{seconds} seconds"),
+        () if minutes == 1 => "About a minute".into(),
+        () if minutes < 60 => format!("{minutes} minutes"),
+        () if hours == 1 => "About an hour".into(),
+        () if hours < 48 => format!("{hours} hours"),
+        () if hours < 24 * 14 => format!("{} days", hours / 24),
+        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        () => format!("{} years", hours / 24 / 365),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{human_duration, name_matches, parse_time};
+
+    #[test]
+    fn durations() {
+        for (seconds, want) in [
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (60, "About a minute"),
+            (3599, "59 minutes"),
+            (3600, "About an hour"),
+            (86400 * 3, "3 days"),
+            (86400 * 21, "3 weeks"),
+        ] {
+            assert_eq!(human_duration(seconds), want);
+        }
+    }
+
+    #[test]
+    fn names() {
+        assert!(name_matches("web_1", "web"));
+        assert!(name_matches("web_1", "^/web"));
+        assert!(!name_matches("my_web", "^web"));
+        assert!(name_matches("web", "^/web$"));
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(parse_time("10.5").expect("seconds"), 10_500_000_000);
+        assert_eq!(parse_time("1970-01-01T00:00:01Z").expect("rfc 3339"), 1_000_000_000);
+        assert!(parse_time("24h").expect("duration") > 0);
+        assert!(parse_time("soon").is_err());
+    }
+}

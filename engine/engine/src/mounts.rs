@@ -1,0 +1,333 @@
+//! Binds, `--mount`, `--tmpfs` and the image's volumes → what is mounted in a container.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use dockerapi::{ContainerConfig, HostConfig, MountPoint, MountSpec};
+
+use crate::record::Mounted;
+use crate::{Error, Result};
+
+const PROPAGATION: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+
+/// Everything that is mounted, by destination. Named volumes have their name and no source yet;
+/// anonymous ones neither.
+///
+/// # Errors
+/// Invalid parameter, with moby's texts.
+pub(crate) fn plan(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<Mounted>> {
+    let mut mounts: BTreeMap<String, Mounted> = BTreeMap::new();
+    let mut add = |mounted: Mounted| {
+        let destination = mounted.point.destination.clone();
+        match mounts.insert(destination.clone(), mounted) {
+            Some(_) => Err(Error::invalid(format!("Duplicate mount point: {destination}"))),
+            None => Ok(()),
+        }
+    };
+    for bind in host.binds.iter().flatten() {
+        add(parse_bind(bind)?)?;
+    }
+    for spec in &host.mounts {
+        add(from_spec(spec)?)?;
+    }
+    for (path, options) in &host.tmpfs {
+        add(tmpfs(path, options.split(',').filter(|o| !o.is_empty()).map(str::to_owned).collect())?)?;
+    }
+    for path in config.volumes.iter().flatten().map(|(path, _)| path) {
+        let destination = clean(path)?;
+        mounts.entry(destination.clone()).or_insert_with(|| anonymous(destination));
+    }
+    Ok(mounts.into_values().collect())
+}
+
+/// `source:destination[:options]`, or a volume's destination alone.
+fn parse_bind(text: &str) -> Result<Mounted> {
+    let invalid = || Error::invalid(format!("invalid volume specification: '{text}'"));
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, destination, options) = match parts.as_slice() {
+        [destination] => return Ok(anonymous(clean(destination)?)),
+        [source, destination] => (*source, *destination, ""),
+        [source, destination, options] => (*source, *destination, *options),
+        _ => return Err(invalid()),
+    };
+    if source.is_empty() || destination.is_empty() {
+        return Err(invalid());
+    }
+    if !destination.starts_with('/') {
+        return Err(Error::invalid(format!(
+            "invalid volume specification: '{text}': invalid mount config for type \"{}\": invalid \
+             mount path: '{destination}' mount path must be absolute",
+            if source.starts_with('/') { "bind" } else { "volume" }
+        )));
+    }
+    let mut mounted = if source.starts_with('/') {
+        bind(clean(source)?, clean(destination)?, true)
+    } else {
+        volume_name(source)?;
+        volume(source, clean(destination)?)
+    };
+    mounted.point.mode = options.to_owned();
+    let mut read_only = None;
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "ro" | "rw" if read_only.is_none() => read_only = Some(option == "ro"),
+            "nocopy" if mounted.point.kind == "volume" => mounted.copy_up = false,
+            "z" | "Z" | "consistent" | "cached" | "delegated" | "default" => {}
+            _ if PROPAGATION.contains(&option) && mounted.point.kind == "bind" => {
+                mounted.point.propagation = option.to_owned();
+            }
+            _ => {
+                return Err(Error::invalid(format!(
+                    "invalid volume specification: '{text}': invalid mode: {options}"
+                )));
+            }
+        }
+    }
+    mounted.point.rw = read_only != Some(true);
+    Ok(mounted)
+}
+
+fn from_spec(spec: &MountSpec) -> Result<Mounted> {
+    let invalid = |reason: &str| {
+        Error::invalid(format!("invalid mount config for type \"{}\": {reason}", spec.kind))
+    };
+    if spec.target.is_empty() {
+        return Err(invalid("field Target must not be empty"));
+    }
+    if !spec.target.starts_with('/') {
+        let target = &spec.target;
+        return Err(invalid(&format!("invalid mount path: '{target}' mount path must be absolute")));
+    }
+    let target = clean(&spec.target)?;
+    if target == "/" {
+        return Err(invalid("invalid specification: destination can't be '/'"));
+    }
+    let mut mounted = match spec.kind.as_str() {
+        "bind" => from_bind_spec(spec, target)?,
+        "volume" => from_volume_spec(spec, target)?,
+        "tmpfs" => {
+            if !spec.source.is_empty() {
+                return Err(invalid("field Source must not be specified"));
+            }
+            let options = spec.tmpfs_options.clone().unwrap_or_default();
+            let mut words = Vec::new();
+            if options.size_bytes != 0 {
+                words.push(format!("size={}", options.size_bytes));
+            }
+            if options.mode != 0 {
+                words.push(format!("mode={:o}", options.mode));
+            }
+            words.extend(options.options.iter().map(|pair| pair.join("=")));
+            tmpfs(&target, words)?
+        }
+        "" => return Err(Error::invalid("mount type unknown: \"\"")),
+        "image" | "cluster" | "npipe" => {
+            let kind = &spec.kind;
+            return Err(Error::not_implemented(format!("mounts of type {kind:?} are not supported yet")));
+        }
+        other => return Err(Error::invalid(format!("mount type unknown: {other:?}"))),
+    };
+    mounted.point.rw = !spec.read_only;
+    Ok(mounted)
+}
+
+fn from_bind_spec(spec: &MountSpec, target: String) -> Result<Mounted> {
+    let invalid =
+        |reason: &str| Error::invalid(format!("invalid mount config for type \"bind\": {reason}"));
+    if spec.source.is_empty() {
+        return Err(invalid("field Source must not be empty"));
+    }
+    if !spec.source.starts_with('/') {
+        let source = &spec.source;
+        return Err(invalid(&format!("invalid mount path: '{source}' mount path must be absolute")));
+    }
+    if spec.volume_options.is_some() {
+        return Err(invalid("field VolumeOptions must not be specified"));
+    }
+    let options = spec.bind_options.clone().unwrap_or_default();
+    let source = clean(&spec.source)?;
+    if !options.create_mountpoint && !Path::new(&source).exists() {
+        return Err(invalid(&format!("bind source path does not exist: {source}")));
+    }
+    let mut mounted = bind(source, target, options.create_mountpoint);
+    if !options.propagation.is_empty() {
+        if !PROPAGATION.contains(&options.propagation.as_str()) {
+            return Err(invalid(&format!("invalid propagation mode: {}", options.propagation)));
+        }
+        mounted.point.propagation = options.propagation;
+    }
+    mounted.non_recursive = options.non_recursive;
+    if spec.read_only && !options.read_only_non_recursive {
+        mounted.options.push("rro".into());
+    }
+    Ok(mounted)
+}
+
+fn from_volume_spec(spec: &MountSpec, target: String) -> Result<Mounted> {
+    let invalid =
+        |reason: &str| Error::invalid(format!("invalid mount config for type \"volume\": {reason}"));
+    if spec.bind_options.is_some() {
+        return Err(invalid("field BindOptions must not be specified"));
+    }
+    let options = spec.volume_options.clone().unwrap_or_default();
+    if let Some(driver) = &options.driver_config
+        && (!matches!(driver.name.as_str(), "" | "local") || !driver.options.is_empty())
+    {
+        return Err(Error::not_implemented("volume drivers and their options are not supported yet"));
+    }
+    let subpath = Path::new(&options.subpath);
+    if !subpath.components().all(|part| matches!(part, Component::Normal(_))) {
+        return Err(invalid("subpath must be a relative path within the volume"));
+    }
+    let mut mounted = if spec.source.is_empty() {
+        anonymous(target)
+    } else {
+        volume_name(&spec.source)?;
+        volume(&spec.source, target)
+    };
+    mounted.copy_up = !options.no_copy;
+    mounted.subpath = options.subpath;
+    Ok(mounted)
+}
+
+fn bind(source: String, destination: String, create_source: bool) -> Mounted {
+    let point = MountPoint {
+        kind: "bind".into(),
+        source,
+        destination,
+        rw: true,
+        propagation: "rprivate".into(),
+        ..MountPoint::default()
+    };
+    Mounted { point, create_source, ..Mounted::default() }
+}
+
+fn volume(name: &str, destination: String) -> Mounted {
+    let point = MountPoint {
+        kind: "volume".into(),
+        name: name.to_owned(),
+        destination,
+        driver: "local".into(),
+        mode: "z".into(),
+        rw: true,
+        ..MountPoint::default()
+    };
+    Mounted { point, copy_up: true, ..Mounted::default() }
+}
+
+fn anonymous(destination: String) -> Mounted {
+    let mut mounted = volume("", destination);
+    mounted.anonymous = true;
+    mounted.point.mode.clear();
+    mounted
+}
+
+fn tmpfs(path: &str, options: Vec<String>) -> Result<Mounted> {
+    const FLAGS: [&str; 14] = [
+        "ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "sync", "async", "atime",
+        "noatime", "diratime", "nodiratime",
+    ];
+    const KEYS: [&str; 6] = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks"];
+    for option in &options {
+        let key = option.split('=').next().unwrap_or_default();
+        let known = FLAGS.contains(&option.as_str())
+            || matches!(option.as_str(), "relatime" | "norelatime" | "strictatime" | "nostrictatime" | "huge")
+            || PROPAGATION.contains(&option.as_str())
+            || (option.contains('=') && (KEYS.contains(&key) || matches!(key, "mpol" | "huge")));
+        if !known {
+            return Err(Error::invalid(format!("invalid tmpfs option {option:?}")));
+        }
+    }
+    let point = MountPoint {
+        kind: "tmpfs".into(),
+        destination: clean(path)?,
+        rw: !options.iter().any(|option| option == "ro"),
+        ..MountPoint::default()
+    };
+    Ok(Mounted { point, options, ..Mounted::default() })
+}
+
+fn volume_name(name: &str) -> Result<()> {
+    let bytes = name.as_bytes();
+    let fine = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    if bytes.len() >= 2 && bytes[0].is_ascii_alphanumeric() && bytes.iter().all(fine) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "create {name}: \"{name}\" includes invalid characters for a local volume name, only \
+         \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use \
+         absolute path"
+    )))
+}
+
+/// Go's `filepath.Clean` of an absolute path.
+fn clean(path: &str) -> Result<String> {
+    if !path.starts_with('/') {
+        return Err(Error::invalid(format!(
+            "invalid mount path: '{path}' mount path must be absolute"
+        )));
+    }
+    let mut clean = PathBuf::from("/");
+    for part in Path::new(path).components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            _ => {}
+        }
+    }
+    Ok(clean.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use dockerapi::{ContainerConfig, HostConfig, MountSpec};
+
+    fn binds(list: &[&str]) -> crate::Result<Vec<super::Mounted>> {
+        let binds = Some(list.iter().map(|&text| text.to_owned()).collect());
+        super::plan(&ContainerConfig::default(), &HostConfig { binds, ..HostConfig::default() })
+    }
+
+    #[test]
+    fn bind_forms() {
+        let all = binds(&["/a/../b:/x:ro,rslave", "data:/y", "/z"]).expect("valid");
+        let text: Vec<_> = all
+            .iter()
+            .map(|m| (m.point.kind.as_str(), m.point.source.as_str(), m.point.name.as_str(), m.point.rw))
+            .collect();
+        assert_eq!(
+            text,
+            [("bind", "/b", "", false), ("volume", "", "data", true), ("volume", "", "", true)]
+        );
+        assert_eq!(all[0].point.propagation, "rslave");
+        assert!(all[2].anonymous);
+    }
+
+    #[test]
+    fn refused() {
+        for bad in ["/a:b", "a b:/x", ":/x", "/a:", "/a:/b:ro,rw", "/a:/b:bogus", "/a:/b:ro:x"] {
+            assert!(binds(&[bad]).is_err(), "{bad:?}");
+        }
+        assert_eq!(
+            binds(&["/a:/x", "/b:/x/"]).expect_err("twice").message,
+            "Duplicate mount point: /x"
+        );
+    }
+
+    #[test]
+    fn missing_bind_source_of_a_mount() {
+        let spec = MountSpec {
+            kind: "bind".into(),
+            source: "/no/such/thing".into(),
+            target: "/x".into(),
+            ..MountSpec::default()
+        };
+        let host = HostConfig { mounts: vec![spec], ..HostConfig::default() };
+        let error = super::plan(&ContainerConfig::default(), &host).expect_err("missing");
+        assert_eq!(
+            error.message,
+            "invalid mount config for type \"bind\": bind source path does not exist: /no/such/thing"
+        );
+    }
+}

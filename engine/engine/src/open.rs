@@ -1,0 +1,235 @@
+//! Opening the engine: what the state database says, compared with what the platform still knows.
+//!
+//! 1. rows are read; 2. the platform is asked for every container that had a process; 3. the bridge
+//! is opened with the endpoints of those that run; 4. an owner is started for each; 5. what has no
+//! row (runs, directories) is swept in the background. Killed at any point, the next open does the
+//! same again.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use bridge::{Bridge, Ipv4Net, Restored};
+use compute::{Adopted, Compute, Exit};
+use state::{State, Table};
+
+use crate::container::Containers;
+use crate::events::Events;
+use crate::exec::Execs;
+use crate::owner::{self, Inherited};
+use crate::record::{Phase, Record};
+use crate::{Config, Engine, Error, Inner, Result};
+
+impl Engine {
+    /// Opens the engine over a data root and takes over what an earlier one left running.
+    ///
+    /// # Errors
+    /// When the state cannot be read or the bridge cannot be made.
+    pub async fn open(config: Config, compute: Arc<dyn Compute>) -> Result<Self> {
+        let system = |what: &str, error: String| Error::system(format!("{what}: {error}"));
+        for dir in [&config.data_root, &config.exec_root] {
+            private_dir(dir)?;
+        }
+        for dir in ["containers", "volumes"] {
+            private_dir(&config.data_root.join(dir))?;
+        }
+        private_dir(&config.exec_root.join("files"))?;
+        let state = State::open(&config.data_root.join("state.redb"))
+            .map_err(|error| Error::system(error.to_string()))?;
+        let images = images::Images::open(&config.data_root, state.database())
+            .map_err(|error| system("image store", error.to_string()))?;
+        let rows = state
+            .load::<Record>(Table::Containers)
+            .map_err(|error| Error::system(error.to_string()))?;
+        let volumes = crate::volumes::Volumes::load(&state, &config.data_root)?;
+        let past = state.events().map_err(|error| Error::system(error.to_string()))?;
+        let found = adopt_all(&compute, rows).await;
+        let inner = Arc::new(Inner {
+            bridge: OnceLock::new(),
+            containers: Containers::default(),
+            events: Events::new(past),
+            volumes,
+            execs: Execs::default(),
+            started: std::time::Instant::now(),
+            config,
+            state,
+            compute,
+            images,
+        });
+        open_bridge(&inner, &found).await?;
+        for (record, inherited) in found {
+            // Names were unique when they were written.
+            let _ = inner.containers.reserve_name(&record.name, &record.id);
+            let container = owner::spawn(Arc::clone(&inner), record, inherited);
+            inner.containers.insert(container);
+        }
+        crate::image_ops::ensure_builtin(&inner)?;
+        let sweeping = Arc::clone(&inner);
+        tokio::spawn(async move { sweep(&sweeping).await });
+        Ok(Self(inner))
+    }
+}
+
+/// What became of each, and what its owner begins with.
+async fn adopt_all(
+    compute: &Arc<dyn Compute>,
+    rows: Vec<(String, Record)>,
+) -> Vec<(Record, Inherited)> {
+    let asked = rows.into_iter().map(|(_, record)| {
+        let compute = Arc::clone(compute);
+        tokio::spawn(async move {
+            let had_process = record.state.phase.is_alive() || record.state.phase == Phase::Restarting;
+            // A row is written after the start: a crash in between leaves a run without it.
+            let adopted = match compute.adopt(&record.id).await {
+                Ok(adopted) => adopted,
+                Err(error) => {
+                    tracing::warn!(id = %record.id, %error, "taking over a container");
+                    Adopted::Gone
+                }
+            };
+            inherit(record, had_process, adopted)
+        })
+    });
+    let mut found = Vec::new();
+    for task in asked.collect::<Vec<_>>() {
+        if let Ok(one) = task.await {
+            found.push(one);
+        }
+    }
+    found
+}
+
+fn inherit(mut record: Record, had_process: bool, adopted: Adopted) -> (Record, Inherited) {
+    let inherited = match adopted {
+        Adopted::Running(running) => {
+            let state = &mut record.state;
+            state.pid = running.pid;
+            state.started_at = crate::clock::nanos(running.started_at);
+            if state.phase != Phase::Paused {
+                state.phase = Phase::Running;
+            }
+            Inherited::Running(running)
+        }
+        Adopted::Exited(exit) if had_process => Inherited::Exited(exit),
+        Adopted::Gone if had_process && record.state.phase != Phase::Restarting => {
+            // The host was restarted, or everything was killed: nobody saw its status.
+            Inherited::Exited(Exit {
+                code: 255,
+                oom_killed: false,
+                finished_at: std::time::SystemTime::now(),
+                error: None,
+            })
+        }
+        _ if record.state.phase == Phase::Restarting => Inherited::Restart,
+        _ => match record.host.restart_policy.name.as_str() {
+            "always" if record.state.started_at != 0 => Inherited::Restart,
+            "unless-stopped" if record.state.started_at != 0 && !record.state.manually_stopped => {
+                Inherited::Restart
+            }
+            _ => Inherited::Nothing,
+        },
+    };
+    (record, inherited)
+}
+
+async fn open_bridge(inner: &Arc<Inner>, found: &[(Record, Inherited)]) -> Result<()> {
+    let Some(asked) = inner.config.bridge.clone() else { return Ok(()) };
+    let running = found.iter().filter(|(_, inherited)| matches!(inherited, Inherited::Running(_)));
+    let restored: Vec<Restored> = running
+        .filter_map(|(record, _)| {
+            let endpoint = record.endpoint.as_ref()?;
+            Some(Restored {
+                endpoint_id: endpoint.id.clone(),
+                ip: endpoint.ip.parse().ok()?,
+                mac: mac(&endpoint.mac)?,
+                veth: endpoint.veth.clone(),
+                ports: endpoint.ports.clone(),
+            })
+        })
+        .collect();
+    let net = |(address, prefix): (std::net::Ipv4Addr, u8)| -> Result<Ipv4Net> {
+        format!("{address}/{prefix}").parse().map_err(|error| Error::invalid(format!("{error}")))
+    };
+    let config = bridge::Config {
+        bridge: asked.name,
+        address: asked.address.map(net).transpose()?,
+        mtu: if asked.mtu == 0 { 1500 } else { asked.mtu },
+        ip_forward: asked.ip_forward,
+        ip_masq: asked.ip_masq,
+        icc: asked.icc,
+        default_binding: asked.default_ip,
+        fixed_cidr: asked.fixed_cidr.map(net).transpose()?,
+        userland_proxy: asked.userland_proxy,
+        ..bridge::Config::default()
+    };
+    let opened = tokio::task::spawn_blocking(move || Bridge::open(config, restored))
+        .await
+        .map_err(|_| Error::system("opening the bridge was interrupted"))?
+        .map_err(|error| Error::system(format!("default bridge network: {error}")))?;
+    let _ = inner.bridge.set(opened);
+    Ok(())
+}
+
+fn mac(text: &str) -> Option<[u8; 6]> {
+    let bytes: Option<Vec<u8>> =
+        text.split(':').map(|part| u8::from_str_radix(part, 16).ok()).collect();
+    bytes?.try_into().ok()
+}
+
+/// Removes what has no row: half-made creates, half-done removals, runs nobody owns.
+async fn sweep(inner: &Arc<Inner>) {
+    let known: HashSet<String> = inner.containers.all().iter().map(|c| c.id.clone()).collect();
+    match inner.compute.known().await {
+        Ok(runs) => {
+            for id in runs.into_iter().filter(|id| !known.contains(id)) {
+                // Made after the list above was taken.
+                if inner.containers.find(&id).is_ok() {
+                    continue;
+                }
+                if let Err(error) = inner.compute.release(&id).await {
+                    tracing::warn!(%id, %error, "sweeping an orphaned run");
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, "listing runs"),
+    }
+    let inner = Arc::clone(inner);
+    let directories = move || {
+        for (root, on_disk) in [
+            (inner.config.data_root.join("containers"), true),
+            (inner.config.exec_root.join("files"), false),
+        ] {
+            for entry in std::fs::read_dir(&root).into_iter().flatten().flatten() {
+                let id = entry.file_name().to_string_lossy().into_owned();
+                if id.len() != 64 || known.contains(&id) || inner.is_being_made(&entry.path()) {
+                    continue;
+                }
+                if on_disk {
+                    inner.images.discard(&entry.path());
+                } else {
+                    let _ = std::fs::remove_dir_all(entry.path());
+                }
+            }
+        }
+    };
+    let _ = tokio::task::spawn_blocking(directories).await;
+}
+
+impl Inner {
+    /// Whether a directory is younger than this engine: then it belongs to a create under way.
+    fn is_being_made(&self, dir: &Path) -> bool {
+        let age = dir.symlink_metadata().and_then(|facts| facts.modified()).ok();
+        age.and_then(|modified| modified.elapsed().ok())
+            .is_none_or(|age| age < self.started.elapsed())
+    }
+}
+
+/// Makes a directory that only root can enter.
+fn private_dir(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o710)
+        .create(dir)
+        .map_err(|error| Error::system(format!("mkdir {}: {error}", dir.display())))
+}

@@ -1,0 +1,272 @@
+//! Starting: root file system and network are made side by side, then the platform is asked once.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use compute::{Attachment, HeldPort, Identity, Launch, Log};
+use oci::runtime::{Namespace, Spec};
+use tokio::time::Instant;
+
+use super::Owner;
+use crate::network::{self, Connected, Mode};
+use crate::record::{Phase, Record};
+use crate::resolve::{self, Context, Files};
+use crate::{Error, Inner, Result, clock, events, names, system};
+
+impl Owner {
+    /// Starts the container; on failure it is as ended with the error's code, and what was made
+    /// for it is gone.
+    pub(super) async fn launch(&mut self) -> Result<()> {
+        self.restart_at = None;
+        if let Some(clearing) = self.clearing.take() {
+            // The last run's cgroup has the same path.
+            let _ = clearing.await;
+        }
+        let parked = std::mem::take(&mut self.parked);
+        match self.build(parked).await {
+            Ok(running) => {
+                let state = &mut self.record.state;
+                state.phase = Phase::Running;
+                state.pid = running.pid;
+                state.started_at = clock::nanos(running.started_at);
+                state.error.clear();
+                state.exit_code = 0;
+                state.oom_killed = false;
+                self.notices = Some(running.notices);
+                let event = events::container(&self.record, "start", &[]);
+                self.commit(vec![event]).await
+            }
+            Err(error) => {
+                self.failed(&error).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// By policy.
+    pub(super) async fn restart(&mut self) {
+        let started = self.launch().await;
+        if let Err(error) = started {
+            tracing::warn!(id = %self.record.id, %error, "restart failed");
+        }
+    }
+
+    async fn failed(&mut self, error: &Error) {
+        let state = &mut self.record.state;
+        state.phase = if state.exits == 0 { Phase::Created } else { Phase::Exited };
+        state.exit_code = exit_code(&error.message);
+        state.error = error.message.clone();
+        state.pid = 0;
+        self.record.endpoint = None;
+        if self.record.host.auto_remove {
+            self.take_away(true).await;
+            return;
+        }
+        if let Err(error) = self.commit(Vec::new()).await {
+            tracing::error!(id = %self.record.id, %error, "state not written");
+        }
+    }
+
+    async fn build(&mut self, attachments: Vec<Attachment>) -> Result<compute::Running> {
+        let joins = joins(&self.inner, &self.record)?;
+        let endpoint_id = names::random_id()?;
+        let root = {
+            let (inner, record) = (Arc::clone(&self.inner), self.record.clone());
+            tokio::task::spawn_blocking(move || root_file_system(&inner, &record))
+        };
+        let net = {
+            let (inner, record) = (Arc::clone(&self.inner), self.record.clone());
+            let id = endpoint_id.clone();
+            tokio::task::spawn_blocking(move || {
+                let connected = network::connect(&inner, &record, &id)?;
+                let written = network::write_files(&inner, &record, connected.endpoint.as_ref());
+                Ok::<_, Error>((connected, written))
+            })
+        };
+        let spec = spec(&self.inner, &self.record, &joins);
+        let (root, net) = tokio::join!(root, net);
+        let lost = |_| Error::system("the engine is going down");
+        let (connected, written): (Connected, Result<()>) = net.map_err(lost)??;
+        self.record.endpoint = connected.endpoint;
+        let launched = async {
+            written?;
+            let launch = Launch {
+                id: self.record.id.clone(),
+                spec: spec?,
+                rootfs: root.map_err(lost)??,
+                netns: connected.netns,
+                identity: Identity {
+                    user: self.record.config.user.clone(),
+                    extra_groups: self.record.host.group_add.clone().unwrap_or_default(),
+                },
+                create_cwd: true,
+                init: self.record.host.init.unwrap_or(self.inner.config.init),
+                open_stdin: self.record.config.open_stdin,
+                stdin_once: self.record.config.stdin_once,
+                log: log(&self.inner, &self.record)?,
+                attachments,
+                ports: connected
+                    .held
+                    .into_iter()
+                    .map(|held| HeldPort { socket: held.socket, forward: held.forward, udp: held.udp })
+                    .collect(),
+            };
+            self.inner.compute.launch(launch).await.map_err(wrap)
+        };
+        let launched = launched.await;
+        if launched.is_err() {
+            self.disconnect().await;
+        }
+        launched
+    }
+
+    /// Leaves the network. The veth goes in the background; ports are free when this returns.
+    pub(super) async fn disconnect(&mut self) {
+        let Some(endpoint) = self.record.endpoint.take() else { return };
+        let inner = Arc::clone(&self.inner);
+        let leave = move || {
+            if let Ok(bridge) = inner.bridge()
+                && let Err(error) = bridge.disconnect(&endpoint.id)
+            {
+                tracing::warn!(endpoint = %endpoint.id, %error, "leaving the network");
+            }
+        };
+        let _ = tokio::task::spawn_blocking(leave).await;
+    }
+}
+
+/// Namespaces of others that a container joins, and their shared memory.
+struct Joins {
+    namespaces: Vec<Namespace>,
+    shm: Option<String>,
+    /// Whose files under /etc are used.
+    files_of: Option<String>,
+}
+
+fn joins(inner: &Inner, record: &Record) -> Result<Joins> {
+    let host = &record.host;
+    let mut joins = Joins { namespaces: Vec::new(), shm: None, files_of: None };
+    let other = |name: &str, what: &str| -> Result<Arc<Record>> {
+        let other = inner.containers.find(name)?.record();
+        if other.id == record.id {
+            return Err(Error::invalid(format!("a container cannot join its own {what} namespace")));
+        }
+        if other.state.phase != Phase::Running {
+            return Err(Error::conflict(format!(
+                "cannot join {what} namespace of a non running container: {name}"
+            )));
+        }
+        Ok(other)
+    };
+    let path = |pid: u32, kind: &str| format!("/proc/{pid}/ns/{kind}");
+    let mut join = |kind: &str, file: &str, other: &Record| {
+        joins.namespaces.push(Namespace { kind: kind.into(), path: path(other.state.pid, file) });
+    };
+    if let Mode::Container(name) = Mode::parse(&host.network_mode)? {
+        let other = other(&name, "network")?;
+        join("network", "net", &other);
+        joins.files_of = Some(other.id.clone());
+    }
+    if let Some(name) = host.pid_mode.strip_prefix("container:") {
+        join("pid", "pid", &*other(name, "PID")?);
+    }
+    if let Some(name) = host.ipc_mode.strip_prefix("container:") {
+        let other = other(name, "IPC")?;
+        if other.host.ipc_mode != "shareable" {
+            return Err(Error::invalid(format!(
+                "cannot join IPC of container {name}: non-shareable IPC (hint: use IpcMode:shareable \
+                 for the donor container)"
+            )));
+        }
+        join("ipc", "ipc", &other);
+        joins.shm = Some(format!("/proc/{}/root/dev/shm", other.state.pid));
+    }
+    Ok(joins)
+}
+
+fn spec(inner: &Inner, record: &Record, joins: &Joins) -> Result<Spec> {
+    let dir = inner.runtime_dir(joins.files_of.as_deref().unwrap_or(&record.id));
+    let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
+    let (hosts, hostname, resolv_conf) = (file("hosts"), file("hostname"), file("resolv.conf"));
+    let (devices, host_devices) = if record.host.privileged {
+        (Vec::new(), crate::devices::all()?)
+    } else {
+        (crate::devices::asked(record.host.resources.devices.as_deref().unwrap_or_default())?, Vec::new())
+    };
+    resolve::resolve(
+        record,
+        &Context {
+            config: &inner.config,
+            features: inner.compute.features(),
+            files: Files { hosts: &hosts, hostname: &hostname, resolv_conf: &resolv_conf },
+            joined: &joins.namespaces,
+            shm: joins.shm.as_deref(),
+            host_devices: &host_devices,
+            devices: &devices,
+            architecture: system::architecture(),
+            kernel: system::kernel_version(),
+            processors: system::processors(),
+        },
+    )
+}
+
+/// The mounted root, and bind sources that are to be made. Blocking.
+fn root_file_system(inner: &Inner, record: &Record) -> Result<OwnedFd> {
+    for mounted in record.mounts.iter().filter(|mounted| mounted.create_source) {
+        let source = &mounted.point.source;
+        std::fs::create_dir_all(source).or_else(|error| {
+            // A file is as good a source as a directory.
+            if std::path::Path::new(source).exists() { Ok(()) } else { Err(error) }
+        })
+        .map_err(|error| {
+            Error::invalid(format!(
+                "error while creating mount source path '{source}': mkdir {source}: {error}"
+            ))
+        })?;
+    }
+    let image = inner.images.resolve(&record.image_id).map_err(Error::from)?;
+    let options = images::RootfsOptions { volatile: record.host.auto_remove, ..Default::default() };
+    Ok(inner.images.rootfs(&image, &inner.writable_dir(&record.id), options)?)
+}
+
+fn log(inner: &Inner, record: &Record) -> Result<Log> {
+    let config = &record.host.log_config;
+    if config.kind == "none" {
+        return Ok(Log::None);
+    }
+    let options = crate::log_options::parse(&config.config)?;
+    Ok(Log::JsonFile {
+        path: inner.log_path(&record.id),
+        max_size: options.max_size,
+        max_files: options.max_files,
+        attrs: record.log_attrs.clone(),
+    })
+}
+
+/// The words that dockerd puts before a runtime's.
+fn wrap(error: compute::Error) -> Error {
+    let mut error = Error::from(error);
+    error.message = format!(
+        "failed to create task for container: failed to start the container: unable to start \
+         container process: error during container init: {}",
+        error.message
+    );
+    error
+}
+
+/// What a shell would make of a failed start (docker's client reads the text the same way).
+fn exit_code(message: &str) -> i32 {
+    let has = |text: &str| message.contains(text);
+    if has("executable file not found") || has("no such file or directory") {
+        127
+    } else if has("permission denied") || has("is a directory") || has("exec format error") {
+        126
+    } else {
+        128
+    }
+}
+
+/// When the policy's next try is due.
+pub(super) fn after(delay: std::time::Duration) -> Instant {
+    Instant::now() + delay
+}

@@ -1,0 +1,292 @@
+//! Checks of what a client asks for, with moby's texts; and the defaults of what it leaves out.
+
+use compute::Features;
+use dockerapi::{ContainerConfig, HostConfig, Resources};
+
+use crate::config::Config;
+use crate::{Error, Result, signal};
+
+const MIN_MEMORY: i64 = 6 << 20;
+
+/// What cannot be done yet, by name: accepted nowhere, so that nothing is silently ignored.
+pub(crate) fn unsupported(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
+    let resources = &host.resources;
+    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let health = config.healthcheck.as_ref();
+    let checks = [
+        (health.is_some_and(|h| !h.test.is_empty() && h.test[0] != "NONE"), "Healthcheck"),
+        (some(&host.links), "HostConfig.Links"),
+        (some(&host.volumes_from), "HostConfig.VolumesFrom"),
+        (!matches!(host.volume_driver.as_str(), "" | "local"), "HostConfig.VolumeDriver"),
+        (!matches!(host.userns_mode.as_str(), "" | "host"), "HostConfig.UsernsMode"),
+        (!host.storage_opt.is_empty(), "HostConfig.StorageOpt"),
+        (!matches!(host.isolation.as_str(), "" | "default"), "HostConfig.Isolation"),
+        (!host.cgroup.is_empty(), "HostConfig.Cgroup"),
+        (resources.device_requests.as_ref().is_some_and(|r| !r.is_empty()), "HostConfig.DeviceRequests"),
+        (resources.cpu_count != 0, "HostConfig.CpuCount"),
+        (resources.cpu_percent != 0, "HostConfig.CpuPercent"),
+        (resources.io_maximum_iops != 0, "HostConfig.IOMaximumIOps"),
+        (resources.io_maximum_bandwidth != 0, "HostConfig.IOMaximumBandwidth"),
+    ];
+    match checks.iter().find(|(asked, _)| *asked) {
+        Some((_, name)) => Err(Error::not_implemented(format!("{name} is not supported yet"))),
+        None => Ok(()),
+    }
+}
+
+/// Fills what the client left to the engine.
+pub(crate) fn defaults(host: &mut HostConfig, config: &Config, features: &Features) {
+    let fill = |field: &mut String, value: &str| {
+        if field.is_empty() {
+            value.clone_into(field);
+        }
+    };
+    if matches!(host.network_mode.as_str(), "" | "default") {
+        host.network_mode = if config.bridge.is_some() { "bridge" } else { "none" }.into();
+    }
+    fill(&mut host.ipc_mode, &config.default_ipc_mode);
+    let cgroupns = match config.default_cgroupns_mode.as_str() {
+        "" if features.cgroup_version == 2 => "private",
+        "" => "host",
+        mode => mode,
+    };
+    let cgroupns = if host.privileged && features.cgroup_version != 2 { "host" } else { cgroupns };
+    fill(&mut host.cgroupns_mode, cgroupns);
+    fill(&mut host.log_config.kind, &config.log_driver);
+    if host.log_config.config.is_empty() && host.log_config.kind == config.log_driver {
+        host.log_config.config.clone_from(&config.log_opts);
+    }
+    fill(&mut host.restart_policy.name, "no");
+    fill(&mut host.runtime, "corten");
+    if host.shm_size == 0 {
+        host.shm_size = config.default_shm_size;
+    }
+    let resources = &mut host.resources;
+    if resources.memory > 0 && resources.memory_swap == 0 {
+        resources.memory_swap = resources.memory.saturating_mul(2);
+    }
+    if resources.pids_limit.is_some_and(|limit| limit <= 0) {
+        resources.pids_limit = None;
+    }
+    if resources.memory_swappiness == Some(-1) {
+        resources.memory_swappiness = None;
+    }
+}
+
+/// The container's own side.
+pub(crate) fn config(config: &ContainerConfig) -> Result<()> {
+    if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
+        return Err(Error::invalid(format!(
+            "the working directory '{}' is invalid, it needs to be an absolute path",
+            config.working_dir
+        )));
+    }
+    if !config.stop_signal.is_empty() {
+        signal::parse(&config.stop_signal)?;
+    }
+    for entry in config.env.iter().flatten() {
+        if entry.is_empty() || entry.starts_with('=') {
+            return Err(Error::invalid(format!("invalid environment variable: {entry}")));
+        }
+        if entry.contains('\0') {
+            return Err(Error::invalid("invalid environment variable: it contains a null byte"));
+        }
+    }
+    let words = config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten());
+    if words.into_iter().any(|word| word.contains('\0')) {
+        return Err(Error::invalid("invalid command: it contains a null byte"));
+    }
+    if config.hostname.len() > 63 || config.hostname.contains(['\0', '\n', '/']) {
+        return Err(Error::invalid(format!("invalid hostname format: {}", config.hostname)));
+    }
+    Ok(())
+}
+
+/// The host's side, after [`defaults`].
+pub(crate) fn host(host: &HostConfig, features: &Features) -> Result<Vec<String>> {
+    let policy = &host.restart_policy;
+    match policy.name.as_str() {
+        "no" | "always" | "unless-stopped" if policy.maximum_retry_count != 0 => {
+            return Err(Error::invalid(format!(
+                "invalid restart policy: maximum retry count can only be used with 'on-failure'{}",
+                if policy.maximum_retry_count < 0 { " and cannot be negative" } else { "" }
+            )));
+        }
+        "on-failure" if policy.maximum_retry_count < 0 => {
+            return Err(Error::invalid(
+                "invalid restart policy: maximum retry count cannot be negative",
+            ));
+        }
+        "no" | "always" | "unless-stopped" | "on-failure" => {}
+        other => {
+            return Err(Error::invalid(format!(
+                "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', \
+                 'on-failure', or 'unless-stopped'"
+            )));
+        }
+    }
+    if host.auto_remove && policy.name != "no" {
+        return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
+    }
+    if host.shm_size < 0 {
+        return Err(Error::invalid("SHM size can not be less than 0"));
+    }
+    if !(-1000..=1000).contains(&host.oom_score_adj) {
+        return Err(Error::invalid(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            host.oom_score_adj
+        )));
+    }
+    if !matches!(host.runtime.as_str(), "corten" | "runc" | "io.containerd.runc.v2") {
+        return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
+    }
+    if !matches!(host.log_config.kind.as_str(), "json-file" | "none") {
+        return Err(Error::not_implemented(format!(
+            "log driver {:?} is not supported yet: use json-file or none",
+            host.log_config.kind
+        )));
+    }
+    if !matches!(host.cgroupns_mode.as_str(), "host" | "private") {
+        return Err(Error::invalid(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode)));
+    }
+    resources(&host.resources, features)
+}
+
+/// Limits. Answers warnings about those that this host cannot keep.
+pub(crate) fn resources(resources: &Resources, features: &Features) -> Result<Vec<String>> {
+    let invalid = |text: &str| Err(Error::invalid(text));
+    let (memory, swap) = (resources.memory, resources.memory_swap);
+    if memory != 0 && memory < MIN_MEMORY {
+        return invalid("Minimum memory limit allowed is 6MB");
+    }
+    if memory > 0 && swap > 0 && swap < memory {
+        return invalid("Minimum memoryswap limit should be larger than memory limit, see usage");
+    }
+    if memory == 0 && swap > 0 {
+        return invalid(
+            "You should always set the Memory limit when using Memoryswap limit, see usage",
+        );
+    }
+    let reservation = resources.memory_reservation;
+    if reservation > 0 && reservation < MIN_MEMORY {
+        return invalid("Minimum memory reservation allowed is 6MB");
+    }
+    if memory > 0 && reservation > memory {
+        return invalid(
+            "Minimum memory limit can not be less than memory reservation limit, see usage",
+        );
+    }
+    if let Some(swappiness) = resources.memory_swappiness
+        && !(0..=100).contains(&swappiness)
+    {
+        return Err(Error::invalid(format!(
+            "Invalid value: {swappiness}, valid memory swappiness range is 0-100"
+        )));
+    }
+    processor(resources)?;
+    if resources.blkio_weight > 0 && !(10..=1000).contains(&resources.blkio_weight) {
+        return invalid("Range of blkio weight is from 10 to 1000");
+    }
+    Ok(warnings(resources, features))
+}
+
+fn processor(resources: &Resources) -> Result<()> {
+    let invalid = |text: &str| Err(Error::invalid(text));
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    if resources.nano_cpus != 0 {
+        if resources.cpu_period > 0 {
+            return invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
+        }
+        if resources.cpu_quota > 0 {
+            return invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
+        }
+        let most = i64::try_from(available).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+        if !(10_000_000..=most).contains(&resources.nano_cpus) {
+            return Err(Error::invalid(format!(
+                "range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs \
+                 available"
+            )));
+        }
+    }
+    if resources.cpu_period != 0 && !(1000..=1_000_000).contains(&resources.cpu_period) {
+        return invalid(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        );
+    }
+    if resources.cpu_quota > 0 && resources.cpu_quota < 1000 {
+        return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
+    }
+    if resources.cpu_shares < 0 {
+        return Err(Error::invalid(format!(
+            "invalid CPU shares ({}): value must be a positive integer",
+            resources.cpu_shares
+        )));
+    }
+    let mut cpus = resources.cpuset_cpus.split(',').filter(|part| !part.is_empty());
+    let out_of_range = cpus.find_map(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        match (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
+            (Ok(first), Ok(last)) if first <= last && last < available => None,
+            (Ok(first), Ok(last)) if first <= last => Some(true),
+            _ => Some(false),
+        }
+    });
+    match out_of_range {
+        None => Ok(()),
+        Some(true) => Err(Error::invalid(format!(
+            "Requested CPUs are not available - requested {}, available: 0-{}",
+            resources.cpuset_cpus,
+            available - 1
+        ))),
+        Some(false) => Err(Error::invalid(format!(
+            "Invalid value {} for cpuset cpus",
+            resources.cpuset_cpus
+        ))),
+    }
+}
+
+fn warnings(resources: &Resources, features: &Features) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut warn = |asked: bool, kept: bool, what: &str| {
+        if asked && !kept {
+            warnings.push(format!(
+                "Your kernel does not support {what} or the cgroup is not mounted. Limitation \
+                 discarded."
+            ));
+        }
+    };
+    warn(resources.memory > 0, features.memory_limit, "memory limit capabilities");
+    warn(
+        resources.memory > 0 && resources.memory_swap != -1,
+        features.swap_limit,
+        "swap limit capabilities",
+    );
+    warn(resources.pids_limit.is_some(), features.pids_limit, "PIDs limit capabilities");
+    warn(resources.cpu_shares != 0, features.cpu_shares, "CPU shares");
+    warn(resources.nano_cpus != 0 || resources.cpu_quota != 0, features.cpu_cfs, "CPU CFS quota");
+    warn(!resources.cpuset_cpus.is_empty(), features.cpuset, "cpuset");
+    warn(resources.blkio_weight != 0, features.block_io, "Block I/O weight");
+    warn(resources.oom_kill_disable == Some(true), features.oom_kill_disable, "OomKillDisable");
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use dockerapi::Resources;
+
+    #[test]
+    fn limits() {
+        let check = |resources| super::resources(&resources, &compute::Features::default());
+        let error = |resources| check(resources).expect_err("refused").message;
+        let memory = |memory, memory_swap| Resources { memory, memory_swap, ..Resources::default() };
+        assert_eq!(error(memory(1, 0)), "Minimum memory limit allowed is 6MB");
+        assert!(error(memory(8 << 20, 7 << 20)).starts_with("Minimum memoryswap"));
+        assert!(error(memory(0, 1)).starts_with("You should always set the Memory limit"));
+        let cpus = |nano_cpus| Resources { nano_cpus, ..Resources::default() };
+        assert!(error(cpus(1)).starts_with("range of CPUs is from 0.01"));
+        let set = |cpuset_cpus: &str| Resources { cpuset_cpus: cpuset_cpus.into(), ..Resources::default() };
+        assert!(error(set("9999")).starts_with("Requested CPUs are not available"));
+        assert!(error(set("1-0")).starts_with("Invalid value"));
+        assert!(check(set("0")).is_ok());
+    }
+}

@@ -1,0 +1,196 @@
+//! Copies a directory with everything in it: owners, modes, times, extended attributes, hard
+//! links, devices.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{
+    self, AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timestamps, Uid, XattrFlags,
+};
+use rustix::io::Errno;
+
+/// Copies the content of `from` into the empty directory `to`, which gets `from`'s own attributes.
+pub(super) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+    let stat = fs::fstat(from)?;
+    let mut copier = Copier {
+        root: to,
+        links: HashMap::new(),
+    };
+    copier.directory(from, to, &mut Vec::new())?;
+    attributes(from, c".", to, c".", &stat)
+}
+
+struct Copier<'a> {
+    root: BorrowedFd<'a>,
+    /// First path of files with several names, by device and inode.
+    links: HashMap<(u64, u64), CString>,
+}
+
+impl Copier<'_> {
+    /// `path` is where `to` is, below the root.
+    fn directory(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        path: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        for entry in Dir::read_from(from)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let length = path.len();
+            if length > 0 {
+                path.push(b'/');
+            }
+            path.extend(name.to_bytes());
+            self.entry(from, to, name, path)?;
+            path.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &CStr,
+        path: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let stat = fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind != FileType::Directory && stat.st_nlink > 1 {
+            let here = CString::new(path.clone())?;
+            if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
+                return Ok(fs::linkat(self.root, first, to, name, AtFlags::empty())?);
+            }
+            self.links.insert((stat.st_dev, stat.st_ino), here);
+        }
+        match kind {
+            FileType::Directory => {
+                fs::mkdirat(to, name, Mode::RWXU)?;
+                let (from, to) = (open_directory(from, name)?, open_directory(to, name)?);
+                self.directory(from.as_fd(), to.as_fd(), path)?;
+            }
+            FileType::RegularFile => file(from, to, name)?,
+            FileType::Symlink => {
+                fs::symlinkat(&*fs::readlinkat(from, name, Vec::new())?, to, name)?;
+            }
+            FileType::Socket => return Ok(()),
+            kind => fs::mknodat(to, name, kind, Mode::RUSR, stat.st_rdev)?,
+        }
+        attributes(from, name, to, name, &stat)
+    }
+}
+
+fn open_directory(at: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fs::openat(at, name, flags, Mode::empty())
+}
+
+fn file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let source = fs::openat(from, name, flags | OFlags::RDONLY, Mode::empty())?;
+    let create = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let target = fs::openat(to, name, create, Mode::RUSR | Mode::WUSR)?;
+    // copy_file_range where the kernel has it, read and write elsewhere.
+    io::copy(&mut File::from(source), &mut File::from(target))?;
+    Ok(())
+}
+
+/// Owner before mode (chown clears set-id bits), times last.
+fn attributes(
+    from: BorrowedFd<'_>,
+    from_name: &CStr,
+    to: BorrowedFd<'_>,
+    to_name: &CStr,
+    stat: &Stat,
+) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    fs::chownat(to, to_name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+        fs::chmodat(
+            to,
+            to_name,
+            Mode::from_raw_mode(stat.st_mode),
+            AtFlags::empty(),
+        )?;
+    }
+    extended(from, from_name, to, to_name)?;
+    let time = |seconds: i64, nanos: u64| fs::Timespec {
+        tv_sec: seconds,
+        tv_nsec: i64::try_from(nanos).unwrap_or_default(),
+    };
+    let times = Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+    };
+    Ok(fs::utimensat(
+        to,
+        to_name,
+        &times,
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?)
+}
+
+fn extended(
+    from: BorrowedFd<'_>,
+    from_name: &CStr,
+    to: BorrowedFd<'_>,
+    to_name: &CStr,
+) -> io::Result<()> {
+    // There are no calls for extended attributes relative to a directory; this path leads through
+    // the open directory and follows no link at its end.
+    let at = |fd: BorrowedFd<'_>, name: &CStr| {
+        let mut path = format!("/proc/self/fd/{}/", fd.as_raw_fd()).into_bytes();
+        path.extend(name.to_bytes());
+        CString::new(path)
+    };
+    let (source, target) = (at(from, from_name)?, at(to, to_name)?);
+    let mut names = vec![0_u8; 64 << 10];
+    let length = match fs::llistxattr(&source, &mut names[..]) {
+        Ok(length) => length,
+        Err(Errno::NOTSUP) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut value = vec![0_u8; 64 << 10];
+    for name in names[..length].split_inclusive(|byte| *byte == 0) {
+        let Ok(name) = CStr::from_bytes_with_nul(name) else {
+            continue;
+        };
+        let read = fs::lgetxattr(&source, name, &mut value[..])?;
+        match fs::lsetxattr(&target, name, &value[..read], XattrFlags::empty()) {
+            // The file system of the volumes, or our rights, do not go that far.
+            Ok(()) | Err(Errno::NOTSUP) => {}
+            Err(Errno::PERM) if name.to_bytes().starts_with(b"trusted.") => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of all files below a directory, each inode counted once.
+pub(super) fn size(path: &std::path::Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let mut seen = std::collections::HashSet::new();
+    let mut waiting = vec![path.to_owned()];
+    let mut total = 0;
+    while let Some(directory) = waiting.pop() {
+        // What vanishes or cannot be read is not counted.
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            if metadata.is_dir() {
+                waiting.push(entry.path());
+            } else if metadata.nlink() == 1 || seen.insert((metadata.dev(), metadata.ino())) {
+                total += metadata.len();
+            }
+        }
+    }
+    total
+}

@@ -1,0 +1,257 @@
+//! `docker load`: archives of `docker save` (manifest.json) and OCI layouts (index.json).
+//!
+//! The archive is spooled below `content/`, then read as its index says; files are opened confined
+//! to the spool, so that names and links in it cannot lead out.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+use archive::Target;
+use oci::image::{Descriptor, ImageConfig, Index, Manifest, media};
+use oci::{Digest, Platform, Reference};
+use rustix::fs::{Mode, OFlags};
+use serde::Deserialize;
+
+use crate::layers::{Expected, chain_id};
+use crate::{Error, Images, LoadEvent, Loaded};
+
+/// Documents larger than this are no documents.
+const LARGEST_DOCUMENT: usize = 16 << 20;
+const NAME: &str = "io.containerd.image.name";
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// One entry of docker's manifest.json.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerEntry {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+impl Images {
+    /// Loads every image of an archive.
+    ///
+    /// # Errors
+    /// Corrupt when it is no such archive or a digest differs; images before the error stay.
+    pub fn load(
+        &self,
+        reader: impl Read + Send,
+        progress: &mut dyn FnMut(LoadEvent<'_>),
+    ) -> Result<Vec<Loaded>, Error> {
+        self.0.check_room()?;
+        let spool = self.0.temporary("content")?;
+        let result = self.load_spooled(reader, &spool, progress);
+        self.0.trash.take(&spool);
+        result
+    }
+
+    fn load_spooled(
+        &self,
+        reader: impl Read + Send,
+        spool: &Path,
+        progress: &mut dyn FnMut(LoadEvent<'_>),
+    ) -> Result<Vec<Loaded>, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(spool, flags, Mode::empty()).map_err(Error::errno("opening", spool))?;
+        let (_, plain) = archive::decompress(reader)?;
+        let owner = Some((rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
+        archive::apply(plain, root.as_fd(), Target::Files { keep_types: false, owner })?;
+        let spool = Spool(root);
+        if let Some(bytes) = spool.document("manifest.json")? {
+            let entries: Vec<DockerEntry> = serde_json::from_slice(&bytes)
+                .map_err(|error| Error::Corrupt(format!("manifest.json: {error}")))?;
+            return entries.iter().map(|entry| self.load_docker(&spool, entry, progress)).collect();
+        }
+        match spool.document("index.json")? {
+            Some(bytes) => {
+                let index: Index = serde_json::from_slice(&bytes)
+                    .map_err(|error| Error::Corrupt(format!("index.json: {error}")))?;
+                self.load_layout(&spool, &index, progress)
+            }
+            None => Err(Error::Corrupt(
+                "not an image archive: it has neither manifest.json nor index.json".into(),
+            )),
+        }
+    }
+
+    fn load_docker(
+        &self,
+        spool: &Spool,
+        entry: &DockerEntry,
+        progress: &mut dyn FnMut(LoadEvent<'_>),
+    ) -> Result<Loaded, Error> {
+        let config = spool.required(&entry.config)?;
+        let names = entry.repo_tags.iter().flatten().map(|name| Ok(name.parse::<Reference>()?.or_latest()));
+        let references: Vec<Reference> = names.collect::<Result<_, Error>>()?;
+        let parsed = parse_config(&config)?;
+        if parsed.rootfs.diff_ids.len() != entry.layers.len() {
+            return Err(Error::Corrupt(format!(
+                "invalid manifest, layers length mismatch: expected {}, got {}",
+                parsed.rootfs.diff_ids.len(),
+                entry.layers.len()
+            )));
+        }
+        let layers = entry.layers.iter().map(|path| (path.clone(), None));
+        self.load_layers(spool, &parsed, layers.collect(), progress)?;
+        let id = self.commit(&config, None, &references)?;
+        Ok(Loaded { id, references })
+    }
+
+    fn load_layout(
+        &self,
+        spool: &Spool,
+        index: &Index,
+        progress: &mut dyn FnMut(LoadEvent<'_>),
+    ) -> Result<Vec<Loaded>, Error> {
+        let mut loaded = Vec::new();
+        for descriptor in &index.manifests {
+            let name = descriptor.annotations.get(NAME).or_else(|| {
+                // Only a whole reference is a name; a bare tag has no repository.
+                descriptor.annotations.get(REF_NAME).filter(|name| name.contains(['/', ':']))
+            });
+            let reference =
+                name.map(|name| name.parse::<Reference>()).transpose()?.map(Reference::or_latest);
+            let Some(manifest) = spool.manifest(descriptor, 0)? else { continue };
+            let references: Vec<Reference> = reference.into_iter().collect();
+            let parsed: Manifest = serde_json::from_slice(&manifest)
+                .map_err(|error| Error::Corrupt(format!("image manifest: {error}")))?;
+            let config = spool.blob(&parsed.config.digest)?;
+            let image = parse_config(&config)?;
+            let layers = parsed.layers.iter().map(|layer| {
+                (blob_path(&layer.digest), Some((layer.digest.clone(), layer.size)))
+            });
+            self.load_layers(spool, &image, layers.collect(), progress)?;
+            let media_type = match parsed.media_type.as_str() {
+                "" => media::OCI_MANIFEST,
+                own => own,
+            };
+            let id = self.commit(&config, Some((media_type, &manifest)), &references)?;
+            loaded.push(Loaded { id, references });
+        }
+        if loaded.is_empty() {
+            let host = Platform::host();
+            return Err(Error::Corrupt(format!("the archive has no image for platform {host}")));
+        }
+        Ok(loaded)
+    }
+
+    fn load_layers(
+        &self,
+        spool: &Spool,
+        config: &ImageConfig,
+        layers: Vec<(String, Option<(Digest, u64)>)>,
+        progress: &mut dyn FnMut(LoadEvent<'_>),
+    ) -> Result<(), Error> {
+        if layers.len() != config.rootfs.diff_ids.len() {
+            return Err(Error::Corrupt("manifest and configuration differ in their layers".into()));
+        }
+        let mut below = String::new();
+        for ((path, stream), diff_id) in layers.into_iter().zip(&config.rootfs.diff_ids) {
+            let chain = chain_id(&below, diff_id);
+            if self.0.layer(&chain).is_none() {
+                let file = spool.open(&path)?;
+                let total = file.metadata().map_or(0, |facts| facts.len());
+                progress(LoadEvent::Layer { diff_id, current: 0, total });
+                let expected = Expected { stream, diff_id: Some(diff_id.clone()), below };
+                self.0.unpack(file, &expected)?;
+                progress(LoadEvent::LayerDone { diff_id });
+            }
+            below = chain;
+        }
+        Ok(())
+    }
+}
+
+fn parse_config(bytes: &[u8]) -> Result<ImageConfig, Error> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::Corrupt(format!("image configuration: {error}")))
+}
+
+fn blob_path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+/// The unpacked archive.
+struct Spool(OwnedFd);
+
+impl Spool {
+    fn open(&self, path: &str) -> Result<File, Error> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let relative = Path::new(path.trim_start_matches('/'));
+        let fd = sys::rooted::open(self.0.as_fd(), relative, flags, Mode::empty())
+            .map_err(|_| Error::Corrupt(format!("the archive lacks {path}")))?;
+        let file = File::from(fd);
+        match file.metadata() {
+            Ok(facts) if facts.is_file() => Ok(file),
+            _ => Err(Error::Corrupt(format!("{path} in the archive is not a file"))),
+        }
+    }
+
+    fn document(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
+        match self.open(path) {
+            Ok(file) => read_document(file, path).map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn required(&self, path: &str) -> Result<Vec<u8>, Error> {
+        read_document(self.open(path)?, path)
+    }
+
+    fn blob(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
+        use sha2::Digest as _;
+        let bytes = self.required(&blob_path(digest))?;
+        let hash: [u8; 32] = sha2::Sha256::digest(&bytes).into();
+        if oci::Digest::sha256(&hash) != *digest {
+            return Err(Error::Corrupt(format!("{digest} in the archive does not match its digest")));
+        }
+        Ok(bytes)
+    }
+
+    /// The manifest for this host that a descriptor leads to.
+    fn manifest(&self, descriptor: &Descriptor, depth: u8) -> Result<Option<Vec<u8>>, Error> {
+        let host = Platform::host();
+        let fits = |platform: &Option<Platform>| platform.as_ref().is_none_or(|p| host.accepts(p));
+        if depth > 2 || !fits(&descriptor.platform) {
+            return Ok(None);
+        }
+        let kinds: BTreeMap<&str, bool> = [
+            (media::OCI_INDEX, true),
+            (media::DOCKER_LIST, true),
+            (media::OCI_MANIFEST, false),
+            (media::DOCKER_MANIFEST, false),
+        ]
+        .into();
+        match kinds.get(descriptor.media_type.as_str()) {
+            Some(true) => {
+                let index: Index = serde_json::from_slice(&self.blob(&descriptor.digest)?)
+                    .map_err(|error| Error::Corrupt(format!("image index: {error}")))?;
+                for inner in &index.manifests {
+                    if let Some(found) = self.manifest(inner, depth + 1)? {
+                        return Ok(Some(found));
+                    }
+                }
+                Ok(None)
+            }
+            Some(false) => self.blob(&descriptor.digest).map(Some),
+            // Attestations and other artifacts are no images.
+            None => Ok(None),
+        }
+    }
+}
+
+fn read_document(file: File, path: &str) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    file.take(LARGEST_DOCUMENT as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::Corrupt(format!("{path}: {error}")))?;
+    if bytes.len() > LARGEST_DOCUMENT {
+        return Err(Error::Corrupt(format!("{path} is larger than {LARGEST_DOCUMENT} bytes")));
+    }
+    Ok(bytes)
+}
