@@ -117,7 +117,9 @@ impl Run<'_> {
             Value::Map(mut entries) => {
                 entries.sort_by(|a, b| a.0.cmp(&b.0));
                 let entries = entries.into_iter();
-                entries.map(|(key, value)| (Value::Text(key), value)).collect()
+                entries
+                    .map(|(key, value)| (Value::Text(key), value))
+                    .collect()
             }
             Value::Int(n) => (0..n.clamp(0, 1 << 20))
                 .map(|n| (Value::Int(n), Value::Int(n)))
@@ -244,7 +246,10 @@ impl Run<'_> {
         }
         args.extend(last);
         if self.mode == Mode::Header
-            && matches!(name.as_str(), "json" | "title" | "lower" | "upper" | "truncate")
+            && matches!(
+                name.as_str(),
+                "json" | "title" | "lower" | "upper" | "truncate"
+            )
             && let Some(first) = args.first()
         {
             return Ok(first.clone());
@@ -345,7 +350,11 @@ impl Run<'_> {
                     return fail(format!("nil pointer evaluating interface {{}}.{name}"));
                 }
                 other => {
-                    let type_name = if in_map { "interface {}" } else { other.type_name() };
+                    let type_name = if in_map {
+                        "interface {}"
+                    } else {
+                        other.type_name()
+                    };
                     return fail(format!("can't evaluate field {name} in type {type_name}"));
                 }
             }

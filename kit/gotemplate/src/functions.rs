@@ -72,8 +72,12 @@ pub(crate) fn call(name: &str, args: &[Value]) -> Result {
             Ok(Value::Text(parts.join(text(separator)?)))
         }
         "title" => Ok(Value::Text(title(text(exactly::<1>(name, args)?[0])?))),
-        "lower" => Ok(Value::Text(text(exactly::<1>(name, args)?[0])?.to_lowercase())),
-        "upper" => Ok(Value::Text(text(exactly::<1>(name, args)?[0])?.to_uppercase())),
+        "lower" => Ok(Value::Text(
+            text(exactly::<1>(name, args)?[0])?.to_lowercase(),
+        )),
+        "upper" => Ok(Value::Text(
+            text(exactly::<1>(name, args)?[0])?.to_uppercase(),
+        )),
         "pad" => {
             let [source, before, after] = exactly::<3>(name, args)?;
             let source = text(source)?;
@@ -81,7 +85,11 @@ pub(crate) fn call(name: &str, args: &[Value]) -> Result {
                 return Ok(Value::from(""));
             }
             let (before, after) = (count_of(before)?, count_of(after)?);
-            Ok(Value::Text(format!("{}{source}{}", " ".repeat(before), " ".repeat(after))))
+            Ok(Value::Text(format!(
+                "{}{source}{}",
+                " ".repeat(before),
+                " ".repeat(after)
+            )))
         }
         "truncate" => {
             let [source, length] = exactly::<2>(name, args)?;
@@ -90,7 +98,9 @@ pub(crate) fn call(name: &str, args: &[Value]) -> Result {
             let end = source.floor_char_boundary(length.min(source.len()));
             Ok(Value::from(&source[..end]))
         }
-        _ => Err(CallError::Failed(format!("{name:?} is not a defined function"))),
+        _ => Err(CallError::Failed(format!(
+            "{name:?} is not a defined function"
+        ))),
     }
 }
 
@@ -175,7 +185,11 @@ fn equal(a: &Value, b: &Value) -> std::result::Result<bool, String> {
         (Value::Text(a), Value::Text(b)) => Ok(a == b),
         (a, b) if non_comparable(a) || non_comparable(b) => {
             let culprit = if non_comparable(b) { b } else { a };
-            Err(format!("non-comparable type {}: {}", plain(culprit), culprit.type_name()))
+            Err(format!(
+                "non-comparable type {}: {}",
+                plain(culprit),
+                culprit.type_name()
+            ))
         }
         _ => Err("incompatible types for comparison".into()),
     }
@@ -187,8 +201,13 @@ fn compare(name: &str, args: &[Value]) -> Result {
         (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
         (Value::Text(a), Value::Text(b)) => Some(a.cmp(b)),
         (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
-        (Value::Int(_) | Value::Text(_) | Value::Float(_), Value::Int(_) | Value::Text(_) | Value::Float(_)) => {
-            return Err(CallError::Failed("incompatible types for comparison".into()));
+        (
+            Value::Int(_) | Value::Text(_) | Value::Float(_),
+            Value::Int(_) | Value::Text(_) | Value::Float(_),
+        ) => {
+            return Err(CallError::Failed(
+                "incompatible types for comparison".into(),
+            ));
         }
         _ => return Err(CallError::Failed("invalid type for comparison".into())),
     };
@@ -250,7 +269,9 @@ fn position(key: &Value, limit: usize) -> Result<usize> {
             Ok(at) if at <= limit => Ok(at),
             _ => Err(CallError::Failed(format!("index out of range: {n}"))),
         },
-        Value::Nil => Err(CallError::Failed("cannot index slice/array with nil".into())),
+        Value::Nil => Err(CallError::Failed(
+            "cannot index slice/array with nil".into(),
+        )),
         other => Err(CallError::Failed(format!(
             "cannot index slice/array with type {}",
             other.type_name()
@@ -263,7 +284,10 @@ fn slice(args: &[Value]) -> Result {
         return Err(count("slice", "want at least 1", 0));
     };
     if bounds.len() > 3 {
-        return Err(CallError::Failed(format!("too many slice indexes: {}", bounds.len())));
+        return Err(CallError::Failed(format!(
+            "too many slice indexes: {}",
+            bounds.len()
+        )));
     }
     let length = match item {
         Value::List(values) => values.len(),
@@ -277,9 +301,13 @@ fn slice(args: &[Value]) -> Result {
         }
     };
     let from = bounds.first().map_or(Ok(0), |key| position(key, length))?;
-    let to = bounds.get(1).map_or(Ok(length), |key| position(key, length))?;
+    let to = bounds
+        .get(1)
+        .map_or(Ok(length), |key| position(key, length))?;
     if from > to {
-        return Err(CallError::Failed(format!("invalid slice index: {from} > {to}")));
+        return Err(CallError::Failed(format!(
+            "invalid slice index: {from} > {to}"
+        )));
     }
     Ok(match item {
         Value::List(values) => Value::List(values[from..to].to_vec()),
@@ -297,7 +325,10 @@ fn length(value: &Value) -> Result {
         Value::Map(entries) => entries.len(),
         Value::Nil => return Err(CallError::Failed("len of nil pointer".into())),
         other => {
-            return Err(CallError::Failed(format!("len of type {}", other.type_name())));
+            return Err(CallError::Failed(format!(
+                "len of type {}",
+                other.type_name()
+            )));
         }
     };
     Ok(Value::Int(i64::try_from(length).unwrap_or(i64::MAX)))

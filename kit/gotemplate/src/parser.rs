@@ -386,10 +386,7 @@ impl Parser<'_> {
                         at,
                         kind: other.clone(),
                     };
-                    return Err(self.error(&format!(
-                        "unexpected . after term {:?}",
-                        text.text()
-                    )));
+                    return Err(self.error(&format!("unexpected . after term {:?}", text.text())));
                 }
             }
         }

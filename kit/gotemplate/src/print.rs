@@ -182,7 +182,9 @@ fn formatted(verb: &Verb, letter: char, value: &Value) -> String {
         ('x', Value::Text(text)) => text.bytes().map(|b| format!("{b:02x}")).collect(),
         ('X', Value::Text(text)) => text.bytes().map(|b| format!("{b:02X}")).collect(),
         ('s', Value::List(_) | Value::Map(_) | Value::Struct(..)) => plain(value),
-        ('f' | 'F', Value::Float(x)) => signed(verb, format!("{x:.*}", verb.precision.unwrap_or(6))),
+        ('f' | 'F', Value::Float(x)) => {
+            signed(verb, format!("{x:.*}", verb.precision.unwrap_or(6)))
+        }
         ('e', Value::Float(x)) => exponent(*x, verb.precision.unwrap_or(6)),
         ('g', Value::Float(x)) => match verb.precision {
             Some(precision) => format_general(*x, precision),
@@ -215,7 +217,11 @@ fn signed(verb: &Verb, text: String) -> String {
 }
 
 fn prefixed(verb: &Verb, prefix: &str, text: String) -> String {
-    if verb.sharp { format!("{prefix}{text}") } else { text }
+    if verb.sharp {
+        format!("{prefix}{text}")
+    } else {
+        text
+    }
 }
 
 fn truncated(verb: &Verb, text: &str) -> String {
@@ -226,10 +232,7 @@ fn truncated(verb: &Verb, text: &str) -> String {
 }
 
 fn padded(verb: &Verb, text: String, letter: char) -> String {
-    let missing = verb
-        .width
-        .unwrap_or(0)
-        .saturating_sub(text.chars().count());
+    let missing = verb.width.unwrap_or(0).saturating_sub(text.chars().count());
     if missing == 0 {
         return text;
     }

@@ -103,7 +103,10 @@ impl Value {
             }
             Self::Struct(_, entries) => {
                 let fields = entries.iter();
-                write_entries(out, fields.filter(|(_, value)| !matches!(value, Self::Lookup(_))));
+                write_entries(
+                    out,
+                    fields.filter(|(_, value)| !matches!(value, Self::Lookup(_))),
+                );
             }
         }
     }
@@ -126,7 +129,11 @@ fn write_entries<'a>(out: &mut String, entries: impl Iterator<Item = &'a (String
 fn write_text(out: &mut String, text: &str) {
     let json = serde_json::to_string(text).unwrap_or_default();
     if json.contains(['\u{2028}', '\u{2029}']) {
-        out.push_str(&json.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029"));
+        out.push_str(
+            &json
+                .replace('\u{2028}', "\\u2028")
+                .replace('\u{2029}', "\\u2029"),
+        );
     } else {
         out.push_str(&json);
     }

@@ -140,6 +140,11 @@ impl Parsed {
         self.given.iter().any(|(given, _)| *given == name)
     }
 
+    /// Whether any option was given at all.
+    pub(crate) fn any(&self) -> bool {
+        !self.given.is_empty()
+    }
+
     /// Last value given, or the default.
     pub(crate) fn text(&self, name: &str) -> &str {
         let given = self.given.iter().rev().find(|(given, _)| *given == name);

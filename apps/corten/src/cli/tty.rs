@@ -112,3 +112,26 @@ fn readable_now(fd: BorrowedFd<'_>) -> io::Result<bool> {
     };
     Ok(poll(&mut fds, Some(&now))? > 0)
 }
+
+/// Standard input without echo, until dropped.
+#[derive(Debug)]
+pub(crate) struct Hidden(());
+
+impl Hidden {
+    /// Turns the echo off when standard input is a terminal.
+    pub(crate) fn enter() -> Option<Self> {
+        let stdin = rustix::stdio::stdin();
+        let before = termios::tcgetattr(stdin).ok()?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(termios::LocalModes::ECHO);
+        *lock() = Some(before);
+        termios::tcsetattr(stdin, OptionalActions::Now, &hidden).ok()?;
+        Some(Self(()))
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        restore();
+    }
+}

@@ -2,11 +2,24 @@
 
 mod attach;
 mod create;
+mod df;
 mod exec;
+mod history;
+mod image;
+mod images;
+mod info;
+mod inspect;
 mod lifecycle;
+mod login;
 mod logs;
+mod observe;
+mod prune;
+mod ps;
 mod pull;
+mod resources;
 mod run;
+mod stats;
+mod update;
 pub(crate) mod version;
 
 use super::Call;
@@ -29,7 +42,36 @@ pub(crate) async fn run(path: &str, call: &Call) -> Outcome {
         "container attach" => attach::run(call).await,
         "container exec" => exec::run(call).await,
         "container logs" => logs::run(call).await,
+        "container ls" => ps::run(call).await,
+        "container inspect" => inspect::container(call).await,
+        "container port" => observe::port(call).await,
+        "container top" => observe::top(call).await,
+        "container diff" => observe::diff(call).await,
+        "container stats" => stats::run(call).await,
+        "container export" => image::export(call).await,
+        "container commit" => image::commit(call).await,
+        "container update" => update::run(call).await,
+        "container prune" => prune::containers(call).await,
         "image pull" => pull::run(call).await,
+        "image ls" => images::run(call).await,
+        "image inspect" => inspect::image(call).await,
+        "image history" => history::run(call).await,
+        "image tag" => image::tag(call).await,
+        "image rm" => image::rm(call).await,
+        "image load" => image::load(call).await,
+        "image save" => image::save(call).await,
+        "image import" => image::import(call).await,
+        "image prune" => image::prune(call).await,
+        "system info" => info::run(call).await,
+        "system events" => observe::events(call).await,
+        "system df" => df::run(call).await,
+        "system prune" => prune::system(call).await,
+        "network ls" => resources::networks(call).await,
+        "volume ls" => resources::volumes(call).await,
+        "version" => version::run(call).await,
+        "inspect" => inspect::run(call).await,
+        "login" => login::login(call).await,
+        "logout" => login::logout(call),
         other => Err(Failure::new(format!(
             "{}: '{other}' is not supported yet",
             call.app.program
