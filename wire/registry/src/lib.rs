@@ -1,1 +1,27 @@
-//! registry
+//! Registry client: OCI distribution 1.1 and docker v2, reading side.
+//!
+//! ```text
+//!  Client ── repository(reference, credentials) ──> Repository
+//!     Repository::resolve(platform) ──> Resolved { top, document, manifest }
+//!     Repository::config(descriptor) ──> bytes          (verified)
+//!     Repository::blob(descriptor) ──> Blob::next()…    (resumed; verified by its taker)
+//! ```
+//!
+//! HTTPS is tried first; plain HTTP only with loopback and configured insecure registries.
+//! Nothing is read without a limit on its size and on silence.
+
+mod auth;
+mod blob;
+mod client;
+mod config;
+mod error;
+mod manifest;
+mod tls;
+mod transport;
+
+pub use auth::Credentials;
+pub use blob::Blob;
+pub use client::{Client, Repository, Resolved};
+pub use config::{Config, Proxy};
+pub use error::{Error, Kind};
+pub use manifest::{Content, Document, choose};
