@@ -11,6 +11,7 @@ use keeper_protocol::{
     Call, Event, Failure, FailureKind, Frame, Inbox, Message, Outbox, Received, Reply, Request,
     system_time,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -296,11 +297,23 @@ impl Task {
     /// The keeper was killed: nobody takes the container's output or its status any more.
     async fn kill_orphans(&self) -> Option<String> {
         if let Some(process) = self.link.first.get() {
-            let _ = sys::process::pidfd_signal(process.pidfd.as_fd(), libc_sigkill());
+            let _ = sys::process::pidfd_signal(
+                process.pidfd.as_fd(),
+                rustix::process::Signal::KILL.as_raw(),
+            );
         }
-        let (shared, cgroup) = (self.shared.upgrade()?, self.link.cgroup.clone());
-        let killed = crate::blocking(move || crate::release::kill_cgroup(&shared, &cgroup)).await;
-        killed.err().map(|e| e.to_string())
+        let (shared, link) = (self.shared.upgrade(), Arc::clone(&self.link));
+        let killed = crate::blocking(move || {
+            let killed = match shared {
+                Some(shared) => crate::release::kill_cgroup(&shared, &link.cgroup),
+                None => Ok(()),
+            };
+            if let Some(process) = link.first.get() {
+                wait_for_death(&process.pidfd)?;
+            }
+            killed
+        });
+        killed.await.err().map(|e| e.to_string())
     }
 
     /// Waits for the keeper's process, where it is ours.
@@ -313,8 +326,17 @@ impl Task {
     }
 }
 
-fn libc_sigkill() -> i32 {
-    rustix::process::Signal::KILL.as_raw()
+/// Waits for a killed process that is not our child.
+fn wait_for_death(pidfd: &OwnedFd) -> Result<()> {
+    let patience = Timespec {
+        tv_sec: 10,
+        tv_nsec: 0,
+    };
+    match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&patience)) {
+        Ok(0) => Err(internal("its first process does not die")),
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(e) => Err(internal(format!("poll: {e}"))),
+    }
 }
 
 /// The exit of a container whose keeper was killed.

@@ -81,18 +81,6 @@ impl Linux {
         Program::prepare_spare(&shared);
         Ok(Self { shared })
     }
-
-    /// Ids that have a run directory: all that may need [`Compute::adopt`] or
-    /// [`Compute::release`] after a restart.
-    pub fn known(&self) -> Result<Vec<String>> {
-        let dir = (self.shared.config.run_dir).join(keeper_protocol::directory::CONTAINERS);
-        let list = |e| internal(format!("list {}: {e}", dir.display()));
-        let mut ids = Vec::new();
-        for entry in std::fs::read_dir(&dir).map_err(list)? {
-            ids.extend(entry.map_err(list)?.file_name().into_string());
-        }
-        Ok(ids)
-    }
 }
 
 fn make_private(dir: &std::path::Path) -> std::io::Result<()> {
@@ -198,6 +186,16 @@ impl Compute for Linux {
 
     async fn root(&self, id: &str) -> Result<OwnedFd> {
         self.shared.containers.get(id)?.root()
+    }
+
+    async fn known(&self) -> Result<Vec<String>> {
+        let dir = (self.shared.config.run_dir).join(keeper_protocol::directory::CONTAINERS);
+        let list = |e| internal(format!("list {}: {e}", dir.display()));
+        let mut ids = Vec::new();
+        for entry in std::fs::read_dir(&dir).map_err(list)? {
+            ids.extend(entry.map_err(list)?.file_name().into_string());
+        }
+        Ok(ids)
     }
 
     async fn release(&self, id: &str) -> Result<()> {

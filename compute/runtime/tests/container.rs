@@ -28,7 +28,7 @@ fn main() {
         parent,
         count: Default::default(),
     };
-    let tests: &[(&str, fn(&Bed))] = &[
+    let tests: &[Test] = &[
         ("output_and_status", output_and_status),
         ("root_is_built", root_is_built),
         ("identity", identity),
@@ -53,6 +53,8 @@ fn main() {
         println!("test {name} ... ok");
     }
 }
+
+type Test = (&'static str, fn(&Bed));
 
 struct Bed {
     lab: Lab,

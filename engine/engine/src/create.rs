@@ -8,7 +8,7 @@ use state::{Change, Table};
 use crate::owner::{self, Inherited};
 use crate::record::{Phase, Record, State};
 use crate::{
-    Engine, Error, Inner, Result, clock, events, log_options, merge, mounts, names, network, verify,
+    Engine, Error, Inner, Result, clock, events, log_options, merge, mounts, names, network, system, verify,
 };
 
 /// Names tried before giving up on random ones.
@@ -136,6 +136,9 @@ fn security(inner: &Inner, record: &Record) -> Result<()> {
         host_devices: &[],
         // A device that is missing now may be there at the start.
         devices: devices.as_deref().unwrap_or_default(),
+        architecture: system::architecture(),
+        kernel: system::kernel_version(),
+        processors: system::processors(),
     };
     crate::resolve::resolve(record, &context).map(|_| ())
 }

@@ -33,6 +33,12 @@ pub(crate) struct Context<'a> {
     pub(crate) host_devices: &'a [oci::runtime::Device],
     /// `--device`, read from the host.
     pub(crate) devices: &'a [oci::runtime::Device],
+    /// In Go's names.
+    pub(crate) architecture: &'a str,
+    /// Major and minor version.
+    pub(crate) kernel: (u32, u32),
+    /// How many there are.
+    pub(crate) processors: u32,
 }
 
 /// Where the three files under /etc come from.
@@ -51,8 +57,10 @@ pub(crate) fn resolve(record: &Record, context: &Context<'_>) -> Result<Spec> {
     let (config, host) = (&record.config, &record.host);
     let security = security::parse(host.security_opt.as_deref().unwrap_or_default())?;
     let unmasked = host.privileged || security.unmasked;
-    let masked = host.masked_paths.clone().unwrap_or_else(profile::masked_paths);
-    let readonly = host.readonly_paths.clone().unwrap_or_else(profile::readonly_paths);
+    let masked = host.masked_paths.clone().unwrap_or_else(|| profile::masked_paths(0..context.processors));
+    let readonly = host.readonly_paths.clone().unwrap_or_else(|| {
+        profile::READONLY_PATHS.iter().map(|&path| path.to_owned()).collect()
+    });
     let capabilities = security::capabilities(host)?;
     let linux = Linux {
         namespaces: namespaces(record, context),

@@ -16,7 +16,7 @@ impl Engine {
         let kernel = kernel();
         let details = [
             ("ApiVersion", API_VERSION),
-            ("Arch", oci_arch()),
+            ("Arch", architecture()),
             ("Experimental", "false"),
             ("KernelVersion", &kernel),
             ("MinAPIVersion", MIN_API_VERSION),
@@ -31,7 +31,7 @@ impl Engine {
             api_version: API_VERSION.into(),
             min_api_version: MIN_API_VERSION.into(),
             os: "linux".into(),
-            arch: oci_arch().into(),
+            arch: architecture().into(),
             kernel_version: kernel,
             ..Version::default()
         }
@@ -131,12 +131,25 @@ fn kernel() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
-fn oci_arch() -> &'static str {
+/// Of this machine, in Go's names.
+pub(crate) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
     }
+}
+
+/// Major and minor version of the kernel.
+pub(crate) fn kernel_version() -> (u32, u32) {
+    let release = kernel();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Processors that this engine may use.
+pub(crate) fn processors() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
 }
 
 fn operating_system() -> String {

@@ -27,7 +27,7 @@ pub fn format_general(value: f64, precision: usize) -> String {
 
 /// `%v` of a float64: the shortest form that reads back, with an exponent from 1e21 on and below
 /// 1e-4.
-pub fn format_shortest(value: f64) -> String {
+pub(crate) fn format_shortest(value: f64) -> String {
     if !value.is_finite() {
         return special(value);
     }

@@ -8,10 +8,13 @@
 //! Answers are parsed with bounds checks only: [`parse`] and what builds on it take any bytes.
 
 mod batch;
+pub mod conntrack;
 mod error;
 pub mod nft;
 pub mod parse;
 pub mod route;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 pub use error::Error;

@@ -131,3 +131,11 @@ pub(crate) fn header(family: Family, resource: u16) -> [u8; 4] {
     let [high, low] = resource.to_be_bytes();
     [family as u8, 0, high, low]
 }
+
+/// Every reader of this module on one message, for the tests.
+#[cfg(test)]
+pub(crate) fn read_all(
+    message: &crate::parse::Message<'_>,
+) -> (Option<ChainInfo>, Option<Vec<Element>>) {
+    (ChainInfo::parse(message), read::elements(message))
+}

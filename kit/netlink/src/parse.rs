@@ -13,6 +13,8 @@ pub const DONE: u16 = 3;
 pub const DUMP_INTERRUPTED: u16 = 0x10;
 const CAPPED: u16 = 0x100;
 const ACK_ATTRIBUTES: u16 = 0x200;
+/// The largest number that the kernel uses for an errno.
+const MAX_ERRNO: i32 = 4095;
 const ATTRIBUTE_MESSAGE: u16 = 1;
 
 /// One message of a datagram.
@@ -85,8 +87,10 @@ pub fn outcome(message: &Message<'_>) -> Option<Outcome> {
             .get(4usize.checked_add(echoed.next_multiple_of(4))?..)?;
         text(attribute(rest, ATTRIBUTE_MESSAGE)?)
     });
-    let errno =
-        (code != 0).then(|| Errno::from_raw_os_error(code.checked_neg().unwrap_or(libc::EPROTO)));
+    let errno = (code != 0).then(|| match code.checked_neg() {
+        Some(errno @ 1..=MAX_ERRNO) => Errno::from_raw_os_error(errno),
+        _ => Errno::PROTO,
+    });
     Some(Outcome {
         errno,
         explanation: explanation.flatten(),

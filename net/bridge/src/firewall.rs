@@ -371,3 +371,105 @@ fn has_bits(key: CtKey, bits: u32) -> Vec<Expression> {
         Expression::Compare(Operator::NotEqual, Register(0), vec![0; 4]),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::net::Ipv6Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn firewall(masquerade: bool, icc: bool) -> Firewall {
+        Firewall {
+            table: "t".to_owned(),
+            bridge: "br0".to_owned(),
+            gateway: Ipv4Net {
+                address: Ipv4Addr::new(10, 1, 0, 1),
+                prefix: 24,
+            },
+            masquerade,
+            icc,
+            forward: Policy::Accept,
+        }
+    }
+
+    #[test]
+    fn rules_only_name_chains_and_maps_that_are_made() {
+        for (masquerade, icc) in [(true, true), (true, false), (false, true), (false, false)] {
+            let firewall = firewall(masquerade, icc);
+            let chains: HashSet<_> = firewall.chains().into_iter().map(|c| c.name).collect();
+            let maps: HashSet<_> = maps().into_iter().map(|m| m.name).collect();
+            for rule in firewall.rules() {
+                assert!(chains.contains(&rule.chain));
+                for expression in rule.expressions {
+                    match expression {
+                        Expression::Lookup { map, .. } => assert!(maps.contains(&map)),
+                        Expression::Verdict(Verdict::Jump(to)) => assert!(chains.contains(&to)),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn into_the_bridge_ends_with_a_drop() {
+        for icc in [true, false] {
+            let rules = firewall(true, icc).rules();
+            let last = rules
+                .iter()
+                .rfind(|rule| rule.chain == FORWARD)
+                .expect("forward rules");
+            let to = interface(MetaKey::OutputName, Operator::Equal, "br0");
+            assert_eq!(*last, rule(FORWARD, [to], Verdict::Drop));
+        }
+    }
+
+    #[test]
+    fn options_add_their_rules() {
+        let count = |masquerade, icc| firewall(masquerade, icc).rules().len();
+        assert_eq!(count(true, true), count(true, false) + 1);
+        // Masquerading outwards, and the two rules that keep outsiders from endpoints' addresses.
+        assert_eq!(count(true, true), count(false, true) + 3);
+    }
+
+    #[test]
+    fn ipv6_is_not_for_the_kernel_to_translate() {
+        let host_ip = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let port = Published {
+            container_port: 80,
+            proto: Protocol::Tcp,
+            host_ip,
+            host_port: 80,
+        };
+        assert_eq!(entry(&port, Ipv4Addr::LOCALHOST), None);
+    }
+
+    proptest! {
+        #[test]
+        fn elements_fit_their_map_and_differ(
+            ports in proptest::collection::hash_set((any::<u32>(), 1u16.., any::<bool>()), 1..40),
+            endpoint in any::<u32>(),
+        ) {
+            let mut keys = HashSet::new();
+            for (host, host_port, tcp) in &ports {
+                let published = Published {
+                    container_port: 80,
+                    proto: if *tcp { Protocol::Tcp } else { Protocol::Udp },
+                    host_ip: Ipv4Addr::from_bits(*host).into(),
+                    host_port: *host_port,
+                };
+                let endpoint = Ipv4Addr::from_bits(endpoint);
+                let (name, element) = entry(&published, endpoint).expect("an IPv4 port");
+                let maps = maps();
+                let map = maps.iter().find(|map| map.name == name).expect("its map");
+                prop_assert_eq!(element.key.len(), map.key_length as usize);
+                prop_assert_eq!(element.data.len(), map.data_length as usize);
+                prop_assert_eq!(&element.data[..6], &[&endpoint.octets()[..], &[0, 80]].concat()[..]);
+                prop_assert!(keys.insert((name, element.key)));
+            }
+        }
+    }
+}

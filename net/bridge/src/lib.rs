@@ -23,6 +23,7 @@
 
 mod error;
 mod firewall;
+mod flows;
 mod host;
 mod ipam;
 mod namespace;
@@ -222,6 +223,7 @@ impl Bridge {
                 self.publisher.release(&ports);
                 return Err(Error::system("publish ports")(error));
             }
+            flows::renew(&ports, ip);
         }
         Ok((ports, held))
     }
@@ -241,6 +243,7 @@ impl Bridge {
             return Ok(());
         };
         let withdrawn = self.withdraw(&entries(&ports, ip));
+        flows::renew(&ports, ip);
         self.publisher.release(&ports);
         self.stock.bury(veth, ip);
         withdrawn

@@ -70,7 +70,8 @@ impl Wiring {
         on_a_thread(|| {
             let netns = unshare()?;
             let veth = self.join(host, netns.as_fd(), ip, mac)?;
-            if let Err(error) = self.configure(ip) {
+            let settled = self.configure(host, &veth, ip, mac);
+            if let Err(error) = settled {
                 // The pair goes with the namespace, but only some time later.
                 let _ = host.run(Requests::new().delete_link(&veth));
                 return Err(error);
@@ -125,21 +126,39 @@ impl Wiring {
         }
     }
 
-    /// Brings up what is inside the calling thread's namespace.
-    fn configure(&self, ip: Ipv4Addr) -> Result<(), Error> {
-        let failed = || Error::system("configure endpoint");
+    /// Brings up what is inside the calling thread's namespace, and announces it.
+    fn configure(
+        &self,
+        host: &mut Route,
+        veth: &str,
+        ip: Ipv4Addr,
+        mac: [u8; 6],
+    ) -> Result<(), Error> {
+        fn failed<E: Into<io::Error>>() -> impl FnOnce(E) -> Error {
+            Error::system("configure endpoint")
+        }
         let mut route = Route::open().map_err(failed())?;
-        let link = route.link(INSIDE).map_err(failed())?.ok_or_else(|| {
-            Error::system("configure endpoint")(io::Error::from(io::ErrorKind::NotFound))
-        })?;
+        let link = route.link(INSIDE).map_err(failed())?;
+        let index = link
+            .ok_or_else(|| failed()(io::Error::from(io::ErrorKind::NotFound)))?
+            .index;
         quiet_ipv6(INSIDE)?;
         let mut requests = Requests::new();
         requests
             .set_up(LOOPBACK, true)
-            .set_ipv4_options(link.index, &[(Ipv4Option::ArpNotify, 1)])
-            .add_address(link.index, ip.into(), self.prefix, false)
-            .set_up(link.index, true)
-            .add_default_route(link.index, self.gateway.into());
+            .set_ipv4_options(index, &[(Ipv4Option::ArpNotify, 1)])
+            .set_up(index, true);
+        route.run(&mut requests).map_err(failed())?;
+        // Asking after the near end has the kernel finish what its coming up began: until its link
+        // watch has run, the bridge lets no packet through the port.
+        host.link(veth).map_err(failed())?;
+        // Setting the link-layer address, though it is the same, announces the new owner of the IP
+        // address to neighbours that remember an earlier one.
+        let mut requests = Requests::new();
+        requests
+            .add_address(index, ip.into(), self.prefix, false)
+            .add_default_route(index, self.gateway.into())
+            .set_mac(index, mac);
         route.run(&mut requests).map_err(failed())
     }
 }

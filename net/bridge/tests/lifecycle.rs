@@ -554,3 +554,42 @@ fn a_flushed_table_does_not_stop_disconnecting() {
         bridge.disconnect(&id(2)).unwrap();
     });
 }
+
+/// Not a test: the process that the next one starts and that dies without cleaning up.
+#[test]
+#[ignore = "run by ready_namespaces_die_with_the_process"]
+fn stand_in_that_dies() {
+    // Only where the test has made a namespace for it, never on the machine itself.
+    if std::env::var_os("BRIDGE_STAND_IN").is_none() {
+        return;
+    }
+    let _bridge = Bridge::open(
+        Config {
+            pool: 2,
+            ..config()
+        },
+        Vec::new(),
+    )
+    .unwrap();
+    eventually("the pool fills", || endpoint_links().len() == 2);
+    std::process::abort();
+}
+
+#[test]
+fn ready_namespaces_die_with_the_process() {
+    host(|| {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child
+            .args(["--ignored", "--exact", "stand_in_that_dies"])
+            .env("BRIDGE_STAND_IN", "1");
+        let output = child.output().unwrap();
+        assert!(!output.status.success());
+        assert!(
+            Route::open().unwrap().link("docker0").unwrap().is_some(),
+            "it got that far"
+        );
+        eventually("its namespaces go", || endpoint_links().is_empty());
+        let bridge = Bridge::open(config(), Vec::new()).unwrap();
+        assert_eq!(connect(&bridge, 1, &[]).ip, Ipv4Addr::new(172, 17, 0, 2));
+    });
+}

@@ -110,7 +110,7 @@ fn options(flags: &[Flag]) -> String {
         .collect();
     let column = heads.iter().map(|head| head.len()).max().unwrap_or(0) + 1;
     let mut out = String::new();
-    let columns = terminal_width();
+    let columns = terminal_width() - 1;
     for (flag, head) in flags.iter().zip(heads) {
         let pad = column - head.len();
         let text = wrap(column + 2, columns, flag.usage);

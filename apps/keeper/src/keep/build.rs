@@ -114,7 +114,7 @@ fn take(mut frame: Frame<Call>) -> Result<(Box<Launch>, Parts), Failure> {
 }
 
 fn build(launch: &Launch, mut parts: Parts) -> Result<Keeper, Failure> {
-    let log = Log::open(&launch.log).map_err(|e| internal(format!("open log: {e}")))?;
+    let log = Log::open(&launch.log).map_err(internal)?;
     let listener = listen(&parts.dir).map_err(|e| internal(format!("keeper socket: {e}")))?;
     let filter = match launch.filter {
         0 => None,

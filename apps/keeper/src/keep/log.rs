@@ -41,7 +41,10 @@ impl Log {
                 max_files,
                 attrs,
             } => {
-                let file = open(path, false)?;
+                let named = |e: io::Error| {
+                    io::Error::new(e.kind(), format!("open log {}: {e}", path.display()))
+                };
+                let file = open(path, false).map_err(named)?;
                 Some(Target {
                     encoder: Encoder::new(attrs),
                     size: file.metadata()?.len(),

@@ -111,7 +111,7 @@ impl Unpacker<'_> {
         if let Some((names, parent)) = &self.parent
             && names == directories
         {
-            return Ok(parent.try_clone()?);
+            return parent.try_clone();
         }
         let mut path = shown(self.at);
         let mut logical = self.view.resolve(&path.to_string_lossy(), true)?;

@@ -11,7 +11,7 @@ use super::Owner;
 use crate::network::{self, Connected, Mode};
 use crate::record::{Phase, Record};
 use crate::resolve::{self, Context, Files};
-use crate::{Error, Inner, Result, clock, events, names};
+use crate::{Error, Inner, Result, clock, events, names, system};
 
 impl Owner {
     /// Starts the container; on failure it is as ended with the error's code, and what was made
@@ -203,6 +203,9 @@ fn spec(inner: &Inner, record: &Record, joins: &Joins) -> Result<Spec> {
             shm: joins.shm.as_deref(),
             host_devices: &host_devices,
             devices: &devices,
+            architecture: system::architecture(),
+            kernel: system::kernel_version(),
+            processors: system::processors(),
         },
     )
 }

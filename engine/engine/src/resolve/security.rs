@@ -51,7 +51,7 @@ pub(crate) fn parse(options: &[String]) -> Result<SecurityOptions> {
 
 /// The sets of the container's program.
 pub(super) fn capabilities(host: &HostConfig) -> Result<Capabilities> {
-    let all = profile::all_capabilities();
+    let all = names(&profile::ALL_CAPABILITIES);
     if host.privileged {
         return Ok(all_sets(all));
     }
@@ -61,7 +61,7 @@ pub(super) fn capabilities(host: &HostConfig) -> Result<Capabilities> {
     let base = match (is_all(&add), is_all(&drop)) {
         (true, _) => all,
         (false, true) => Vec::new(),
-        (false, false) => profile::default_capabilities(),
+        (false, false) => names(&profile::CAPABILITIES),
     };
     let mut names: Vec<String> = base.into_iter().filter(|name| !drop.contains(name)).collect();
     for name in add {
@@ -74,7 +74,7 @@ pub(super) fn capabilities(host: &HostConfig) -> Result<Capabilities> {
 
 /// The sets of a process started by exec in the container.
 pub(crate) fn exec_capabilities(host: &HostConfig, privileged: bool) -> Result<Capabilities> {
-    if privileged { Ok(all_sets(profile::all_capabilities())) } else { capabilities(host) }
+    if privileged { Ok(all_sets(names(&profile::ALL_CAPABILITIES))) } else { capabilities(host) }
 }
 
 /// The filter; `None` runs without one.
@@ -96,12 +96,19 @@ pub(crate) fn seccomp(
             None => Ok(None),
         };
     }
+    let host = profile::Host { architecture: context.architecture, kernel: context.kernel };
     match wanted {
-        None | Some("builtin") => Ok(Some(profile::default_seccomp(&capabilities.bounding))),
-        Some(json) => profile::parse_seccomp(json, &capabilities.bounding)
+        None | Some("builtin") => {
+            Ok(Some(profile::default_seccomp(host, &capabilities.bounding)))
+        }
+        Some(json) => profile::parse_seccomp(json, host, &capabilities.bounding)
             .map(Some)
             .map_err(|error| Error::invalid(format!("Decoding seccomp profile failed: {error}"))),
     }
+}
+
+fn names(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&name| name.to_owned()).collect()
 }
 
 /// `net_admin` → `CAP_NET_ADMIN`; `ALL` stays.

@@ -234,7 +234,7 @@ impl Transaction {
     }
 
     /// The finished batch; `None` when there is nothing to do.
-    pub(super) fn finish(mut self) -> Option<Batch> {
+    pub(crate) fn finish(mut self) -> Option<Batch> {
         if self.batch.len() == 1 {
             return None;
         }

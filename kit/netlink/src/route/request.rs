@@ -40,7 +40,8 @@ const INET_CONF: u16 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ipv4Option {
-    /// Announce the link's addresses to the neighbours when it comes up.
+    /// Announce the link's addresses to the neighbours when it comes up or its link-layer address
+    /// is set.
     ArpNotify = 22,
     /// Treat 127.0.0.0/8 as routable through this link.
     RouteLocalnet = 26,
@@ -142,6 +143,13 @@ impl Requests {
     pub fn set_mtu(&mut self, index: u32, mtu: u32) -> &mut Self {
         self.push("set link mtu", SETLINK, 0, &link(index, None), |a| {
             a.u32(IFLA_MTU, mtu);
+        })
+    }
+
+    /// Sets the link-layer address of a link.
+    pub fn set_mac(&mut self, index: u32, mac: [u8; 6]) -> &mut Self {
+        self.push("set link address", SETLINK, 0, &link(index, None), |a| {
+            a.bytes(IFLA_ADDRESS, &mac);
         })
     }
 
