@@ -27,7 +27,7 @@ use crate::{ByteStream, Engine, Error, Inner, Result, events};
 mod owner;
 mod pack;
 mod stat;
-mod stream;
+pub(crate) mod stream;
 mod unpack;
 mod view;
 
@@ -44,7 +44,13 @@ impl Engine {
     pub async fn container_archive_stat(&self, name: &str, path: &str) -> Result<PathStat> {
         let files = Files::open(&self.0, name).await?;
         let path = path.to_owned();
-        files.run(move |files| files.stat(&path).map_err(|error| files.failed(&path, &error))).await
+        files
+            .run(move |files| {
+                files
+                    .stat(&path)
+                    .map_err(|error| files.failed(&path, &error))
+            })
+            .await
     }
 
     /// A tar of what is at a path: a directory with everything in it, under its last name.
@@ -62,7 +68,9 @@ impl Engine {
         let (found, stat) = oneshot::channel();
         // One piece of work: what was looked at is what is sent.
         tokio::task::spawn_blocking(move || {
-            let opened = files.begin(&path).map_err(|error| files.failed(&path, &error));
+            let opened = files
+                .begin(&path)
+                .map_err(|error| files.failed(&path, &error));
             match opened {
                 Ok((stat, logical, base)) => {
                     if found.send(Ok(stat)).is_ok() {
@@ -103,7 +111,9 @@ impl Engine {
         let inner = Arc::clone(&self.0);
         let work = move || -> Result<_> {
             let image = inner.images.resolve(&record.image_id)?;
-            let mut changes = inner.images.upper_changes(&image, &inner.writable_dir(&record.id))?;
+            let mut changes = inner
+                .images
+                .upper_changes(&image, &inner.writable_dir(&record.id))?;
             changes.sort_by(|a, b| a.path.cmp(&b.path));
             let shown = |change: images::Change| FilesystemChange {
                 kind: change.kind as u8,
@@ -111,7 +121,9 @@ impl Engine {
             };
             Ok(changes.into_iter().map(shown).collect())
         };
-        tokio::task::spawn_blocking(work).await.map_err(|_| interrupted())?
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| interrupted())?
     }
 
     /// A tar of the whole root file system, without what is mounted in it.
@@ -144,24 +156,35 @@ impl Files {
     async fn open(inner: &Arc<Inner>, name: &str) -> Result<Self> {
         let container = inner.containers.find(name)?;
         let (view, record) = open_view(inner, &container).await?;
-        Ok(Self { inner: Arc::clone(inner), record, name: name.to_owned(), view })
+        Ok(Self {
+            inner: Arc::clone(inner),
+            record,
+            name: name.to_owned(),
+            view,
+        })
     }
 
     async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        tokio::task::spawn_blocking(move || work(&self)).await.map_err(|_| interrupted())?
+        tokio::task::spawn_blocking(move || work(&self))
+            .await
+            .map_err(|_| interrupted())?
     }
 
     fn tell(&self, action: &str) {
-        self.inner.events.publish(events::container(&self.record, action, &[]));
+        self.inner
+            .events
+            .publish(events::container(&self.record, action, &[]));
     }
 
     fn failed(&self, path: &str, error: &io::Error) -> Error {
         if error.kind() == io::ErrorKind::NotFound {
             let name = &self.name;
-            return Error::not_found(format!("Could not find the file {path} in container {name}"));
+            return Error::not_found(format!(
+                "Could not find the file {path} in container {name}"
+            ));
         }
         Error::system(format!("{path}: {error}"))
     }
@@ -176,7 +199,11 @@ impl Files {
         let logical = self.view.resolve(path, wants_target(path))?;
         let stat = stat::of(&self.view, path, &logical)?;
         // `/dir/.` is sent as `.`: its content without its name.
-        let base = if path.ends_with("/.") || path == "." { ".".into() } else { stat::base(path) };
+        let base = if path.ends_with("/.") || path == "." {
+            ".".into()
+        } else {
+            stat::base(path)
+        };
         Ok((stat, logical, base))
     }
 
@@ -191,7 +218,10 @@ impl Files {
             true => owner::of(&self.view, &self.record.config.user)?,
             false => None,
         };
-        let unpack = unpack::Options { keep_kinds: options.no_overwrite_dir_non_dir, owner };
+        let unpack = unpack::Options {
+            keep_kinds: options.no_overwrite_dir_non_dir,
+            owner,
+        };
         unpack::into(&self.view, &logical, &unpack, stream::Reader::new(body))?;
         self.tell("extract-to-dir");
         Ok(())
@@ -201,7 +231,11 @@ impl Files {
         let inside = |destination: &str| {
             logical.starts_with(&view::components(destination).collect::<Vec<_>>())
         };
-        let mounts = self.record.mounts.iter().filter(|mounted| inside(&mounted.point.destination));
+        let mounts = self
+            .record
+            .mounts
+            .iter()
+            .filter(|mounted| inside(&mounted.point.destination));
         match mounts.max_by_key(|mounted| mounted.point.destination.len()) {
             Some(mounted) if mounted.point.rw => Ok(()),
             Some(_) => Err(Error::invalid("mounted volume is marked read-only")),
@@ -216,7 +250,10 @@ impl Files {
 /// A running container's own view; a stopped one's is put together.
 async fn open_view(inner: &Arc<Inner>, container: &Container) -> Result<(View, Arc<Record>)> {
     let record = container.record();
-    if matches!(record.state.phase, Phase::Removing | Phase::Removed | Phase::Dead) {
+    if matches!(
+        record.state.phase,
+        Phase::Removing | Phase::Removed | Phase::Dead
+    ) {
         return Err(Error::conflict(format!(
             "container {} is dead or marked for removal",
             record.id
@@ -226,7 +263,11 @@ async fn open_view(inner: &Arc<Inner>, container: &Container) -> Result<(View, A
         match inner.compute.root(&record.id).await {
             Ok(root) => return Ok((View::new(root), record)),
             // It ended meanwhile.
-            Err(error) if matches!(error.kind, compute::Kind::NotFound | compute::Kind::NotRunning) => {}
+            Err(error)
+                if matches!(
+                    error.kind,
+                    compute::Kind::NotFound | compute::Kind::NotRunning
+                ) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -234,17 +275,24 @@ async fn open_view(inner: &Arc<Inner>, container: &Container) -> Result<(View, A
     let open = move || {
         let image = inner.images.resolve(&record.image_id)?;
         let options = images::RootfsOptions::default();
-        let root = inner.images.rootfs(&image, &inner.writable_dir(&record.id), options)?;
+        let root = inner
+            .images
+            .rootfs(&image, &inner.writable_dir(&record.id), options)?;
         let mut view = View::new(root);
         for mounted in &record.mounts {
             view.mount(mounted).map_err(|error| {
                 let point = &mounted.point;
-                Error::system(format!("{} at {}: {error}", point.source, point.destination))
+                Error::system(format!(
+                    "{} at {}: {error}",
+                    point.source, point.destination
+                ))
             })?;
         }
         Ok((view, record))
     };
-    tokio::task::spawn_blocking(open).await.map_err(|_| interrupted())?
+    tokio::task::spawn_blocking(open)
+        .await
+        .map_err(|_| interrupted())?
 }
 
 /// `/link/` and `/link/.` are what the link leads to.

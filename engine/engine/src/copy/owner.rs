@@ -22,9 +22,13 @@ pub(super) fn of(view: &View, user: &str) -> Result<Option<(u32, u32)>> {
     };
     let passwd = read(view, "/etc/passwd");
     let entry = find(&passwd, user);
-    let uid = entry.and_then(|fields| fields.get(2)?.parse().ok()).or_else(|| user.parse().ok());
+    let uid = entry
+        .and_then(|fields| fields.get(2)?.parse().ok())
+        .or_else(|| user.parse().ok());
     let uid = uid.ok_or_else(|| {
-        Error::invalid(format!("unable to find user {user}: no matching entries in passwd file"))
+        Error::invalid(format!(
+            "unable to find user {user}: no matching entries in passwd file"
+        ))
     })?;
     let own = || entry_group(&passwd, user).unwrap_or_default();
     let gid = match group.filter(|group| !group.is_empty()) {

@@ -46,7 +46,12 @@ struct Packer<'a> {
 
 impl<'a> Packer<'a> {
     fn new(view: &'a View, out: &'a mut dyn Write, one_file_system: bool) -> Self {
-        Self { view, tar: Builder::new(out), links: HashMap::new(), one_file_system }
+        Self {
+            view,
+            tar: Builder::new(out),
+            links: HashMap::new(),
+            one_file_system,
+        }
     }
 
     fn finish(mut self) -> io::Result<()> {
@@ -238,7 +243,11 @@ fn capability(object: &OwnedFd) -> io::Result<Vec<u8>> {
 /// up again.
 fn reopen(object: &OwnedFd, flags: OFlags) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", object.as_raw_fd());
-    Ok(fs::open(path, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?)
+    Ok(fs::open(
+        path,
+        flags | OFlags::CLOEXEC | OFlags::NONBLOCK,
+        Mode::empty(),
+    )?)
 }
 
 fn is_mount_root(object: &OwnedFd) -> io::Result<bool> {

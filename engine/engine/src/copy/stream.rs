@@ -33,7 +33,8 @@ impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let chunk = Bytes::copy_from_slice(bytes);
         let sent = self.0.blocking_send(Ok(chunk));
-        sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        sent.map(|()| bytes.len())
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -42,14 +43,17 @@ impl Write for Sink<'_> {
 }
 
 /// A client's stream, read on the blocking pool.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     stream: ByteStream,
     chunk: Bytes,
 }
 
 impl Reader {
-    pub(super) fn new(stream: ByteStream) -> Self {
-        Self { stream, chunk: Bytes::new() }
+    pub(crate) fn new(stream: ByteStream) -> Self {
+        Self {
+            stream,
+            chunk: Bytes::new(),
+        }
     }
 }
 

@@ -21,7 +21,11 @@ impl Dir {
         let path = std::env::temp_dir().join(format!("copy-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(path.join("root/etc")).expect("make directory");
-        fs::write(path.join("root/etc/passwd"), "root:x:0:0\nweb:x:33:44::/:\n").expect("passwd");
+        fs::write(
+            path.join("root/etc/passwd"),
+            "root:x:0:0\nweb:x:33:44::/:\n",
+        )
+        .expect("passwd");
         fs::write(path.join("root/etc/group"), "root:x:0:\nstaff:x:50:web\n").expect("group");
         Self(path)
     }
@@ -31,7 +35,11 @@ impl Dir {
     }
 
     fn view(&self) -> View {
-        View::new(fs::File::open(self.0.join("root")).expect("open root").into())
+        View::new(
+            fs::File::open(self.0.join("root"))
+                .expect("open root")
+                .into(),
+        )
     }
 
     /// With `volume/` of the test directory mounted at `destination`.
@@ -78,7 +86,10 @@ fn links_stay_inside() {
         logical(&view, "/none").expect_err("not there").kind(),
         std::io::ErrorKind::NotFound
     );
-    assert_eq!(view.target("/broken").expect("target"), Path::new("/nowhere/at/all"));
+    assert_eq!(
+        view.target("/broken").expect("target"),
+        Path::new("/nowhere/at/all")
+    );
     assert_eq!(view.target("/up").expect("target"), Path::new("/etc"));
 }
 
@@ -93,10 +104,16 @@ fn stats() {
         stat::of(&view, path, &logical).expect(path)
     };
     let link = of("/link");
-    assert_eq!((link.name.as_str(), link.link_target.as_str()), ("link", "/etc"));
+    assert_eq!(
+        (link.name.as_str(), link.link_target.as_str()),
+        ("link", "/etc")
+    );
     assert_eq!(link.mode, 1 << 27 | 0o777);
     let directory = of("/link/");
-    assert_eq!((directory.name.as_str(), directory.mode), ("link", 1 << 31 | 1 << 20 | 0o750));
+    assert_eq!(
+        (directory.name.as_str(), directory.mode),
+        ("link", 1 << 31 | 1 << 20 | 0o750)
+    );
     assert_eq!(of("/etc/passwd").size, 27);
     assert_eq!(of("/").name, "/");
 }
@@ -149,7 +166,10 @@ fn packs_a_tree_with_what_is_mounted_in_it() {
     assert_eq!(text(&format!("data/sub/{long}")), Some((b'0', "long")));
     assert_eq!(text("data/vol/deep/f"), Some((b'0', "volume's")));
     assert_eq!(text("data/vol/hidden"), None);
-    assert_eq!(packed(&view, "/data/l", "l").get("l"), Some(&(b'2', "/etc".into())));
+    assert_eq!(
+        packed(&view, "/data/l", "l").get("l"),
+        Some(&(b'2', "/etc".into()))
+    );
     assert!(packed(&view, "/data/l/", "l").contains_key("l/passwd"));
     assert!(packed(&view, "/", "/").contains_key("/data/a"));
 
@@ -161,7 +181,9 @@ fn packs_a_tree_with_what_is_mounted_in_it() {
 fn reader(bytes: Vec<u8>) -> Reader {
     let (sender, receiver) = mpsc::channel(1024);
     for chunk in bytes.chunks(1000) {
-        sender.try_send(Ok(Bytes::copy_from_slice(chunk))).expect("room");
+        sender
+            .try_send(Ok(Bytes::copy_from_slice(chunk)))
+            .expect("room");
     }
     Reader::new(receiver)
 }
@@ -218,20 +240,44 @@ fn unpacks_where_the_container_would() {
     unpack(&view, "/data", Options::default(), gzip).expect("unpack");
 
     let file = dir.root("data/new/file").metadata().expect("file");
-    assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (1, 2, 0o4755));
+    assert_eq!(
+        (file.uid(), file.gid(), file.mode() & 0o7777),
+        (1, 2, 0o4755)
+    );
     assert_eq!(file.mtime(), 1_000_000);
-    assert_eq!(dir.root("data/new").metadata().expect("dir").mtime(), 1_000_000);
-    assert_eq!(file.ino(), dir.root("data/new/again").metadata().expect("link").ino());
-    assert_eq!(fs::read_to_string(dir.root("etc/shadow")).expect("read"), "through the link");
-    assert_eq!(fs::read_to_string(dir.0.join("volume/ume")).expect("read"), "mounted");
-    assert_eq!(fs::read_to_string(dir.root("data/old")).expect("read"), "was a directory");
+    assert_eq!(
+        dir.root("data/new").metadata().expect("dir").mtime(),
+        1_000_000
+    );
+    assert_eq!(
+        file.ino(),
+        dir.root("data/new/again").metadata().expect("link").ino()
+    );
+    assert_eq!(
+        fs::read_to_string(dir.root("etc/shadow")).expect("read"),
+        "through the link"
+    );
+    assert_eq!(
+        fs::read_to_string(dir.0.join("volume/ume")).expect("read"),
+        "mounted"
+    );
+    assert_eq!(
+        fs::read_to_string(dir.root("data/old")).expect("read"),
+        "was a directory"
+    );
 
     let owner = owner::of(&view, "web").expect("known");
     assert_eq!(owner, Some((33, 44)));
-    assert_eq!(owner::of(&view, "web:staff").expect("known"), Some((33, 50)));
+    assert_eq!(
+        owner::of(&view, "web:staff").expect("known"),
+        Some((33, 50))
+    );
     assert_eq!(owner::of(&view, "7:8").expect("numbers"), Some((7, 8)));
     assert!(owner::of(&view, "nobody-here").is_err());
-    let options = Options { owner, ..Options::default() };
+    let options = Options {
+        owner,
+        ..Options::default()
+    };
     unpack(&view, "/data", options, bytes).expect("again");
     let file = dir.root("data/new/file").metadata().expect("file");
     assert_eq!((file.uid(), file.gid()), (33, 44));
@@ -245,7 +291,10 @@ fn refuses() {
     fs::write(dir.root("data/file"), "").expect("write");
     fs::write(dir.0.join("outside"), "host").expect("write");
     let view = dir.view();
-    let keep = Options { keep_kinds: true, ..Options::default() };
+    let keep = Options {
+        keep_kinds: true,
+        ..Options::default()
+    };
     for (kind, name, content, says) in [
         (Regular, "../../outside", "x", "outside"),
         (Link, "new", "../../outside", "outside"),
@@ -258,7 +307,10 @@ fn refuses() {
         let error = unpack(&view, "/data", keep, bytes).expect_err(name);
         assert!(error.message.contains(says), "{error}");
     }
-    assert_eq!(fs::read_to_string(dir.0.join("outside")).expect("read"), "host");
+    assert_eq!(
+        fs::read_to_string(dir.0.join("outside")).expect("read"),
+        "host"
+    );
     let error = unpack(&view, "/data", keep, vec![b'x'; 2000]).expect_err("rubbish");
     assert!(error.message.contains("invalid archive"), "{error}");
 }

@@ -29,13 +29,21 @@ pub(super) struct Options {
 /// in it.
 pub(super) fn into(view: &View, at: &[OsString], options: &Options, body: Reader) -> Result<()> {
     let mut archive = Archive::new(decompress(body).map_err(bad)?);
-    let mut unpacker = Unpacker { view, at, options, parent: None, directories: Vec::new() };
+    let mut unpacker = Unpacker {
+        view,
+        at,
+        options,
+        parent: None,
+        directories: Vec::new(),
+    };
     for entry in archive.entries().map_err(bad)? {
         unpacker.entry(&mut entry.map_err(bad)?)?;
     }
     // The end of the archive is not the end of the stream: let the client finish.
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(bad)?;
-    unpacker.finish().map_err(|error| Error::system(error.to_string()))
+    unpacker
+        .finish()
+        .map_err(|error| Error::system(error.to_string()))
 }
 
 fn bad(error: io::Error) -> Error {
@@ -103,7 +111,7 @@ impl Unpacker<'_> {
         if let Some((names, parent)) = &self.parent
             && names == directories
         {
-            return Ok(parent.try_clone()?);
+            return parent.try_clone();
         }
         let mut path = shown(self.at);
         let mut logical = self.view.resolve(&path.to_string_lossy(), true)?;
@@ -221,7 +229,13 @@ impl Unpacker<'_> {
         let logical = self.view.resolve(&path.to_string_lossy(), false)?;
         let target = self.view.open(&logical, OFlags::PATH | OFlags::NOFOLLOW)?;
         let path = format!("/proc/self/fd/{}", target.as_raw_fd());
-        Ok(fs::linkat(fs::CWD, path, parent, name, AtFlags::SYMLINK_FOLLOW)?)
+        Ok(fs::linkat(
+            fs::CWD,
+            path,
+            parent,
+            name,
+            AtFlags::SYMLINK_FOLLOW,
+        )?)
     }
 
     /// Owner before mode (chown clears set-id bits), times last.
@@ -238,7 +252,13 @@ impl Unpacker<'_> {
             None => (number(header.uid()?)?, number(header.gid()?)?),
         };
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-        fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        fs::chownat(
+            parent,
+            name,
+            Some(uid),
+            Some(gid),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?;
         let kind = header.entry_type();
         if kind != EntryType::Symlink {
             let mode = Mode::from_raw_mode(header.mode()? & 0o7777);
@@ -254,7 +274,12 @@ impl Unpacker<'_> {
             }
             return Ok(());
         }
-        Ok(fs::utimensat(parent, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?)
+        Ok(fs::utimensat(
+            parent,
+            name,
+            &times(mtime),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?)
     }
 
     fn finish(self) -> io::Result<()> {
@@ -271,12 +296,18 @@ fn extended(
     name: &OsString,
     entry: &mut Entry<'_, impl Read>,
 ) -> io::Result<()> {
-    let Some(records) = entry.pax_extensions()? else { return Ok(()) };
+    let Some(records) = entry.pax_extensions()? else {
+        return Ok(());
+    };
     let mut path = OsString::from(format!("/proc/self/fd/{}/", parent.as_raw_fd()));
     path.push(name);
     for record in records {
         let record = record?;
-        let Some(key) = record.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr.")) else {
+        let Some(key) = record
+            .key()
+            .ok()
+            .and_then(|key| key.strip_prefix("SCHILY.xattr."))
+        else {
             continue;
         };
         match fs::lsetxattr(&path, key, record.value_bytes(), XattrFlags::empty()) {
@@ -298,7 +329,9 @@ fn below(raw: &[u8]) -> Result<Vec<OsString>> {
             b".." => {
                 if names.pop().is_none() {
                     let path = String::from_utf8_lossy(raw);
-                    return Err(Error::invalid(format!("{path:?} is outside of the directory")));
+                    return Err(Error::invalid(format!(
+                        "{path:?} is outside of the directory"
+                    )));
                 }
             }
             name => names.push(OsString::from_vec(name.to_vec())),
@@ -308,8 +341,14 @@ fn below(raw: &[u8]) -> Result<Vec<OsString>> {
 }
 
 fn times(mtime: i64) -> Timestamps {
-    let time = Timespec { tv_sec: mtime, tv_nsec: 0 };
-    Timestamps { last_access: time, last_modification: time }
+    let time = Timespec {
+        tv_sec: mtime,
+        tv_nsec: 0,
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
 }
 
 /// Removes a directory with everything in it, by descriptors only.
@@ -332,4 +371,3 @@ fn remove_tree(parent: BorrowedFd<'_>, name: &OsString) -> io::Result<()> {
     }
     Ok(fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
-

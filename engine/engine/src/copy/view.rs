@@ -35,7 +35,10 @@ pub(super) type Logical = Vec<OsString>;
 
 impl View {
     pub(super) fn new(root: OwnedFd) -> Self {
-        Self { root, mounts: Vec::new() }
+        Self {
+            root,
+            mounts: Vec::new(),
+        }
     }
 
     /// Shows a volume or bind at its destination. Those that cannot be seen on the host (tmpfs,
@@ -127,18 +130,32 @@ impl View {
     /// Opens what is at a logical path. What became a link meanwhile is refused.
     pub(super) fn open(&self, logical: &[OsString], flags: OFlags) -> io::Result<OwnedFd> {
         let (base, rest) = self.locate(logical);
-        let relative: PathBuf = if rest.is_empty() { ".".into() } else { rest.iter().collect() };
+        let relative: PathBuf = if rest.is_empty() {
+            ".".into()
+        } else {
+            rest.iter().collect()
+        };
         if rest.is_empty() && flags.contains(OFlags::PATH) {
             return Ok(rustix::io::fcntl_dupfd_cloexec(base, 0)?);
         }
         let resolve =
             ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        match fs::openat2(base, &relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        match fs::openat2(
+            base,
+            &relative,
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+            resolve,
+        ) {
             // The mount is of a file: reopened by its descriptor.
             Err(Errno::NOTDIR) if rest.is_empty() => {
                 use std::os::fd::AsRawFd;
                 let path = format!("/proc/self/fd/{}", base.as_raw_fd());
-                Ok(fs::open(path, (flags - OFlags::NOFOLLOW) | OFlags::CLOEXEC, Mode::empty())?)
+                Ok(fs::open(
+                    path,
+                    (flags - OFlags::NOFOLLOW) | OFlags::CLOEXEC,
+                    Mode::empty(),
+                )?)
             }
             opened => Ok(opened?),
         }
@@ -156,7 +173,10 @@ impl View {
 
     /// The innermost mount that holds the path, and the rest of the path in it.
     fn locate<'a>(&self, logical: &'a [OsString]) -> (BorrowedFd<'_>, &'a [OsString]) {
-        let inside = self.mounts.iter().filter(|mount| logical.starts_with(&mount.at));
+        let inside = self
+            .mounts
+            .iter()
+            .filter(|mount| logical.starts_with(&mount.at));
         match inside.max_by_key(|mount| mount.at.len()) {
             Some(mount) => (mount.source.as_fd(), &logical[mount.at.len()..]),
             None => (self.root.as_fd(), logical),
@@ -171,7 +191,9 @@ pub(super) fn components(path: &str) -> impl Iterator<Item = OsString> {
 
 fn names(path: &Path) -> impl Iterator<Item = OsString> {
     let names = path.as_os_str().as_bytes().split(|byte| *byte == b'/');
-    names.filter(|name| !matches!(*name, b"" | b".")).map(|name| OsString::from_vec(name.to_vec()))
+    names
+        .filter(|name| !matches!(*name, b"" | b"."))
+        .map(|name| OsString::from_vec(name.to_vec()))
 }
 
 /// As an absolute path.

@@ -58,7 +58,11 @@ pub(crate) fn prepare(inner: &Arc<Inner>, record: &mut Record) -> Result<Prepare
         }
         let root = match &image_root {
             Some(root) => root,
-            None => image_root.insert(inner.images.view(&inner.images.resolve(&record.image_id)?)?),
+            None => image_root.insert(
+                inner
+                    .images
+                    .view(&inner.images.resolve(&record.image_id)?)?,
+            ),
         };
         copy_up(root, &mounted.point.destination, &path).inspect_err(|_| {
             // Half a copy would pass for the volume's own content the next time.
