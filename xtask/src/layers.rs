@@ -16,11 +16,32 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("wire", &["kit", "model"]),
     ("net", &["kit", "model"]),
     ("compute", &["kit", "model"]),
-    ("engine", &["kit", "model", "store", "wire", "net", "compute"]),
-    ("api", &["kit", "model", "store", "wire", "net", "compute", "engine"]),
-    ("apps", &["kit", "model", "store", "wire", "net", "compute", "engine", "api"]),
-    ("tests", &["kit", "model", "store", "wire", "net", "compute", "engine", "api", "apps"]),
-    ("xtask", &["kit", "model", "store", "wire", "net", "compute", "engine", "api", "apps"]),
+    (
+        "engine",
+        &["kit", "model", "store", "wire", "net", "compute"],
+    ),
+    (
+        "api",
+        &["kit", "model", "store", "wire", "net", "compute", "engine"],
+    ),
+    (
+        "apps",
+        &[
+            "kit", "model", "store", "wire", "net", "compute", "engine", "api",
+        ],
+    ),
+    (
+        "tests",
+        &[
+            "kit", "model", "store", "wire", "net", "compute", "engine", "api", "apps",
+        ],
+    ),
+    (
+        "xtask",
+        &[
+            "kit", "model", "store", "wire", "net", "compute", "engine", "api", "apps",
+        ],
+    ),
 ];
 const LONGEST_FILE: usize = 800;
 
@@ -49,9 +70,17 @@ fn dependencies() -> Result<Vec<String>> {
     let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
     for package in &packages {
         let manifest = text(&package["manifest_path"]);
-        let relative = Path::new(&manifest).strip_prefix(&root).unwrap_or(Path::new(""));
-        let folder = relative.components().next().map(|part| part.as_os_str().to_string_lossy());
-        folder_of.insert(text(&package["name"]), folder.unwrap_or_default().into_owned());
+        let relative = Path::new(&manifest)
+            .strip_prefix(&root)
+            .unwrap_or(Path::new(""));
+        let folder = relative
+            .components()
+            .next()
+            .map(|part| part.as_os_str().to_string_lossy());
+        folder_of.insert(
+            text(&package["name"]),
+            folder.unwrap_or_default().into_owned(),
+        );
     }
     let mut wrong = Vec::new();
     for package in &packages {
@@ -67,7 +96,9 @@ fn dependencies() -> Result<Vec<String>> {
                 continue;
             }
             let other = text(&dependency["name"]);
-            let Some(target) = folder_of.get(&other) else { continue };
+            let Some(target) = folder_of.get(&other) else {
+                continue;
+            };
             if target != folder && !allowed.contains(&target.as_str()) {
                 wrong.push(format!("{name} ({folder}) may not use {other} ({target})"));
             }
@@ -84,7 +115,11 @@ fn files() -> Result<Vec<String>> {
     while let Some(dir) = pending.pop() {
         for entry in std::fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
             let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             if path.is_dir() {
                 if name != "target" && !name.starts_with('.') {
                     pending.push(path);
@@ -94,15 +129,23 @@ fn files() -> Result<Vec<String>> {
             if !name.ends_with(".rs") {
                 continue;
             }
-            let shown = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
+            let shown = path
+                .strip_prefix(&root)
+                .unwrap_or(&path)
+                .display()
+                .to_string();
             let text = std::fs::read_to_string(&path).with_context(|| shown.clone())?;
             let lines = text.lines().count();
             if lines > LONGEST_FILE && !excused.lines().any(|line| line.starts_with(&shown)) {
-                wrong.push(format!("{shown} has {lines} lines: split it, or say why in xtask/long-files.txt"));
+                wrong.push(format!(
+                    "{shown} has {lines} lines: split it, or say why in xtask/long-files.txt"
+                ));
             }
             let has_unsafe = text.lines().any(|line| {
                 let code = line.split("//").next().unwrap_or_default();
-                code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl")
+                code.contains("unsafe {")
+                    || code.contains("unsafe fn")
+                    || code.contains("unsafe impl")
             });
             if has_unsafe && !shown.starts_with("kit/sys/") && !shown.starts_with("xtask/") {
                 wrong.push(format!("{shown} has unsafe code: its room is kit/sys"));

@@ -1,5 +1,9 @@
 //! Chores as Rust code: `cargo xtask layers | test | bench`.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for people"
+)]
 
 mod layers;
 mod run;

@@ -21,7 +21,9 @@ pub(crate) fn command(words: &[&str]) -> Command {
 /// Runs a command to its end; its output goes where ours goes.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
     println!("+ {}", words.join(" "));
-    let status = command(words).status().with_context(|| format!("starting {}", words[0]))?;
+    let status = command(words)
+        .status()
+        .with_context(|| format!("starting {}", words[0]))?;
     if !status.success() {
         bail!("{} failed: {status}", words.join(" "));
     }

@@ -30,16 +30,36 @@ pub(crate) fn test(args: &[String]) -> Result<()> {
     install(end_to_end)?;
     run::run(&["cargo", "fmt", "--all", "--check"])?;
     layers::check()?;
-    run::run(&["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    run::run(&[
+        "cargo",
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ])?;
     let mut totals = Totals::default();
-    let unit = ["cargo", "test", "--workspace", "--locked", "--no-fail-fast", "--exclude", "e2e"];
+    let unit = [
+        "cargo",
+        "test",
+        "--workspace",
+        "--locked",
+        "--no-fail-fast",
+        "--exclude",
+        "e2e",
+    ];
     let mut good = counted(&unit, &mut totals)?;
     if end_to_end {
         run::run(&["cargo", "build", "--locked", "-p", "corten"])?;
         let e2e = ["cargo", "test", "--locked", "--no-fail-fast", "-p", "e2e"];
         good &= counted(&e2e, &mut totals)?;
     }
-    println!("{} passed, {} failed, {} skipped", totals.passed, totals.failed, totals.ignored);
+    println!(
+        "{} passed, {} failed, {} skipped",
+        totals.passed, totals.failed, totals.ignored
+    );
     if !good || totals.failed > 0 {
         bail!("tests failed");
     }
@@ -49,7 +69,12 @@ pub(crate) fn test(args: &[String]) -> Result<()> {
 fn install(end_to_end: bool) -> Result<()> {
     let mut missing: Vec<&str> = Vec::new();
     if end_to_end {
-        missing.extend(TOOLS.iter().filter(|(program, _)| !run::has(program)).map(|(_, p)| *p));
+        missing.extend(
+            TOOLS
+                .iter()
+                .filter(|(program, _)| !run::has(program))
+                .map(|(_, p)| *p),
+        );
     }
     if !run::has("cc") {
         missing.push("gcc");
@@ -79,7 +104,9 @@ fn counted(words: &[&str], totals: &mut Totals) -> Result<bool> {
     for line in BufReader::new(output).lines() {
         let line = line?;
         println!("{line}");
-        let Some(rest) = line.strip_prefix("test result: ") else { continue };
+        let Some(rest) = line.strip_prefix("test result: ") else {
+            continue;
+        };
         for part in rest.split(['.', ';']) {
             let mut words = part.split_whitespace();
             let (Some(Ok(count)), Some(what)) = (words.next().map(str::parse::<u64>), words.next())

@@ -32,9 +32,9 @@ pub(crate) fn admit(phase: Phase, ask: Ask, id: &str, name: &str) -> Result<Deci
     use Phase::{Created, Dead, Exited, Paused, Removed, Removing, Restarting, Running};
     let refuse = |text: String| Err(Error::conflict(text));
     match (ask, phase) {
-        (Ask::Remove { .. }, Removing | Removed) => {
-            refuse(format!("removal of container {name} is already in progress"))
-        }
+        (Ask::Remove { .. }, Removing | Removed) => refuse(format!(
+            "removal of container {name} is already in progress"
+        )),
         (_, Removed) => Err(Error::not_found(format!("No such container: {id}"))),
         (Ask::Start, Running | Restarting) => Ok(Decision::NotModified),
         (Ask::Start, Paused) => {
@@ -47,9 +47,9 @@ pub(crate) fn admit(phase: Phase, ask: Ask, id: &str, name: &str) -> Result<Deci
             refuse(format!("container {id} is not running"))
         }
         (Ask::Signal, Restarting) => refuse(format!("container {id} is not running")),
-        (Ask::Exec, Paused) => {
-            refuse(format!("container {id} is paused, unpause the container before exec"))
-        }
+        (Ask::Exec, Paused) => refuse(format!(
+            "container {id} is paused, unpause the container before exec"
+        )),
         (Ask::Exec, Restarting) => refuse(format!(
             "Container {id} is restarting, wait until the container is running"
         )),
@@ -71,7 +71,11 @@ pub(crate) fn admit(phase: Phase, ask: Ask, id: &str, name: &str) -> Result<Deci
         )),
         (Ask::Rename | Ask::Update, Dead | Removing) => refuse(format!(
             "Container is marked for removal and cannot be \"{}\".",
-            if ask == Ask::Rename { "rename" } else { "update" }
+            if ask == Ask::Rename {
+                "rename"
+            } else {
+                "update"
+            }
         )),
         (Ask::Remove { force: false }, Paused) => refuse(format!(
             "cannot remove container \"/{name}\": container is paused and must be unpaused first"
@@ -105,7 +109,10 @@ mod tests {
     fn what_needs_a_process_is_refused_without_one() {
         for phase in PHASES.into_iter().filter(|phase| !phase.is_alive()) {
             for ask in [Ask::Signal, Ask::Exec, Ask::Pause, Ask::Resume] {
-                assert!(admit(phase, ask, "id", "name").is_err(), "{phase:?} {ask:?}");
+                assert!(
+                    admit(phase, ask, "id", "name").is_err(),
+                    "{phase:?} {ask:?}"
+                );
             }
         }
     }
@@ -121,7 +128,13 @@ mod tests {
 
     #[test]
     fn starting_twice_changes_nothing() {
-        assert_eq!(admit(Phase::Running, Ask::Start, "", "").ok(), Some(Decision::NotModified));
-        assert_eq!(admit(Phase::Exited, Ask::Start, "", "").ok(), Some(Decision::Proceed));
+        assert_eq!(
+            admit(Phase::Running, Ask::Start, "", "").ok(),
+            Some(Decision::NotModified)
+        );
+        assert_eq!(
+            admit(Phase::Exited, Ask::Start, "", "").ok(),
+            Some(Decision::Proceed)
+        );
     }
 }

@@ -12,8 +12,9 @@ pub(crate) fn now() -> i64 {
 
 /// Nanoseconds since 1970; 0 before.
 pub(crate) fn nanos(time: SystemTime) -> i64 {
-    time.duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| {
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    })
 }
 
 /// RFC 3339 with nanoseconds, trailing zeros cut as Go does; 0 is Go's zero time.

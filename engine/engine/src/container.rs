@@ -37,14 +37,21 @@ impl Container {
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let gone = || no_such_container(&self.id);
-        self.requests.send(request(reply)).await.map_err(|_| gone())?;
+        self.requests
+            .send(request(reply))
+            .await
+            .map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
     /// Fails unless a process is there.
     pub(crate) fn alive(&self) -> Result<Arc<Record>> {
         let record = self.record();
-        if record.state.phase.is_alive() { Ok(record) } else { Err(not_running(&record.id)) }
+        if record.state.phase.is_alive() {
+            Ok(record)
+        } else {
+            Err(not_running(&record.id))
+        }
     }
 }
 
@@ -69,15 +76,18 @@ impl Containers {
             return Ok(Arc::clone(container));
         }
         if name.is_empty() {
-            return Err(Error::invalid("invalid container name or ID: value is empty"));
+            return Err(Error::invalid(
+                "invalid container name or ID: value is empty",
+            ));
         }
-        let mut matches =
-            by_id.range(name.to_owned()..).take_while(|(id, _)| id.starts_with(name));
+        let mut matches = by_id
+            .range(name.to_owned()..)
+            .take_while(|(id, _)| id.starts_with(name));
         match (matches.next(), matches.next()) {
             (Some((_, only)), None) => Ok(Arc::clone(only)),
-            (Some(_), Some(_)) => {
-                Err(Error::invalid(format!("multiple IDs found with provided prefix: {name}")))
-            }
+            (Some(_), Some(_)) => Err(Error::invalid(format!(
+                "multiple IDs found with provided prefix: {name}"
+            ))),
             _ => Err(no_such_container(name)),
         }
     }
@@ -94,7 +104,10 @@ impl Containers {
     }
 
     pub(crate) fn remove(&self, id: &str, name: &str) {
-        self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.by_id
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
         self.release_name(name, id);
     }
 

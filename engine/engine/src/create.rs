@@ -8,7 +8,8 @@ use state::{Change, Table};
 use crate::owner::{self, Inherited};
 use crate::record::{Phase, Record, State};
 use crate::{
-    Engine, Error, Inner, Result, clock, events, log_options, merge, mounts, names, network, system, verify,
+    Engine, Error, Inner, Result, clock, events, log_options, merge, mounts, names, network,
+    system, verify,
 };
 
 /// Names tried before giving up on random ones.
@@ -27,7 +28,10 @@ impl Engine {
         body: CreateBody,
     ) -> Result<CreateResponse> {
         let inner = Arc::clone(&self.0);
-        let name = name.filter(|name| !name.is_empty()).map(names::validate).transpose()?;
+        let name = name
+            .filter(|name| !name.is_empty())
+            .map(names::validate)
+            .transpose()?;
         let platform = platform
             .filter(|platform| !platform.is_empty())
             .map(str::parse::<oci::Platform>)
@@ -48,7 +52,9 @@ impl Engine {
             }
             made
         });
-        let id = finish.await.map_err(|_| Error::system("create was interrupted"))??;
+        let id = finish
+            .await
+            .map_err(|_| Error::system("create was interrupted"))??;
         Ok(CreateResponse { id, warnings })
     }
 }
@@ -59,7 +65,11 @@ fn draft(
     platform: Option<&oci::Platform>,
     body: CreateBody,
 ) -> Result<(Record, Vec<String>)> {
-    let CreateBody { mut config, host_config: mut host, networking_config: networking } = body;
+    let CreateBody {
+        mut config,
+        host_config: mut host,
+        networking_config: networking,
+    } = body;
     if config.image.is_empty() {
         return Err(Error::invalid("no image specified"));
     }
@@ -79,7 +89,12 @@ fn draft(
         )));
     }
     let mut warnings = Vec::new();
-    if image.config.config.healthcheck.as_ref().is_some_and(|h| !h.test.is_empty())
+    if image
+        .config
+        .config
+        .healthcheck
+        .as_ref()
+        .is_some_and(|h| !h.test.is_empty())
         && config.healthcheck.is_none()
     {
         warnings.push("Health checks are not supported yet: the image's is not run.".into());
@@ -112,7 +127,10 @@ fn draft(
         config,
         host,
         networking,
-        state: State { phase: Phase::Created, ..State::default() },
+        state: State {
+            phase: Phase::Created,
+            ..State::default()
+        },
         endpoint: None,
         log_attrs,
     };
@@ -124,7 +142,11 @@ fn draft(
 
 /// Refuses at create what could only fail at every start.
 fn security(inner: &Inner, record: &Record) -> Result<()> {
-    let empty = crate::resolve::Files { hosts: "", hostname: "", resolv_conf: "" };
+    let empty = crate::resolve::Files {
+        hosts: "",
+        hostname: "",
+        resolv_conf: "",
+    };
     let devices =
         crate::devices::asked(record.host.resources.devices.as_deref().unwrap_or_default());
     let context = crate::resolve::Context {
@@ -153,7 +175,11 @@ fn joined_containers_exist(inner: &Inner, record: &Record) -> Result<()> {
     for (mode, what, allowed) in [
         (&host.pid_mode, "PID", &["", "host", "private"][..]),
         (&host.uts_mode, "UTS", &["", "host"][..]),
-        (&host.ipc_mode, "IPC", &["", "none", "host", "private", "shareable"][..]),
+        (
+            &host.ipc_mode,
+            "IPC",
+            &["", "none", "host", "private", "shareable"][..],
+        ),
     ] {
         let joins = what != "UTS" && mode.starts_with("container:");
         if !joins && !allowed.contains(&mode.as_str()) {
@@ -163,18 +189,19 @@ fn joined_containers_exist(inner: &Inner, record: &Record) -> Result<()> {
     Ok(())
 }
 
-fn hostname(
-    inner: &Inner,
-    config: &mut dockerapi::ContainerConfig,
-    network_mode: &str,
-    id: &str,
-) {
+fn hostname(inner: &Inner, config: &mut dockerapi::ContainerConfig, network_mode: &str, id: &str) {
     if !config.hostname.is_empty() {
         return;
     }
     config.hostname = match network_mode {
-        "host" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        mode => match mode.strip_prefix("container:").map(|name| inner.containers.find(name)) {
+        "host" => rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
+        mode => match mode
+            .strip_prefix("container:")
+            .map(|name| inner.containers.find(name))
+        {
             Some(Ok(other)) => other.record().config.hostname.clone(),
             _ => id[..12].to_owned(),
         },
@@ -202,7 +229,9 @@ async fn make(inner: &Arc<Inner>, mut record: Record) -> Result<String> {
     let prepare = {
         let inner = Arc::clone(inner);
         move || -> Result<_> {
-            inner.images.create_writable(&inner.writable_dir(&record.id))?;
+            inner
+                .images
+                .create_writable(&inner.writable_dir(&record.id))?;
             let volumes = crate::volumes::prepare(&inner, &mut record)?;
             Ok((record, volumes))
         }
@@ -211,10 +240,16 @@ async fn make(inner: &Arc<Inner>, mut record: Record) -> Result<String> {
         .await
         .map_err(|_| Error::system("create was interrupted"))??;
     let event = events::container(&record, "create", &[]);
-    let change =
-        Change::new().put(Table::Containers, &record.id, &record).event(&event).addition();
+    let change = Change::new()
+        .put(Table::Containers, &record.id, &record)
+        .event(&event)
+        .addition();
     let change = volumes.add_to(change);
-    inner.state.commit(change).await.map_err(|error| Error::system(error.to_string()))?;
+    inner
+        .state
+        .commit(change)
+        .await
+        .map_err(|error| Error::system(error.to_string()))?;
     let id = record.id.clone();
     let container = owner::spawn(Arc::clone(inner), record, Inherited::Nothing);
     inner.containers.insert(container);

@@ -27,7 +27,8 @@ pub(crate) fn asked(mappings: &[DeviceMapping]) -> Result<Vec<Device>> {
                 "error gathering device information while adding custom device \"{host}\": {reason}"
             ))
         };
-        let real = std::fs::canonicalize(host).map_err(|_| failed("no such file or directory".into()))?;
+        let real =
+            std::fs::canonicalize(host).map_err(|_| failed("no such file or directory".into()))?;
         let facts = rustix::fs::stat(&real).map_err(|error| failed(error.to_string()))?;
         if FileType::from_raw_mode(facts.st_mode) == FileType::Directory {
             let below = walk(&real).map_err(|error| failed(error.to_string()))?;
@@ -36,7 +37,8 @@ pub(crate) fn asked(mappings: &[DeviceMapping]) -> Result<Vec<Device>> {
                 node(&Path::new(inside).join(rest), &facts)
             }));
         } else {
-            let device = node(Path::new(inside), &facts).ok_or_else(|| failed("not a device node".into()))?;
+            let device = node(Path::new(inside), &facts)
+                .ok_or_else(|| failed("not a device node".into()))?;
             devices.push(device);
         }
     }
@@ -46,12 +48,24 @@ pub(crate) fn asked(mappings: &[DeviceMapping]) -> Result<Vec<Device>> {
 /// Every node under /dev, but for terminals' and shared memory's own file systems.
 pub(crate) fn all() -> Result<Vec<Device>> {
     let nodes = walk(Path::new("/dev")).map_err(|error| Error::system(format!("/dev: {error}")))?;
-    Ok(nodes.into_iter().filter_map(|(path, facts)| node(&path, &facts)).collect())
+    Ok(nodes
+        .into_iter()
+        .filter_map(|(path, facts)| node(&path, &facts))
+        .collect())
 }
 
 fn walk(root: &Path) -> std::io::Result<Vec<(PathBuf, Stat)>> {
-    const SKIPPED: [&str; 9] =
-        ["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console", "ptmx"];
+    const SKIPPED: [&str; 9] = [
+        "pts",
+        "shm",
+        "fd",
+        "mqueue",
+        ".lxc",
+        ".lxd-mounts",
+        ".udev",
+        "console",
+        "ptmx",
+    ];
     let mut nodes = Vec::new();
     let mut pending = vec![root.to_path_buf()];
     while let Some(dir) = pending.pop() {
@@ -60,10 +74,14 @@ fn walk(root: &Path) -> std::io::Result<Vec<(PathBuf, Stat)>> {
             if SKIPPED.iter().any(|skipped| entry.file_name() == *skipped) {
                 continue;
             }
-            let Ok(facts) = rustix::fs::lstat(entry.path()) else { continue };
+            let Ok(facts) = rustix::fs::lstat(entry.path()) else {
+                continue;
+            };
             match FileType::from_raw_mode(facts.st_mode) {
                 FileType::Directory => pending.push(entry.path()),
-                FileType::CharacterDevice | FileType::BlockDevice => nodes.push((entry.path(), facts)),
+                FileType::CharacterDevice | FileType::BlockDevice => {
+                    nodes.push((entry.path(), facts))
+                }
                 _ => {}
             }
         }

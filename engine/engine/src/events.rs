@@ -20,8 +20,20 @@ const BACKLOG: usize = 4096;
 /// Events remembered for `since`.
 const REMEMBERED: usize = 1024;
 const FILTERS: &[&str] = &[
-    "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin",
-    "scope", "secret", "service", "type", "volume",
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
+    "volume",
 ];
 
 /// The hub between the engine and its listeners.
@@ -33,7 +45,10 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) fn new(past: Vec<Event>) -> Self {
-        Self { live: broadcast::channel(BACKLOG).0, past: Mutex::new(past.into()) }
+        Self {
+            live: broadcast::channel(BACKLOG).0,
+            past: Mutex::new(past.into()),
+        }
     }
 
     /// Tells listeners. Call after the event is durable.
@@ -70,7 +85,9 @@ impl Events {
         let (sender, receiver) = mpsc::channel(64);
         tokio::spawn(async move {
             let late = |event: &Event| {
-                options.until.is_some_and(|until| i128::from(event.time_nano) > until)
+                options
+                    .until
+                    .is_some_and(|until| i128::from(event.time_nano) > until)
             };
             for event in past {
                 if !late(&event)
@@ -116,7 +133,11 @@ pub(crate) fn container(record: &Record, action: &str, extra: &[(&str, String)])
     let mut attributes = record.config.labels.clone();
     attributes.insert("image".into(), record.config.image.clone());
     attributes.insert("name".into(), record.name.clone());
-    attributes.extend(extra.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    attributes.extend(
+        extra
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone())),
+    );
     let mut event = make("container", action, &record.id, attributes);
     event.from.clone_from(&record.config.image);
     event
@@ -138,12 +159,19 @@ pub(crate) fn make(
     let now = clock::now();
     let legacy = matches!(kind, "container" | "image");
     Event {
-        status: if legacy { action.to_owned() } else { String::new() },
+        status: if legacy {
+            action.to_owned()
+        } else {
+            String::new()
+        },
         id: if legacy { id.to_owned() } else { String::new() },
         from: String::new(),
         kind: kind.to_owned(),
         action: action.to_owned(),
-        actor: Actor { id: id.to_owned(), attributes },
+        actor: Actor {
+            id: id.to_owned(),
+            attributes,
+        },
         scope: "local".into(),
         time: now / 1_000_000_000,
         time_nano: now,
@@ -165,7 +193,11 @@ fn matches(event: &Event, filters: &Filters) -> bool {
     let image = filters.get("image");
     let image_matches = image.is_empty()
         || image.iter().any(|want| {
-            let name = if event.kind == "image" { attribute("name") } else { attribute("image") };
+            let name = if event.kind == "image" {
+                attribute("name")
+            } else {
+                attribute("image")
+            };
             let bare = name.rsplit_once(':').map_or(name, |(bare, _)| bare);
             event.actor.id == *want || name == want || bare == want
         });
@@ -174,19 +206,28 @@ fn matches(event: &Event, filters: &Filters) -> bool {
         wanted.is_empty() || wanted.iter().any(|want| want == value)
     };
     let action = event.action.split(':').next().unwrap_or_default();
-    let labels = filters.get("label").iter().all(|want| match want.split_once('=') {
-        Some((key, value)) => event.actor.attributes.get(key).is_some_and(|v| v == value),
-        None => event.actor.attributes.contains_key(want),
-    });
+    let labels = filters
+        .get("label")
+        .iter()
+        .all(|want| match want.split_once('=') {
+            Some((key, value)) => event.actor.attributes.get(key).is_some_and(|v| v == value),
+            None => event.actor.attributes.contains_key(want),
+        });
     any("type", &event.kind)
         && any("scope", &event.scope)
         && (any("event", action) || any("event", &event.action))
-        && ["container", "network", "volume", "plugin", "daemon"].iter().all(|kind| object(kind))
-        && ["config", "node", "secret", "service"].iter().all(|kind| object(kind))
+        && ["container", "network", "volume", "plugin", "daemon"]
+            .iter()
+            .all(|kind| object(kind))
+        && ["config", "node", "secret", "service"]
+            .iter()
+            .all(|kind| object(kind))
         && image_matches
         && labels
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

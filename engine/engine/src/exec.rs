@@ -96,9 +96,20 @@ impl Engine {
         }
         let id = names::random_id()?;
         let keys = detach_keys(Some(&config.detach_keys))?;
-        let event = exec_event(&record, &format!("exec_create: {}", config.cmd.join(" ")), &id, &[]);
+        let event = exec_event(
+            &record,
+            &format!("exec_create: {}", config.cmd.join(" ")),
+            &id,
+            &[],
+        );
         let progress = Mutex::new(Progress::Created);
-        self.0.execs.insert(Exec { id: id.clone(), container, config, keys, progress })?;
+        self.0.execs.insert(Exec {
+            id: id.clone(),
+            container,
+            config,
+            keys,
+            progress,
+        })?;
         self.0.events.publish(event);
         Ok(id)
     }
@@ -113,7 +124,14 @@ impl Engine {
         let size = start.console_size.or(exec.config.console_size);
         let size = size.map(|[height, width]| ConsoleSize { height, width });
         let tty = exec.config.tty;
-        Ok(Session::exec(tty, ExecSession { inner: Arc::clone(&self.0), exec, size }))
+        Ok(Session::exec(
+            tty,
+            ExecSession {
+                inner: Arc::clone(&self.0),
+                exec,
+                size,
+            },
+        ))
     }
 
     /// `POST /exec/{id}/start` with `Detach`.
@@ -123,7 +141,9 @@ impl Engine {
     pub async fn exec_start_detached(&self, id: &str, start: &ExecStart) -> Result<()> {
         let exec = self.0.execs.find(id)?;
         exec.startable()?;
-        let size = start.console_size.map(|[height, width]| ConsoleSize { height, width });
+        let size = start
+            .console_size
+            .map(|[height, width]| ConsoleSize { height, width });
         run(&self.0, &exec, size, None).await
     }
 
@@ -168,10 +188,16 @@ impl Engine {
         let exec = self.0.execs.find(id)?;
         let running = matches!(*lock(&exec.progress), Progress::Running { .. });
         if !running {
-            return Err(Error::conflict(format!("exec instance {id} is not running")));
+            return Err(Error::conflict(format!(
+                "exec instance {id} is not running"
+            )));
         }
         let size = ConsoleSize { height, width };
-        Ok(self.0.compute.resize(&exec.container.id, Some(id), size).await?)
+        Ok(self
+            .0
+            .compute
+            .resize(&exec.container.id, Some(id), size)
+            .await?)
     }
 }
 
@@ -180,10 +206,16 @@ impl Exec {
         match *lock(&self.progress) {
             Progress::Created => {}
             Progress::Running { .. } => {
-                return Err(Error::conflict(format!("Error: Exec command {} is already running", self.id)));
+                return Err(Error::conflict(format!(
+                    "Error: Exec command {} is already running",
+                    self.id
+                )));
             }
             Progress::Ended { .. } => {
-                return Err(Error::conflict(format!("Error: Exec command {} has already run", self.id)));
+                return Err(Error::conflict(format!(
+                    "Error: Exec command {} has already run",
+                    self.id
+                )));
             }
         }
         let record = self.container.record();
@@ -198,12 +230,18 @@ impl Exec {
                 *progress = Progress::Running { pid: 0 };
                 Ok(())
             }
-            _ => Err(Error::conflict(format!("Error: Exec command {} is already running", self.id))),
+            _ => Err(Error::conflict(format!(
+                "Error: Exec command {} is already running",
+                self.id
+            ))),
         }
     }
 
     fn ended(&self, code: i32) {
-        *lock(&self.progress) = Progress::Ended { code, at: Instant::now() };
+        *lock(&self.progress) = Progress::Ended {
+            code,
+            at: Instant::now(),
+        };
     }
 }
 
@@ -218,7 +256,11 @@ impl ExecSession {
             stdin: config.attach_stdin,
             stdout: config.attach_stdout,
             stderr: config.attach_stderr,
-            detach_keys: if config.tty { self.exec.keys.clone() } else { Vec::new() },
+            detach_keys: if config.tty {
+                self.exec.keys.clone()
+            } else {
+                Vec::new()
+            },
             ended: None,
         };
         let result = run(&self.inner, &self.exec, self.size, Some(attachment)).await;
@@ -271,13 +313,21 @@ async fn run(
         Ok(running) => running,
         Err(error) => {
             let has = |text: &str| error.message.contains(text);
-            exec.ended(if has("executable file not found") || has("no such file or directory") { 127 } else { 126 });
+            exec.ended(
+                if has("executable file not found") || has("no such file or directory") {
+                    127
+                } else {
+                    126
+                },
+            );
             return Err(error);
         }
     };
     *lock(&exec.progress) = Progress::Running { pid: running.pid };
     let action = format!("exec_start: {}", exec.config.cmd.join(" "));
-    inner.events.publish(exec_event(&record, &action, &exec.id, &[]));
+    inner
+        .events
+        .publish(exec_event(&record, &action, &exec.id, &[]));
     let (inner, exec) = (Arc::clone(inner), Arc::clone(exec));
     tokio::spawn(async move {
         // A platform that went away has no status to give.
@@ -307,7 +357,10 @@ fn process(
             env.push(entry.clone());
         }
     }
-    let cwd = match (config.working_dir.as_str(), record.config.working_dir.as_str()) {
+    let cwd = match (
+        config.working_dir.as_str(),
+        record.config.working_dir.as_str(),
+    ) {
         ("", "") => "/",
         ("", own) => own,
         (asked, _) => asked,
@@ -335,7 +388,12 @@ fn wrap(error: compute::Error) -> Error {
     error
 }
 
-fn exec_event(record: &Record, action: &str, id: &str, extra: &[(&str, String)]) -> dockerapi::Event {
+fn exec_event(
+    record: &Record,
+    action: &str,
+    id: &str,
+    extra: &[(&str, String)],
+) -> dockerapi::Event {
     let mut all = vec![("execID", id.to_owned())];
     all.extend(extra.iter().cloned());
     events::container(record, action, &all)

@@ -48,13 +48,19 @@ impl Engine {
             platform: record.platform.clone(),
             exec_ids: (!execs.is_empty()).then_some(execs),
             host_config: record.host.clone(),
-            graph_driver: GraphDriver { data: Some(data.into()), name: "overlay2".into() },
+            graph_driver: GraphDriver {
+                data: Some(data.into()),
+                name: "overlay2".into(),
+            },
             size_rw: sizes.map(|(rw, _)| rw),
             size_root_fs: sizes.map(|(_, root)| root),
             mounts: record
                 .mounts
                 .iter()
-                .filter(|mount| mount.point.kind != "tmpfs" || !record.host.tmpfs.contains_key(&mount.point.destination))
+                .filter(|mount| {
+                    mount.point.kind != "tmpfs"
+                        || !record.host.tmpfs.contains_key(&mount.point.destination)
+                })
                 .map(|mount| mount.point.clone())
                 .collect(),
             config: record.config.clone(),
@@ -68,8 +74,13 @@ impl Inner {
     /// Bytes written by the container, and of its whole root.
     pub(crate) fn sizes(&self, record: &Record) -> (i64, i64) {
         let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let written = self.images.disk_usage(&self.writable_dir(&record.id).join("diff"));
-        let image = self.images.resolve(&record.image_id).map_or(0, |image| image.size);
+        let written = self
+            .images
+            .disk_usage(&self.writable_dir(&record.id).join("diff"));
+        let image = self
+            .images
+            .resolve(&record.image_id)
+            .map_or(0, |image| image.size);
         (bytes(written), bytes(written.saturating_add(image)))
     }
 }
@@ -78,7 +89,10 @@ fn state(record: &Record) -> ContainerState {
     let state = &record.state;
     ContainerState {
         status: state.phase.as_str().into(),
-        running: matches!(state.phase, Phase::Running | Phase::Paused | Phase::Restarting),
+        running: matches!(
+            state.phase,
+            Phase::Running | Phase::Paused | Phase::Restarting
+        ),
         paused: state.phase == Phase::Paused,
         restarting: state.phase == Phase::Restarting,
         oom_killed: state.oom_killed,
@@ -98,7 +112,12 @@ pub(crate) fn networks(record: &Record) -> Map<EndpointSettings> {
     if mode.starts_with("container:") {
         return Map::new();
     }
-    let asked = record.networking.endpoints_config.get(mode).cloned().flatten();
+    let asked = record
+        .networking
+        .endpoints_config
+        .get(mode)
+        .cloned()
+        .flatten();
     let mut settings = asked.unwrap_or_default();
     if record.state.phase.is_alive() || record.state.started_at != 0 {
         settings.network_id = list::network_id(mode);

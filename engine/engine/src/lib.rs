@@ -10,12 +10,12 @@
 //!   └ events
 //! ```
 
-use std::path::PathBuf;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use ::bridge::Bridge as BridgeNetwork;
+use bytes::Bytes;
 use compute::Compute;
 use tokio::sync::mpsc;
 
@@ -91,18 +91,24 @@ pub(crate) struct Inner {
 impl Inner {
     /// The default bridge.
     pub(crate) fn bridge(&self) -> Result<&BridgeNetwork> {
-        self.bridge.get().ok_or_else(|| Error::not_found("network bridge not found"))
+        self.bridge
+            .get()
+            .ok_or_else(|| Error::not_found("network bridge not found"))
     }
 
     /// What `host-gateway` means.
     pub(crate) fn gateway(&self) -> Ipv4Addr {
-        self.bridge.get().map_or(Ipv4Addr::LOCALHOST, |bridge| bridge.facts().gateway)
+        self.bridge
+            .get()
+            .map_or(Ipv4Addr::LOCALHOST, |bridge| bridge.facts().gateway)
     }
 
     /// Bytes of a container's writable layer.
     pub(crate) async fn writable_size(self: &Arc<Self>, id: &str) -> u64 {
         let (inner, dir) = (Arc::clone(self), self.writable_dir(id).join("diff"));
-        tokio::task::spawn_blocking(move || inner.images.disk_usage(&dir)).await.unwrap_or(0)
+        tokio::task::spawn_blocking(move || inner.images.disk_usage(&dir))
+            .await
+            .unwrap_or(0)
     }
 
     /// Directory of a container's files on disk.
@@ -127,6 +133,10 @@ impl Inner {
 
     /// Where a volume's files are.
     pub(crate) fn volume_dir(&self, name: &str) -> PathBuf {
-        self.config.data_root.join("volumes").join(name).join("_data")
+        self.config
+            .data_root
+            .join("volumes")
+            .join(name)
+            .join("_data")
     }
 }

@@ -38,7 +38,9 @@ impl Engine {
         // The stop goes on when the client leaves.
         let signal = signal.map(str::to_owned);
         let stop = async move { stop(&container, signal.as_deref(), timeout, "stop").await };
-        tokio::spawn(stop).await.map_err(|_| Error::system("stop was interrupted"))?
+        tokio::spawn(stop)
+            .await
+            .map_err(|_| Error::system("stop was interrupted"))?
     }
 
     /// `POST /containers/{id}/restart`.
@@ -56,9 +58,16 @@ impl Engine {
         let restart = async move {
             stop(&container, signal.as_deref(), timeout, "stop").await?;
             container.ask(Request::Start).await?;
-            container.ask(|reply| Request::Announce { action: "restart", reply }).await
+            container
+                .ask(|reply| Request::Announce {
+                    action: "restart",
+                    reply,
+                })
+                .await
         };
-        tokio::spawn(restart).await.map_err(|_| Error::system("restart was interrupted"))?
+        tokio::spawn(restart)
+            .await
+            .map_err(|_| Error::system("restart was interrupted"))?
     }
 
     /// `POST /containers/{id}/kill`.
@@ -77,8 +86,13 @@ impl Engine {
             message: format!("cannot kill container: {name}: {error}"),
             ..error
         };
-        let killed =
-            container.ask(|reply| Request::Signal { signal: number, stop: stops, reply }).await;
+        let killed = container
+            .ask(|reply| Request::Signal {
+                signal: number,
+                stop: stops,
+                reply,
+            })
+            .await;
         killed.map_err(refused)?;
         if number == signal::KILL {
             // As dockerd: the answer means that it is dead.
@@ -130,7 +144,9 @@ impl Engine {
                 "Renaming a container with the same name as its current name",
             ));
         }
-        container.ask(|reply| Request::Rename { name: new, reply }).await
+        container
+            .ask(|reply| Request::Rename { name: new, reply })
+            .await
     }
 
     /// `POST /containers/{id}/update`.
@@ -140,8 +156,12 @@ impl Engine {
     pub async fn container_update(&self, name: &str, body: UpdateBody) -> Result<UpdateResponse> {
         let container = self.0.containers.find(name)?;
         let body = Box::new(body);
-        let warnings = container.ask(|reply| Request::Update { body, reply }).await?;
-        Ok(UpdateResponse { warnings: (!warnings.is_empty()).then_some(warnings) })
+        let warnings = container
+            .ask(|reply| Request::Update { body, reply })
+            .await?;
+        Ok(UpdateResponse {
+            warnings: (!warnings.is_empty()).then_some(warnings),
+        })
     }
 
     /// `DELETE /containers/{id}`.
@@ -150,7 +170,9 @@ impl Engine {
     /// Conflict when it runs and `force` is not given.
     pub async fn container_remove(&self, name: &str, options: RemoveOptions) -> Result<()> {
         let container = self.0.containers.find(name)?;
-        container.ask(|reply| Request::Remove { options, reply }).await
+        container
+            .ask(|reply| Request::Remove { options, reply })
+            .await
     }
 
     /// `POST /containers/{id}/wait`. The wait begins with this call, not with the first poll of
@@ -181,9 +203,13 @@ impl Engine {
             };
             let met = wait_until(snapshot, done).await;
             let record = met.unwrap_or(last);
-            let error = (!record.state.error.is_empty())
-                .then(|| WaitError { message: record.state.error.clone() });
-            WaitResponse { error, status_code: record.state.exit_code.into() }
+            let error = (!record.state.error.is_empty()).then(|| WaitError {
+                message: record.state.error.clone(),
+            });
+            WaitResponse {
+                error,
+                status_code: record.state.exit_code.into(),
+            }
         })
     }
 
@@ -197,16 +223,24 @@ impl Engine {
         let mut report = PruneReport::default();
         for container in self.0.containers.all() {
             let record = container.record();
-            let ended = matches!(record.state.phase, Phase::Created | Phase::Exited | Phase::Dead);
+            let ended = matches!(
+                record.state.phase,
+                Phase::Created | Phase::Exited | Phase::Dead
+            );
             if !ended || !wanted.takes(record.created, &record.config.labels) {
                 continue;
             }
             let size = self.0.writable_size(&record.id).await;
             let options = RemoveOptions::default();
-            let removed = container.ask(|reply| Request::Remove { options, reply }).await;
+            let removed = container
+                .ask(|reply| Request::Remove { options, reply })
+                .await;
             if removed.is_ok() {
                 report.space_reclaimed += size;
-                report.containers_deleted.get_or_insert_default().push(record.id.clone());
+                report
+                    .containers_deleted
+                    .get_or_insert_default()
+                    .push(record.id.clone());
             }
         }
         Ok(report)
@@ -232,8 +266,18 @@ async fn stop(
         return Ok(false);
     }
     let exits = record.state.exits;
-    let ended = || wait_until(container.snapshot.clone(), move |now| now.state.exits > exits);
-    let send = |signal| container.ask(move |reply| Request::Signal { signal, stop: true, reply });
+    let ended = || {
+        wait_until(container.snapshot.clone(), move |now| {
+            now.state.exits > exits
+        })
+    };
+    let send = |signal| {
+        container.ask(move |reply| Request::Signal {
+            signal,
+            stop: true,
+            reply,
+        })
+    };
     let over = |result: Result<()>| match result {
         // It ended between the look and the signal.
         Err(error) if error.kind == crate::ErrorKind::Conflict => Ok(()),
@@ -245,11 +289,13 @@ async fn stop(
         let _ = container.ask(Request::Resume).await;
     }
     over(send(number).await)?;
-    let seconds = timeout.or(record.config.stop_timeout).unwrap_or(STOP_TIMEOUT);
+    let seconds = timeout
+        .or(record.config.stop_timeout)
+        .unwrap_or(STOP_TIMEOUT);
     let in_time = match u64::try_from(seconds) {
-        Ok(seconds) => {
-            tokio::time::timeout(Duration::from_secs(seconds), ended()).await.is_ok()
-        }
+        Ok(seconds) => tokio::time::timeout(Duration::from_secs(seconds), ended())
+            .await
+            .is_ok(),
         Err(_) => {
             ended().await;
             true
@@ -257,7 +303,10 @@ async fn stop(
     };
     if !in_time {
         over(send(signal::KILL).await)?;
-        if tokio::time::timeout(Duration::from_secs(10), ended()).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(10), ended())
+            .await
+            .is_err()
+        {
             return Err(Error::system(format!(
                 "cannot stop container: {}: tried to kill container, but did not receive an exit \
                  event",
@@ -266,7 +315,12 @@ async fn stop(
         }
     }
     // A container that removes itself is gone by now.
-    let _ = container.ask(|reply| Request::Announce { action: event, reply }).await;
+    let _ = container
+        .ask(|reply| Request::Announce {
+            action: event,
+            reply,
+        })
+        .await;
     Ok(true)
 }
 

@@ -9,8 +9,21 @@ use crate::record::{Phase, Record};
 use crate::{Engine, Error, Filters, Inner, ListOptions, Result, clock, inspect, ports};
 
 const FILTERS: &[&str] = &[
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label",
-    "name", "network", "publish", "since", "status", "volume",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
 ];
 
 impl Engine {
@@ -22,13 +35,23 @@ impl Engine {
         let inner = &self.0;
         options.filters.only(FILTERS)?;
         let query = Query::parse(inner, options)?;
-        let mut records: Vec<Arc<Record>> =
-            inner.containers.all().iter().map(|container| container.record()).collect();
+        let mut records: Vec<Arc<Record>> = inner
+            .containers
+            .all()
+            .iter()
+            .map(|container| container.record())
+            .collect();
         records.retain(|record| record.state.phase != Phase::Removed);
         records.sort_by_key(|record| std::cmp::Reverse(record.created));
         let rows = records.iter().filter(|record| query.takes(record));
-        let limit = options.limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
-        Ok(rows.take(limit).map(|record| summary(inner, record, options.size)).collect())
+        let limit = options
+            .limit
+            .filter(|limit| *limit > 0)
+            .unwrap_or(usize::MAX);
+        Ok(rows
+            .take(limit)
+            .map(|record| summary(inner, record, options.size))
+            .collect())
     }
 }
 
@@ -47,11 +70,23 @@ struct Query<'a> {
 
 impl<'a> Query<'a> {
     fn parse(inner: &Inner, options: &'a ListOptions) -> Result<Self> {
-        const STATES: [&str; 7] =
-            ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+        const STATES: [&str; 7] = [
+            "created",
+            "running",
+            "paused",
+            "restarting",
+            "removing",
+            "exited",
+            "dead",
+        ];
         let filters = &options.filters;
-        let invalid = |key: &str, value: &str| Error::invalid(format!("invalid filter '{key}={value}'"));
-        if let Some(state) = filters.get("status").iter().find(|s| !STATES.contains(&s.as_str())) {
+        let invalid =
+            |key: &str, value: &str| Error::invalid(format!("invalid filter '{key}={value}'"));
+        if let Some(state) = filters
+            .get("status")
+            .iter()
+            .find(|s| !STATES.contains(&s.as_str()))
+        {
             return Err(Error::invalid(format!("invalid filter 'status={state}'")));
         }
         if let Some(health) = filters
@@ -61,12 +96,16 @@ impl<'a> Query<'a> {
         {
             return Err(invalid("health", health));
         }
-        let exited = filters.get("exited").iter().map(|code| {
-            code.parse().map_err(|_| invalid("exited", code))
-        });
+        let exited = filters
+            .get("exited")
+            .iter()
+            .map(|code| code.parse().map_err(|_| invalid("exited", code)));
         let created = |key: &str| -> Result<Option<i64>> {
             let names = filters.get(key);
-            names.first().map(|name| Ok(inner.containers.find(name)?.record().created)).transpose()
+            names
+                .first()
+                .map(|name| Ok(inner.containers.find(name)?.record().created))
+                .transpose()
         };
         let mut wanted_ports = Vec::new();
         for key in ["publish", "expose"] {
@@ -79,11 +118,17 @@ impl<'a> Query<'a> {
             }
         }
         let ancestors = filters.get("ancestor").iter().map(|name| {
-            inner.images.resolve(name).map_or_else(|_| name.clone(), |image| image.id.to_string())
+            inner
+                .images
+                .resolve(name)
+                .map_or_else(|_| name.clone(), |image| image.id.to_string())
         });
         Ok(Self {
             filters,
-            all: options.all || options.limit.is_some() || filters.has("status") || filters.has("exited"),
+            all: options.all
+                || options.limit.is_some()
+                || filters.has("status")
+                || filters.has("exited"),
             exited: exited.collect::<Result<_>>()?,
             after: created("since")?,
             before: created("before")?,
@@ -134,10 +179,14 @@ impl<'a> Query<'a> {
         let of = |key: &'static str| self.ports.iter().filter(move |(k, ..)| *k == key);
         let published = of("publish").count() == 0
             || of("publish").any(|(_, port, proto)| {
-                record.endpoint.iter().flat_map(|endpoint| &endpoint.ports).any(|published| {
-                    published.proto == *proto
-                        && (published.host_port == *port || published.container_port == *port)
-                })
+                record
+                    .endpoint
+                    .iter()
+                    .flat_map(|endpoint| &endpoint.ports)
+                    .any(|published| {
+                        published.proto == *proto
+                            && (published.host_port == *port || published.container_port == *port)
+                    })
             });
         let exposed = of("expose").count() == 0
             || of("expose").any(|(_, port, proto)| {
@@ -178,7 +227,10 @@ impl PruneFilter {
     pub(crate) fn takes(&self, created: i64, labels: &BTreeMap<String, String>) -> bool {
         self.until.is_none_or(|until| created <= until)
             && labels_match(labels, &self.labels)
-            && !self.not_labels.iter().any(|label| labels_match(labels, std::slice::from_ref(label)))
+            && !self
+                .not_labels
+                .iter()
+                .any(|label| labels_match(labels, std::slice::from_ref(label)))
     }
 }
 
@@ -187,12 +239,23 @@ impl PruneFilter {
 /// # Errors
 /// Invalid parameter.
 pub(crate) fn parse_time(text: &str) -> Result<i64> {
-    let invalid = || Error::invalid(format!("failed to parse value as time or duration: {text:?}"));
+    let invalid = || {
+        Error::invalid(format!(
+            "failed to parse value as time or duration: {text:?}"
+        ))
+    };
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
     if let Ok(seconds) = seconds.parse::<i64>() {
-        let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+        let digits: String = fraction
+            .chars()
+            .chain("000000000".chars())
+            .take(9)
+            .collect();
         let nanos: i64 = digits.parse().map_err(|_| invalid())?;
-        return seconds.checked_mul(1_000_000_000).and_then(|s| s.checked_add(nanos)).ok_or_else(invalid);
+        return seconds
+            .checked_mul(1_000_000_000)
+            .and_then(|s| s.checked_add(nanos))
+            .ok_or_else(invalid);
     }
     if let Ok(duration) = text.parse::<jiff::SignedDuration>() {
         let nanos = i64::try_from(duration.as_nanos()).map_err(|_| invalid())?;
@@ -219,8 +282,12 @@ pub(crate) fn labels_match(labels: &BTreeMap<String, String>, wanted: &[String])
 
 /// docker takes a regular expression; anchors and substrings cover its documented uses.
 fn name_matches(name: &str, pattern: &str) -> bool {
-    let (pattern, start) = pattern.strip_prefix('^').map_or((pattern, false), |rest| (rest, true));
-    let (pattern, end) = pattern.strip_suffix('$').map_or((pattern, false), |rest| (rest, true));
+    let (pattern, start) = pattern
+        .strip_prefix('^')
+        .map_or((pattern, false), |rest| (rest, true));
+    let (pattern, end) = pattern
+        .strip_suffix('$')
+        .map_or((pattern, false), |rest| (rest, true));
     let bare = pattern.strip_prefix('/').unwrap_or(pattern);
     match (start || pattern.starts_with('/'), end) {
         (true, true) => name == bare,
@@ -256,8 +323,15 @@ fn summary(inner: &Inner, record: &Record, size: bool) -> ContainerSummary {
             network_mode: record.host.network_mode.clone(),
             annotations: record.host.annotations.clone(),
         },
-        network_settings: Some(SummaryNetworkSettings { networks: inspect::networks(record) }),
-        mounts: record.mounts.iter().filter(|m| m.point.kind != "tmpfs").map(|m| m.point.clone()).collect(),
+        network_settings: Some(SummaryNetworkSettings {
+            networks: inspect::networks(record),
+        }),
+        mounts: record
+            .mounts
+            .iter()
+            .filter(|m| m.point.kind != "tmpfs")
+            .map(|m| m.point.clone())
+            .collect(),
     }
 }
 
@@ -272,9 +346,16 @@ fn shown_image(inner: &Inner, record: &Record) -> String {
 
 fn command(record: &Record) -> String {
     let quoted = record.args.iter().map(|arg| {
-        if arg.contains(' ') { format!("'{arg}'") } else { arg.clone() }
+        if arg.contains(' ') {
+            format!("'{arg}'")
+        } else {
+            arg.clone()
+        }
     });
-    std::iter::once(record.path.clone()).chain(quoted).collect::<Vec<_>>().join(" ")
+    std::iter::once(record.path.clone())
+        .chain(quoted)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn port_rows(record: &Record) -> Vec<Port> {
@@ -288,10 +369,22 @@ fn port_rows(record: &Record) -> Vec<Port> {
         })
         .collect();
     if record.state.phase.is_alive() && record.endpoint.is_some() {
-        for (port, proto) in record.config.exposed_ports.keys().filter_map(|key| ports::parse(key).ok()) {
+        for (port, proto) in record
+            .config
+            .exposed_ports
+            .keys()
+            .filter_map(|key| ports::parse(key).ok())
+        {
             let kind = proto.to_string();
-            if !rows.iter().any(|row| row.private_port == port && row.kind == kind) {
-                rows.push(Port { private_port: port, kind, ..Port::default() });
+            if !rows
+                .iter()
+                .any(|row| row.private_port == port && row.kind == kind)
+            {
+                rows.push(Port {
+                    private_port: port,
+                    kind,
+                    ..Port::default()
+                });
             }
         }
     }
@@ -306,12 +399,20 @@ fn status(record: &Record, now: i64) -> String {
         Phase::Running => format!("Up {}", since(state.started_at)),
         Phase::Paused => format!("Up {} (Paused)", since(state.started_at)),
         Phase::Restarting => {
-            format!("Restarting ({}) {} ago", state.exit_code, since(state.finished_at))
+            format!(
+                "Restarting ({}) {} ago",
+                state.exit_code,
+                since(state.finished_at)
+            )
         }
         Phase::Removing | Phase::Removed => "Removal In Progress".into(),
         Phase::Dead => "Dead".into(),
         Phase::Created => "Created".into(),
-        Phase::Exited => format!("Exited ({}) {} ago", state.exit_code, since(state.finished_at)),
+        Phase::Exited => format!(
+            "Exited ({}) {} ago",
+            state.exit_code,
+            since(state.finished_at)
+        ),
     }
 }
 
@@ -364,7 +465,10 @@ mod tests {
     #[test]
     fn times() {
         assert_eq!(parse_time("10.5").expect("seconds"), 10_500_000_000);
-        assert_eq!(parse_time("1970-01-01T00:00:01Z").expect("rfc 3339"), 1_000_000_000);
+        assert_eq!(
+            parse_time("1970-01-01T00:00:01Z").expect("rfc 3339"),
+            1_000_000_000
+        );
         assert!(parse_time("24h").expect("duration") > 0);
         assert!(parse_time("soon").is_err());
     }

@@ -16,7 +16,10 @@ pub(crate) struct LogOptions {
 /// # Errors
 /// Invalid parameter, with moby's texts; not implemented, naming the option.
 pub(crate) fn parse(options: &Map<String>) -> Result<LogOptions> {
-    let mut parsed = LogOptions { max_size: 0, max_files: 1 };
+    let mut parsed = LogOptions {
+        max_size: 0,
+        max_files: 1,
+    };
     for (key, value) in options {
         match key.as_str() {
             "max-size" => parsed.max_size = size(value)?,
@@ -40,19 +43,20 @@ pub(crate) fn parse(options: &Map<String>) -> Result<LogOptions> {
         }
     }
     if parsed.max_files > 1 && parsed.max_size == 0 {
-        return Err(Error::invalid("max-size should be set when max-file is set"));
+        return Err(Error::invalid(
+            "max-size should be set when max-file is set",
+        ));
     }
     Ok(parsed)
 }
 
 /// The `attrs` object of each line: labels and variables that the options name.
-pub(crate) fn attributes(
-    options: &Map<String>,
-    labels: &Map<String>,
-    env: &[String],
-) -> String {
+pub(crate) fn attributes(options: &Map<String>, labels: &Map<String>, env: &[String]) -> String {
     let named = |key: &str| -> Vec<&str> {
-        options.get(key).map(|list| list.split(',').collect()).unwrap_or_default()
+        options
+            .get(key)
+            .map(|list| list.split(',').collect())
+            .unwrap_or_default()
     };
     let mut attributes: Map<&str> = Map::new();
     for label in named("labels") {
@@ -61,7 +65,9 @@ pub(crate) fn attributes(
         }
     }
     for name in named("env") {
-        let value = env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
+        let value = env
+            .iter()
+            .find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
         if let Some(value) = value {
             attributes.insert(name.to_owned(), value);
         }
@@ -79,7 +85,10 @@ fn size(text: &str) -> Result<u64> {
         return Ok(0);
     }
     let lower = text.trim().to_lowercase();
-    let lower = lower.strip_suffix("ib").or_else(|| lower.strip_suffix('b')).unwrap_or(&lower);
+    let lower = lower
+        .strip_suffix("ib")
+        .or_else(|| lower.strip_suffix('b'))
+        .unwrap_or(&lower);
     let (number, shift) = match lower.chars().last() {
         Some('k') => (&lower[..lower.len() - 1], 10),
         Some('m') => (&lower[..lower.len() - 1], 20),
@@ -96,7 +105,10 @@ fn size(text: &str) -> Result<u64> {
         clippy::cast_sign_loss,
         reason = "finite and not negative; `as` saturates"
     )]
-    Ok((number * f64::from(2u32.pow(shift.min(30))) * if shift == 40 { 1024.0 } else { 1.0 }) as u64)
+    Ok(
+        (number * f64::from(2u32.pow(shift.min(30))) * if shift == 40 { 1024.0 } else { 1.0 })
+            as u64,
+    )
 }
 
 #[cfg(test)]
@@ -105,7 +117,13 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, want) in [("10m", 10 << 20), ("1.5k", 1536), ("7", 7), ("1gb", 1 << 30), ("-1", 0)] {
+        for (text, want) in [
+            ("10m", 10 << 20),
+            ("1.5k", 1536),
+            ("7", 7),
+            ("1gb", 1 << 30),
+            ("-1", 0),
+        ] {
             assert_eq!(size(text).expect(text), want);
         }
         assert!(size("x").is_err());

@@ -18,7 +18,10 @@ pub(crate) fn merge(config: &mut ContainerConfig, image: &Execution) -> Result<(
     }
     merge_env(config, &image.env);
     for (key, value) in &image.labels {
-        config.labels.entry(key.clone()).or_insert_with(|| value.clone());
+        config
+            .labels
+            .entry(key.clone())
+            .or_insert_with(|| value.clone());
     }
     if config.entrypoint.as_ref().is_none_or(Vec::is_empty) {
         if config.cmd.as_ref().is_none_or(Vec::is_empty) {
@@ -29,7 +32,11 @@ pub(crate) fn merge(config: &mut ContainerConfig, image: &Execution) -> Result<(
             config.entrypoint.clone_from(&image.entrypoint);
         }
     }
-    if config.entrypoint.as_deref().is_some_and(|words| words == [""]) {
+    if config
+        .entrypoint
+        .as_deref()
+        .is_some_and(|words| words == [""])
+    {
         config.entrypoint = None;
     }
     merge_healthcheck(config, image.healthcheck.as_ref());
@@ -66,7 +73,12 @@ fn merge_env(config: &mut ContainerConfig, image: &[String]) {
     let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
     let env = config.env.get_or_insert_default();
     let given: Vec<String> = env.iter().map(|entry| name(entry)).collect();
-    env.extend(image.iter().filter(|entry| !given.contains(&name(entry))).cloned());
+    env.extend(
+        image
+            .iter()
+            .filter(|entry| !given.contains(&name(entry)))
+            .cloned(),
+    );
 }
 
 fn merge_healthcheck(config: &mut ContainerConfig, image: Option<&Healthcheck>) {
@@ -107,23 +119,43 @@ mod tests {
             env: vec!["PATH=/bin".into(), "A=image".into()],
             ..Execution::default()
         };
-        let mut config = ContainerConfig { entrypoint, cmd, ..ContainerConfig::default() };
+        let mut config = ContainerConfig {
+            entrypoint,
+            cmd,
+            ..ContainerConfig::default()
+        };
         super::merge(&mut config, &image).expect("something to run");
         super::command(&config)
     }
 
     #[test]
     fn entrypoint_and_cmd() {
-        assert_eq!(merged(None, None), ("/entry".into(), vec!["-x".into(), "default".into()]));
-        assert_eq!(merged(None, words("own")), ("/entry".into(), vec!["-x".into(), "own".into()]));
+        assert_eq!(
+            merged(None, None),
+            ("/entry".into(), vec!["-x".into(), "default".into()])
+        );
+        assert_eq!(
+            merged(None, words("own")),
+            ("/entry".into(), vec!["-x".into(), "own".into()])
+        );
         assert_eq!(merged(words("sh"), None), ("sh".into(), vec![]));
-        assert_eq!(merged(Some(vec![String::new()]), words("own")), ("own".into(), vec![]));
+        assert_eq!(
+            merged(Some(vec![String::new()]), words("own")),
+            ("own".into(), vec![])
+        );
     }
 
     #[test]
     fn environment_of_the_user_wins() {
-        let image = Execution { env: vec!["A=image".into(), "B=1".into()], cmd: words("x"), ..Execution::default() };
-        let mut config = ContainerConfig { env: Some(vec!["A=own".into()]), ..ContainerConfig::default() };
+        let image = Execution {
+            env: vec!["A=image".into(), "B=1".into()],
+            cmd: words("x"),
+            ..Execution::default()
+        };
+        let mut config = ContainerConfig {
+            env: Some(vec!["A=own".into()]),
+            ..ContainerConfig::default()
+        };
         super::merge(&mut config, &image).expect("something to run");
         assert_eq!(config.env.expect("env"), ["A=own", "B=1"]);
     }

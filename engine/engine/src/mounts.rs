@@ -8,7 +8,9 @@ use dockerapi::{ContainerConfig, HostConfig, MountPoint, MountSpec};
 use crate::record::Mounted;
 use crate::{Error, Result};
 
-const PROPAGATION: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+const PROPAGATION: [&str; 6] = [
+    "private", "rprivate", "shared", "rshared", "slave", "rslave",
+];
 
 /// Everything that is mounted, by destination. Named volumes have their name and no source yet;
 /// anonymous ones neither.
@@ -20,7 +22,9 @@ pub(crate) fn plan(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<Mo
     let mut add = |mounted: Mounted| {
         let destination = mounted.point.destination.clone();
         match mounts.insert(destination.clone(), mounted) {
-            Some(_) => Err(Error::invalid(format!("Duplicate mount point: {destination}"))),
+            Some(_) => Err(Error::invalid(format!(
+                "Duplicate mount point: {destination}"
+            ))),
             None => Ok(()),
         }
     };
@@ -31,11 +35,20 @@ pub(crate) fn plan(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<Mo
         add(from_spec(spec)?)?;
     }
     for (path, options) in &host.tmpfs {
-        add(tmpfs(path, options.split(',').filter(|o| !o.is_empty()).map(str::to_owned).collect())?)?;
+        add(tmpfs(
+            path,
+            options
+                .split(',')
+                .filter(|o| !o.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        )?)?;
     }
     for path in config.volumes.iter().flatten().map(|(path, _)| path) {
         let destination = clean(path)?;
-        mounts.entry(destination.clone()).or_insert_with(|| anonymous(destination));
+        mounts
+            .entry(destination.clone())
+            .or_insert_with(|| anonymous(destination));
     }
     Ok(mounts.into_values().collect())
 }
@@ -57,7 +70,11 @@ fn parse_bind(text: &str) -> Result<Mounted> {
         return Err(Error::invalid(format!(
             "invalid volume specification: '{text}': invalid mount config for type \"{}\": invalid \
              mount path: '{destination}' mount path must be absolute",
-            if source.starts_with('/') { "bind" } else { "volume" }
+            if source.starts_with('/') {
+                "bind"
+            } else {
+                "volume"
+            }
         )));
     }
     let mut mounted = if source.starts_with('/') {
@@ -89,14 +106,19 @@ fn parse_bind(text: &str) -> Result<Mounted> {
 
 fn from_spec(spec: &MountSpec) -> Result<Mounted> {
     let invalid = |reason: &str| {
-        Error::invalid(format!("invalid mount config for type \"{}\": {reason}", spec.kind))
+        Error::invalid(format!(
+            "invalid mount config for type \"{}\": {reason}",
+            spec.kind
+        ))
     };
     if spec.target.is_empty() {
         return Err(invalid("field Target must not be empty"));
     }
     if !spec.target.starts_with('/') {
         let target = &spec.target;
-        return Err(invalid(&format!("invalid mount path: '{target}' mount path must be absolute")));
+        return Err(invalid(&format!(
+            "invalid mount path: '{target}' mount path must be absolute"
+        )));
     }
     let target = clean(&spec.target)?;
     if target == "/" {
@@ -123,7 +145,9 @@ fn from_spec(spec: &MountSpec) -> Result<Mounted> {
         "" => return Err(Error::invalid("mount type unknown: \"\"")),
         "image" | "cluster" | "npipe" => {
             let kind = &spec.kind;
-            return Err(Error::not_implemented(format!("mounts of type {kind:?} are not supported yet")));
+            return Err(Error::not_implemented(format!(
+                "mounts of type {kind:?} are not supported yet"
+            )));
         }
         other => return Err(Error::invalid(format!("mount type unknown: {other:?}"))),
     };
@@ -139,7 +163,9 @@ fn from_bind_spec(spec: &MountSpec, target: String) -> Result<Mounted> {
     }
     if !spec.source.starts_with('/') {
         let source = &spec.source;
-        return Err(invalid(&format!("invalid mount path: '{source}' mount path must be absolute")));
+        return Err(invalid(&format!(
+            "invalid mount path: '{source}' mount path must be absolute"
+        )));
     }
     if spec.volume_options.is_some() {
         return Err(invalid("field VolumeOptions must not be specified"));
@@ -147,12 +173,17 @@ fn from_bind_spec(spec: &MountSpec, target: String) -> Result<Mounted> {
     let options = spec.bind_options.clone().unwrap_or_default();
     let source = clean(&spec.source)?;
     if !options.create_mountpoint && !Path::new(&source).exists() {
-        return Err(invalid(&format!("bind source path does not exist: {source}")));
+        return Err(invalid(&format!(
+            "bind source path does not exist: {source}"
+        )));
     }
     let mut mounted = bind(source, target, options.create_mountpoint);
     if !options.propagation.is_empty() {
         if !PROPAGATION.contains(&options.propagation.as_str()) {
-            return Err(invalid(&format!("invalid propagation mode: {}", options.propagation)));
+            return Err(invalid(&format!(
+                "invalid propagation mode: {}",
+                options.propagation
+            )));
         }
         mounted.point.propagation = options.propagation;
     }
@@ -164,8 +195,11 @@ fn from_bind_spec(spec: &MountSpec, target: String) -> Result<Mounted> {
 }
 
 fn from_volume_spec(spec: &MountSpec, target: String) -> Result<Mounted> {
-    let invalid =
-        |reason: &str| Error::invalid(format!("invalid mount config for type \"volume\": {reason}"));
+    let invalid = |reason: &str| {
+        Error::invalid(format!(
+            "invalid mount config for type \"volume\": {reason}"
+        ))
+    };
     if spec.bind_options.is_some() {
         return Err(invalid("field BindOptions must not be specified"));
     }
@@ -173,10 +207,15 @@ fn from_volume_spec(spec: &MountSpec, target: String) -> Result<Mounted> {
     if let Some(driver) = &options.driver_config
         && (!matches!(driver.name.as_str(), "" | "local") || !driver.options.is_empty())
     {
-        return Err(Error::not_implemented("volume drivers and their options are not supported yet"));
+        return Err(Error::not_implemented(
+            "volume drivers and their options are not supported yet",
+        ));
     }
     let subpath = Path::new(&options.subpath);
-    if !subpath.components().all(|part| matches!(part, Component::Normal(_))) {
+    if !subpath
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)))
+    {
         return Err(invalid("subpath must be a relative path within the volume"));
     }
     let mut mounted = if spec.source.is_empty() {
@@ -199,7 +238,11 @@ fn bind(source: String, destination: String, create_source: bool) -> Mounted {
         propagation: "rprivate".into(),
         ..MountPoint::default()
     };
-    Mounted { point, create_source, ..Mounted::default() }
+    Mounted {
+        point,
+        create_source,
+        ..Mounted::default()
+    }
 }
 
 fn volume(name: &str, destination: String) -> Mounted {
@@ -212,7 +255,11 @@ fn volume(name: &str, destination: String) -> Mounted {
         rw: true,
         ..MountPoint::default()
     };
-    Mounted { point, copy_up: true, ..Mounted::default() }
+    Mounted {
+        point,
+        copy_up: true,
+        ..Mounted::default()
+    }
 }
 
 fn anonymous(destination: String) -> Mounted {
@@ -224,14 +271,29 @@ fn anonymous(destination: String) -> Mounted {
 
 fn tmpfs(path: &str, options: Vec<String>) -> Result<Mounted> {
     const FLAGS: [&str; 14] = [
-        "ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "sync", "async", "atime",
-        "noatime", "diratime", "nodiratime",
+        "ro",
+        "rw",
+        "exec",
+        "noexec",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "sync",
+        "async",
+        "atime",
+        "noatime",
+        "diratime",
+        "nodiratime",
     ];
     const KEYS: [&str; 6] = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks"];
     for option in &options {
         let key = option.split('=').next().unwrap_or_default();
         let known = FLAGS.contains(&option.as_str())
-            || matches!(option.as_str(), "relatime" | "norelatime" | "strictatime" | "nostrictatime" | "huge")
+            || matches!(
+                option.as_str(),
+                "relatime" | "norelatime" | "strictatime" | "nostrictatime" | "huge"
+            )
             || PROPAGATION.contains(&option.as_str())
             || (option.contains('=') && (KEYS.contains(&key) || matches!(key, "mpol" | "huge")));
         if !known {
@@ -244,7 +306,11 @@ fn tmpfs(path: &str, options: Vec<String>) -> Result<Mounted> {
         rw: !options.iter().any(|option| option == "ro"),
         ..MountPoint::default()
     };
-    Ok(Mounted { point, options, ..Mounted::default() })
+    Ok(Mounted {
+        point,
+        options,
+        ..Mounted::default()
+    })
 }
 
 fn volume_name(name: &str) -> Result<()> {
@@ -286,7 +352,13 @@ mod tests {
 
     fn binds(list: &[&str]) -> crate::Result<Vec<super::Mounted>> {
         let binds = Some(list.iter().map(|&text| text.to_owned()).collect());
-        super::plan(&ContainerConfig::default(), &HostConfig { binds, ..HostConfig::default() })
+        super::plan(
+            &ContainerConfig::default(),
+            &HostConfig {
+                binds,
+                ..HostConfig::default()
+            },
+        )
     }
 
     #[test]
@@ -294,11 +366,22 @@ mod tests {
         let all = binds(&["/a/../b:/x:ro,rslave", "data:/y", "/z"]).expect("valid");
         let text: Vec<_> = all
             .iter()
-            .map(|m| (m.point.kind.as_str(), m.point.source.as_str(), m.point.name.as_str(), m.point.rw))
+            .map(|m| {
+                (
+                    m.point.kind.as_str(),
+                    m.point.source.as_str(),
+                    m.point.name.as_str(),
+                    m.point.rw,
+                )
+            })
             .collect();
         assert_eq!(
             text,
-            [("bind", "/b", "", false), ("volume", "", "data", true), ("volume", "", "", true)]
+            [
+                ("bind", "/b", "", false),
+                ("volume", "", "data", true),
+                ("volume", "", "", true)
+            ]
         );
         assert_eq!(all[0].point.propagation, "rslave");
         assert!(all[2].anonymous);
@@ -306,7 +389,15 @@ mod tests {
 
     #[test]
     fn refused() {
-        for bad in ["/a:b", "a b:/x", ":/x", "/a:", "/a:/b:ro,rw", "/a:/b:bogus", "/a:/b:ro:x"] {
+        for bad in [
+            "/a:b",
+            "a b:/x",
+            ":/x",
+            "/a:",
+            "/a:/b:ro,rw",
+            "/a:/b:bogus",
+            "/a:/b:ro:x",
+        ] {
             assert!(binds(&[bad]).is_err(), "{bad:?}");
         }
         assert_eq!(
@@ -323,7 +414,10 @@ mod tests {
             target: "/x".into(),
             ..MountSpec::default()
         };
-        let host = HostConfig { mounts: vec![spec], ..HostConfig::default() };
+        let host = HostConfig {
+            mounts: vec![spec],
+            ..HostConfig::default()
+        };
         let error = super::plan(&ContainerConfig::default(), &host).expect_err("missing");
         assert_eq!(
             error.message,

@@ -3,10 +3,46 @@
 use crate::{Error, Result};
 
 const LEFT: [&str; 40] = [
-    "amber", "bold", "brisk", "bronze", "calm", "clever", "coastal", "copper", "crisp", "deep",
-    "eager", "early", "fair", "firm", "frank", "gentle", "glad", "golden", "grand", "honest",
-    "keen", "kind", "lively", "lucid", "mellow", "merry", "mild", "noble", "patient", "plain",
-    "proud", "quick", "quiet", "rusty", "sound", "steady", "sunny", "tidy", "warm", "weathered",
+    "amber",
+    "bold",
+    "brisk",
+    "bronze",
+    "calm",
+    "clever",
+    "coastal",
+    "copper",
+    "crisp",
+    "deep",
+    "eager",
+    "early",
+    "fair",
+    "firm",
+    "frank",
+    "gentle",
+    "glad",
+    "golden",
+    "grand",
+    "honest",
+    "keen",
+    "kind",
+    "lively",
+    "lucid",
+    "mellow",
+    "merry",
+    "mild",
+    "noble",
+    "patient",
+    "plain",
+    "proud",
+    "quick",
+    "quiet",
+    "rusty",
+    "sound",
+    "steady",
+    "sunny",
+    "tidy",
+    "warm",
+    "weathered",
 ];
 const RIGHT: [&str; 40] = [
     "anvil", "arch", "barge", "beam", "bolt", "bridge", "buoy", "cabin", "crane", "derrick",
@@ -34,7 +70,11 @@ pub(crate) fn random_name(attempt: u32) -> Result<String> {
     fill(&mut bytes)?;
     let [left, right, digit] = bytes.map(usize::from);
     let name = format!("{}_{}", LEFT[left % LEFT.len()], RIGHT[right % RIGHT.len()]);
-    Ok(if attempt < 5 { name } else { format!("{name}{digit}{}", attempt % 10) })
+    Ok(if attempt < 5 {
+        name
+    } else {
+        format!("{name}{digit}{}", attempt % 10)
+    })
 }
 
 /// `/?[a-zA-Z0-9][a-zA-Z0-9_.-]+`, the slash taken off.

@@ -32,7 +32,9 @@ impl Mode {
             "host" => Ok(Self::Host),
             "none" => Ok(Self::None),
             _ => match text.strip_prefix("container:") {
-                Some("") => Err(Error::invalid("invalid container format container:<name|id>")),
+                Some("") => Err(Error::invalid(
+                    "invalid container format container:<name|id>",
+                )),
                 Some(name) => Ok(Self::Container(name.to_owned())),
                 None => Err(Error::not_found(format!("network {text} not found"))),
             },
@@ -54,13 +56,21 @@ pub(crate) fn verify(record: &Record) -> Result<()> {
     let mode = Mode::parse(&record.host.network_mode)?;
     let host = &record.host;
     let wanted = ports::wanted(&record.config, host)?;
-    if wanted.iter().any(|port| port.proto == bridge::Protocol::Sctp) {
-        return Err(Error::not_implemented("publishing SCTP ports is not supported yet"));
+    if wanted
+        .iter()
+        .any(|port| port.proto == bridge::Protocol::Sctp)
+    {
+        return Err(Error::not_implemented(
+            "publishing SCTP ports is not supported yet",
+        ));
     }
     let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
     if let Mode::Container(_) = mode {
         for (given, what) in [
-            (!host.port_bindings.is_empty() || host.publish_all_ports, "port publishing"),
+            (
+                !host.port_bindings.is_empty() || host.publish_all_ports,
+                "port publishing",
+            ),
             (some(&host.dns), "dns"),
             (some(&host.extra_hosts), "custom host-to-IP mapping"),
         ] {
@@ -75,15 +85,21 @@ pub(crate) fn verify(record: &Record) -> Result<()> {
         extra_host(entry, Ipv4Addr::UNSPECIFIED)?;
     }
     for server in host.dns.iter().flatten() {
-        server.parse::<IpAddr>().map_err(|_| Error::invalid(format!("invalid DNS server: {server}")))?;
+        server
+            .parse::<IpAddr>()
+            .map_err(|_| Error::invalid(format!("invalid DNS server: {server}")))?;
     }
     for (name, endpoint) in &record.networking.endpoints_config {
-        if !matches!(name.as_str(), "bridge" | "host" | "none" | "default") && *name != host.network_mode {
+        if !matches!(name.as_str(), "bridge" | "host" | "none" | "default")
+            && *name != host.network_mode
+        {
             return Err(Error::not_found(format!("network {name} not found")));
         }
         let Some(endpoint) = endpoint else { continue };
         let asked = endpoint.ipam_config.as_ref().is_some_and(|ipam| {
-            !ipam.ipv4_address.is_empty() || !ipam.ipv6_address.is_empty() || !ipam.link_local_ips.is_empty()
+            !ipam.ipv4_address.is_empty()
+                || !ipam.ipv6_address.is_empty()
+                || !ipam.link_local_ips.is_empty()
         });
         if asked {
             return Err(Error::invalid(
@@ -106,12 +122,18 @@ pub(crate) fn connect(inner: &Inner, record: &Record, endpoint_id: &str) -> Resu
         Mode::None => {
             let netns = bridge::new_namespace(true)
                 .map_err(|error| Error::system(format!("network namespace: {error}")))?;
-            Ok(Connected { netns: Some(netns), ..Connected::default() })
+            Ok(Connected {
+                netns: Some(netns),
+                ..Connected::default()
+            })
         }
         Mode::Bridge if record.config.network_disabled => {
             let netns = bridge::new_namespace(true)
                 .map_err(|error| Error::system(format!("network namespace: {error}")))?;
-            Ok(Connected { netns: Some(netns), ..Connected::default() })
+            Ok(Connected {
+                netns: Some(netns),
+                ..Connected::default()
+            })
         }
         Mode::Bridge => on_bridge(inner, record, endpoint_id),
     }
@@ -156,9 +178,17 @@ fn name_owner(inner: &Inner, error: &bridge::Error) -> String {
     if let bridge::Error::PortInUse(port) = error
         && let Some(bridge::PortOwner::Endpoint(id)) = &port.owner
     {
-        let owner = inner.containers.all().into_iter().map(|container| container.record()).find(
-            |record| record.endpoint.as_ref().is_some_and(|endpoint| endpoint.id == *id),
-        );
+        let owner = inner
+            .containers
+            .all()
+            .into_iter()
+            .map(|container| container.record())
+            .find(|record| {
+                record
+                    .endpoint
+                    .as_ref()
+                    .is_some_and(|endpoint| endpoint.id == *id)
+            });
         if let Some(owner) = owner {
             return format!("{port} (published by container {})", owner.name);
         }
@@ -214,7 +244,11 @@ fn hosts(
     }
     if let Some(endpoint) = endpoint {
         let (name, full) = (&record.config.hostname, full_hostname(record));
-        let names = if *name == full { full } else { format!("{full} {name}") };
+        let names = if *name == full {
+            full
+        } else {
+            format!("{full} {name}")
+        };
         let _ = writeln!(text, "{}\t{names}", endpoint.ip);
     }
     Ok(text)
@@ -230,7 +264,10 @@ fn extra_host(entry: &str, gateway: Ipv4Addr) -> Result<(String, IpAddr)> {
     if ip == "host-gateway" {
         return Ok((name.to_owned(), gateway.into()));
     }
-    let bare = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
+    let bare = ip
+        .strip_prefix('[')
+        .and_then(|ip| ip.strip_suffix(']'))
+        .unwrap_or(ip);
     let ip = bare
         .parse()
         .map_err(|_| Error::invalid(format!("invalid IP address in add-host: {ip:?}")))?;
@@ -257,10 +294,17 @@ fn resolv_conf(inner: &Inner, record: &Record, host_network: bool) -> String {
             host_network || server.parse::<IpAddr>().is_ok_and(|ip| !ip.is_loopback())
         };
         let found: Vec<String> = lines("nameserver").into_iter().filter(usable).collect();
-        if found.is_empty() { vec!["8.8.8.8".into(), "8.8.4.4".into()] } else { found }
+        if found.is_empty() {
+            vec!["8.8.8.8".into(), "8.8.4.4".into()]
+        } else {
+            found
+        }
     });
     let search = asked(&host.dns_search).unwrap_or_else(|| match config.dns_search.as_slice() {
-        [] => lines("search").pop().map(|all| all.split_whitespace().map(str::to_owned).collect()).unwrap_or_default(),
+        [] => lines("search")
+            .pop()
+            .map(|all| all.split_whitespace().map(str::to_owned).collect())
+            .unwrap_or_default(),
         own => own.to_vec(),
     });
     let options = asked(&host.dns_options).unwrap_or_else(|| match config.dns_options.as_slice() {
@@ -289,7 +333,9 @@ fn read_host(path: &Path) -> String {
 
 fn mac(record: &Record) -> Result<Option<[u8; 6]>> {
     let endpoints = record.networking.endpoints_config.values().flatten();
-    let asked = endpoints.map(|endpoint| endpoint.mac_address.as_str()).find(|mac| !mac.is_empty());
+    let asked = endpoints
+        .map(|endpoint| endpoint.mac_address.as_str())
+        .find(|mac| !mac.is_empty());
     let text = match asked.unwrap_or(&record.config.mac_address) {
         "" => return Ok(None),
         text => text,
@@ -311,7 +357,10 @@ mod tests {
         let parse = |text: &str| super::extra_host(text, Ipv4Addr::new(172, 17, 0, 1));
         assert_eq!(parse("a:1.2.3.4").expect("v4").1.to_string(), "1.2.3.4");
         assert_eq!(parse("a:::1").expect("v6").1.to_string(), "::1");
-        assert_eq!(parse("a:host-gateway").expect("gateway").1.to_string(), "172.17.0.1");
+        assert_eq!(
+            parse("a:host-gateway").expect("gateway").1.to_string(),
+            "172.17.0.1"
+        );
         for bad in ["a", "a:", ":1.2.3.4", "a:1.2.3", "a b:1.2.3.4"] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }

@@ -42,7 +42,9 @@ impl Engine {
             .load::<Record>(Table::Containers)
             .map_err(|error| Error::system(error.to_string()))?;
         let volumes = crate::volumes::Volumes::load(&state, &config.data_root)?;
-        let past = state.events().map_err(|error| Error::system(error.to_string()))?;
+        let past = state
+            .events()
+            .map_err(|error| Error::system(error.to_string()))?;
         let found = adopt_all(&compute, rows).await;
         let inner = Arc::new(Inner {
             bridge: OnceLock::new(),
@@ -78,7 +80,8 @@ async fn adopt_all(
     let asked = rows.into_iter().map(|(_, record)| {
         let compute = Arc::clone(compute);
         tokio::spawn(async move {
-            let had_process = record.state.phase.is_alive() || record.state.phase == Phase::Restarting;
+            let had_process =
+                record.state.phase.is_alive() || record.state.phase == Phase::Restarting;
             // A row is written after the start: a crash in between leaves a run without it.
             let adopted = match compute.adopt(&record.id).await {
                 Ok(adopted) => adopted,
@@ -133,8 +136,12 @@ fn inherit(mut record: Record, had_process: bool, adopted: Adopted) -> (Record, 
 }
 
 async fn open_bridge(inner: &Arc<Inner>, found: &[(Record, Inherited)]) -> Result<()> {
-    let Some(asked) = inner.config.bridge.clone() else { return Ok(()) };
-    let running = found.iter().filter(|(_, inherited)| matches!(inherited, Inherited::Running(_)));
+    let Some(asked) = inner.config.bridge.clone() else {
+        return Ok(());
+    };
+    let running = found
+        .iter()
+        .filter(|(_, inherited)| matches!(inherited, Inherited::Running(_)));
     let restored: Vec<Restored> = running
         .filter_map(|(record, _)| {
             let endpoint = record.endpoint.as_ref()?;
@@ -148,7 +155,9 @@ async fn open_bridge(inner: &Arc<Inner>, found: &[(Record, Inherited)]) -> Resul
         })
         .collect();
     let net = |(address, prefix): (std::net::Ipv4Addr, u8)| -> Result<Ipv4Net> {
-        format!("{address}/{prefix}").parse().map_err(|error| Error::invalid(format!("{error}")))
+        format!("{address}/{prefix}")
+            .parse()
+            .map_err(|error| Error::invalid(format!("{error}")))
     };
     let config = bridge::Config {
         bridge: asked.name,
@@ -171,14 +180,21 @@ async fn open_bridge(inner: &Arc<Inner>, found: &[(Record, Inherited)]) -> Resul
 }
 
 fn mac(text: &str) -> Option<[u8; 6]> {
-    let bytes: Option<Vec<u8>> =
-        text.split(':').map(|part| u8::from_str_radix(part, 16).ok()).collect();
+    let bytes: Option<Vec<u8>> = text
+        .split(':')
+        .map(|part| u8::from_str_radix(part, 16).ok())
+        .collect();
     bytes?.try_into().ok()
 }
 
 /// Removes what has no row: half-made creates, half-done removals, runs nobody owns.
 async fn sweep(inner: &Arc<Inner>) {
-    let known: HashSet<String> = inner.containers.all().iter().map(|c| c.id.clone()).collect();
+    let known: HashSet<String> = inner
+        .containers
+        .all()
+        .iter()
+        .map(|c| c.id.clone())
+        .collect();
     match inner.compute.known().await {
         Ok(runs) => {
             for id in runs.into_iter().filter(|id| !known.contains(id)) {
@@ -218,7 +234,10 @@ async fn sweep(inner: &Arc<Inner>) {
 impl Inner {
     /// Whether a directory is younger than this engine: then it belongs to a create under way.
     fn is_being_made(&self, dir: &Path) -> bool {
-        let age = dir.symlink_metadata().and_then(|facts| facts.modified()).ok();
+        let age = dir
+            .symlink_metadata()
+            .and_then(|facts| facts.modified())
+            .ok();
         age.and_then(|modified| modified.elapsed().ok())
             .is_none_or(|age| age < self.started.elapsed())
     }

@@ -40,19 +40,41 @@ pub(crate) enum Request {
     /// Answers whether it was not running before.
     Start(Reply<bool>),
     /// Sends a signal. `stop`: the user wants it to end and stay ended.
-    Signal { signal: i32, stop: bool, reply: Reply<()> },
+    Signal {
+        signal: i32,
+        stop: bool,
+        reply: Reply<()>,
+    },
     /// A stop of a container that waits to be restarted: it stays ended.
     CancelRestart(Reply<()>),
     /// Writes an event about it, such as `stop` or `restart`.
-    Announce { action: &'static str, reply: Reply<()> },
+    Announce {
+        action: &'static str,
+        reply: Reply<()>,
+    },
     Pause(Reply<()>),
     Resume(Reply<()>),
-    Resize { size: ConsoleSize, reply: Reply<()> },
-    Rename { name: String, reply: Reply<()> },
-    Update { body: Box<UpdateBody>, reply: Reply<Vec<String>> },
+    Resize {
+        size: ConsoleSize,
+        reply: Reply<()>,
+    },
+    Rename {
+        name: String,
+        reply: Reply<()>,
+    },
+    Update {
+        body: Box<UpdateBody>,
+        reply: Reply<Vec<String>>,
+    },
     /// Joins a client now, or at the next start.
-    Attach { attachment: Attachment, reply: Reply<()> },
-    Remove { options: RemoveOptions, reply: Reply<()> },
+    Attach {
+        attachment: Attachment,
+        reply: Reply<()>,
+    },
+    Remove {
+        options: RemoveOptions,
+        reply: Reply<()>,
+    },
 }
 
 /// A run that an earlier daemon began.
@@ -87,7 +109,11 @@ pub(crate) struct Owner {
 pub(crate) fn spawn(inner: Arc<Inner>, record: Record, inherited: Inherited) -> Arc<Container> {
     let (snapshot, reader) = watch::channel(Arc::new(record.clone()));
     let (requests, mailbox) = mpsc::channel(MAILBOX);
-    let container = Arc::new(Container { id: record.id.clone(), requests, snapshot: reader });
+    let container = Arc::new(Container {
+        id: record.id.clone(),
+        requests,
+        snapshot: reader,
+    });
     let owner = Owner {
         inner,
         record,
@@ -130,7 +156,11 @@ impl Owner {
                 let result = self.start().await;
                 let _ = reply.send(result);
             }
-            Request::Signal { signal, stop, reply } => {
+            Request::Signal {
+                signal,
+                stop,
+                reply,
+            } => {
                 let result = self.signal(signal, stop).await;
                 let _ = reply.send(result);
             }
@@ -175,7 +205,12 @@ impl Owner {
     }
 
     fn admit(&self, ask: Ask) -> Result<Decision> {
-        admit(self.record.state.phase, ask, &self.record.id, &self.record.name)
+        admit(
+            self.record.state.phase,
+            ask,
+            &self.record.id,
+            &self.record.name,
+        )
     }
 
     async fn start(&mut self) -> Result<bool> {
@@ -225,21 +260,31 @@ impl Owner {
         self.admit(Ask::Pause)?;
         self.inner.compute.pause(&self.record.id).await?;
         self.record.state.phase = Phase::Paused;
-        self.commit(vec![events::container(&self.record, "pause", &[])]).await
+        self.commit(vec![events::container(&self.record, "pause", &[])])
+            .await
     }
 
     async fn resume(&mut self) -> Result<()> {
         self.admit(Ask::Resume)?;
         self.inner.compute.resume(&self.record.id).await?;
         self.record.state.phase = Phase::Running;
-        self.commit(vec![events::container(&self.record, "unpause", &[])]).await
+        self.commit(vec![events::container(&self.record, "unpause", &[])])
+            .await
     }
 
     async fn resize(&mut self, size: ConsoleSize) -> Result<()> {
         self.admit(Ask::Resize)?;
-        self.inner.compute.resize(&self.record.id, None, size).await?;
-        let extra = [("height", size.height.to_string()), ("width", size.width.to_string())];
-        self.inner.events.publish(events::container(&self.record, "resize", &extra));
+        self.inner
+            .compute
+            .resize(&self.record.id, None, size)
+            .await?;
+        let extra = [
+            ("height", size.height.to_string()),
+            ("width", size.width.to_string()),
+        ];
+        self.inner
+            .events
+            .publish(events::container(&self.record, "resize", &extra));
         Ok(())
     }
 
@@ -250,7 +295,9 @@ impl Owner {
         let extra = [("oldName", format!("/{old}"))];
         let event = events::container(&self.record, "rename", &extra);
         if let Err(error) = self.commit(vec![event]).await {
-            self.inner.containers.release_name(&self.record.name, &self.record.id);
+            self.inner
+                .containers
+                .release_name(&self.record.name, &self.record.id);
             self.record.name = old;
             return Err(error);
         }
@@ -271,19 +318,28 @@ impl Owner {
         if self.record.state.phase.is_alive() {
             let limits = resolve::resources(&host.resources, host.privileged, &[])?;
             // Devices are fixed at the start.
-            let limits = oci::runtime::Resources { devices: Vec::new(), ..limits };
+            let limits = oci::runtime::Resources {
+                devices: Vec::new(),
+                ..limits
+            };
             self.inner.compute.update(&self.record.id, &limits).await?;
         }
         self.record.host = host;
-        self.commit(vec![events::container(&self.record, "update", &[])]).await?;
+        self.commit(vec![events::container(&self.record, "update", &[])])
+            .await?;
         Ok(warnings)
     }
 
     async fn attach(&mut self, attachment: Attachment) -> Result<()> {
         self.admit(Ask::Attach)?;
-        self.inner.events.publish(events::container(&self.record, "attach", &[]));
+        self.inner
+            .events
+            .publish(events::container(&self.record, "attach", &[]));
         if self.record.state.phase == Phase::Running {
-            self.inner.compute.attach(&self.record.id, None, attachment).await?;
+            self.inner
+                .compute
+                .attach(&self.record.id, None, attachment)
+                .await?;
         } else {
             self.parked.push(attachment);
         }
@@ -339,10 +395,25 @@ fn merge_update(host: &mut dockerapi::HostConfig, body: UpdateBody) {
         && host.resources.memory_swap == host.resources.memory.saturating_mul(2)
         && body.resources.memory_swap == 0;
     take!(
-        cpu_shares, memory, nano_cpus, blkio_weight, blkio_weight_device, blkio_device_read_bps,
-        blkio_device_write_bps, blkio_device_read_iops, blkio_device_write_iops, cpu_period,
-        cpu_quota, cpu_realtime_period, cpu_realtime_runtime, cpuset_cpus, cpuset_mems,
-        memory_reservation, memory_swap, memory_swappiness, pids_limit
+        cpu_shares,
+        memory,
+        nano_cpus,
+        blkio_weight,
+        blkio_weight_device,
+        blkio_device_read_bps,
+        blkio_device_write_bps,
+        blkio_device_read_iops,
+        blkio_device_write_iops,
+        cpu_period,
+        cpu_quota,
+        cpu_realtime_period,
+        cpu_realtime_runtime,
+        cpuset_cpus,
+        cpuset_mems,
+        memory_reservation,
+        memory_swap,
+        memory_swappiness,
+        pids_limit
     );
     if swap_follows {
         host.resources.memory_swap = host.resources.memory.saturating_mul(2);

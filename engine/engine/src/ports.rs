@@ -17,11 +17,17 @@ pub(crate) fn parse(text: &str) -> Result<(u16, Protocol)> {
         "tcp" => Protocol::Tcp,
         "udp" => Protocol::Udp,
         "sctp" => Protocol::Sctp,
-        other => return Err(Error::invalid(format!("invalid port specification: {text:?}: invalid proto: {other}"))),
+        other => {
+            return Err(Error::invalid(format!(
+                "invalid port specification: {text:?}: invalid proto: {other}"
+            )));
+        }
     };
     match port.parse::<u16>() {
         Ok(port) if port > 0 => Ok((port, protocol)),
-        _ => Err(Error::invalid(format!("invalid port specification: {text:?}"))),
+        _ => Err(Error::invalid(format!(
+            "invalid port specification: {text:?}"
+        ))),
     }
 }
 
@@ -48,9 +54,17 @@ pub(crate) fn wanted(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<
     if host.publish_all_ports {
         for port in config.exposed_ports.keys() {
             let (container_port, proto) = parse(port)?;
-            if !wanted.iter().any(|w| (w.container_port, w.proto) == (container_port, proto)) {
+            if !wanted
+                .iter()
+                .any(|w| (w.container_port, w.proto) == (container_port, proto))
+            {
                 let host_port = HostPort::Ephemeral;
-                wanted.push(Publish { container_port, proto, host_ip: None, host_port });
+                wanted.push(Publish {
+                    container_port,
+                    proto,
+                    host_ip: None,
+                    host_port,
+                });
             }
         }
     }
@@ -64,7 +78,11 @@ pub(crate) fn shown(
 ) -> Map<Option<Vec<PortBinding>>> {
     let mut ports: Map<Option<Vec<PortBinding>>> = Map::new();
     for port in config.exposed_ports.keys() {
-        let full = if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
+        let full = if port.contains('/') {
+            port.clone()
+        } else {
+            format!("{port}/tcp")
+        };
         ports.insert(full, None);
     }
     for port in published {
@@ -84,8 +102,13 @@ fn host_ip(text: &str) -> Result<Option<IpAddr>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    bare.parse().map(Some).map_err(|_| Error::invalid(format!("invalid IP address: {text}")))
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|t| t.strip_suffix(']'))
+        .unwrap_or(text);
+    bare.parse()
+        .map(Some)
+        .map_err(|_| Error::invalid(format!("invalid IP address: {text}")))
 }
 
 fn host_port(text: &str) -> Result<HostPort> {
@@ -112,18 +135,39 @@ mod tests {
     #[test]
     fn bindings() {
         let mut host = HostConfig::default();
-        let binding = |ip: &str, port: &str| PortBinding { host_ip: ip.into(), host_port: port.into() };
-        host.port_bindings.insert("80/tcp".into(), Some(vec![binding("127.0.0.1", "8080-8090")]));
-        host.port_bindings.insert("53/udp".into(), Some(vec![binding("", "")]));
+        let binding = |ip: &str, port: &str| PortBinding {
+            host_ip: ip.into(),
+            host_port: port.into(),
+        };
+        host.port_bindings.insert(
+            "80/tcp".into(),
+            Some(vec![binding("127.0.0.1", "8080-8090")]),
+        );
+        host.port_bindings
+            .insert("53/udp".into(), Some(vec![binding("", "")]));
         let wanted = super::wanted(&ContainerConfig::default(), &host).expect("valid");
-        assert_eq!(wanted[1].host_port, HostPort::Range { start: 8080, end: 8090 });
+        assert_eq!(
+            wanted[1].host_port,
+            HostPort::Range {
+                start: 8080,
+                end: 8090
+            }
+        );
         assert_eq!(wanted[0].proto, Protocol::Udp);
-        for (port, ip, host_port) in
-            [("0/tcp", "", ""), ("80/xyz", "", ""), ("80", "1.2.3", ""), ("80", "", "99999"), ("80", "", "9-8")]
-        {
+        for (port, ip, host_port) in [
+            ("0/tcp", "", ""),
+            ("80/xyz", "", ""),
+            ("80", "1.2.3", ""),
+            ("80", "", "99999"),
+            ("80", "", "9-8"),
+        ] {
             let mut host = HostConfig::default();
-            host.port_bindings.insert(port.into(), Some(vec![binding(ip, host_port)]));
-            assert!(super::wanted(&ContainerConfig::default(), &host).is_err(), "{port} {ip} {host_port}");
+            host.port_bindings
+                .insert(port.into(), Some(vec![binding(ip, host_port)]));
+            assert!(
+                super::wanted(&ContainerConfig::default(), &host).is_err(),
+                "{port} {ip} {host_port}"
+            );
         }
     }
 }

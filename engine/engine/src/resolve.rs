@@ -57,16 +57,31 @@ pub(crate) fn resolve(record: &Record, context: &Context<'_>) -> Result<Spec> {
     let (config, host) = (&record.config, &record.host);
     let security = security::parse(host.security_opt.as_deref().unwrap_or_default())?;
     let unmasked = host.privileged || security.unmasked;
-    let masked = host.masked_paths.clone().unwrap_or_else(|| profile::masked_paths(0..context.processors));
+    let masked = host
+        .masked_paths
+        .clone()
+        .unwrap_or_else(|| profile::masked_paths(0..context.processors));
     let readonly = host.readonly_paths.clone().unwrap_or_else(|| {
-        profile::READONLY_PATHS.iter().map(|&path| path.to_owned()).collect()
+        profile::READONLY_PATHS
+            .iter()
+            .map(|&path| path.to_owned())
+            .collect()
     });
     let capabilities = security::capabilities(host)?;
     let linux = Linux {
         namespaces: namespaces(record, context),
-        devices: if host.privileged { context.host_devices } else { context.devices }.to_vec(),
+        devices: if host.privileged {
+            context.host_devices
+        } else {
+            context.devices
+        }
+        .to_vec(),
         cgroups_path: cgroup_path(record, context.config),
-        resources: Some(resources(&host.resources, host.privileged, context.devices)?),
+        resources: Some(resources(
+            &host.resources,
+            host.privileged,
+            context.devices,
+        )?),
         rootfs_propagation: propagation(record).into(),
         seccomp: seccomp(&security, host.privileged, &capabilities, context)?,
         sysctl: sysctls(record),
@@ -76,15 +91,25 @@ pub(crate) fn resolve(record: &Record, context: &Context<'_>) -> Result<Spec> {
     };
     Ok(Spec {
         oci_version: "1.2.1".into(),
-        root: Some(Root { path: String::new(), readonly: host.readonly_rootfs }),
+        root: Some(Root {
+            path: String::new(),
+            readonly: host.readonly_rootfs,
+        }),
         mounts: mounts::mounts(record, context)?,
         process: Some(Process {
             terminal: config.tty,
             console_size: console_size(host.console_size),
             user: User::default(),
-            args: std::iter::once(&record.path).chain(&record.args).cloned().collect(),
+            args: std::iter::once(&record.path)
+                .chain(&record.args)
+                .cloned()
+                .collect(),
             env: environment(record),
-            cwd: if config.working_dir.is_empty() { "/".into() } else { config.working_dir.clone() },
+            cwd: if config.working_dir.is_empty() {
+                "/".into()
+            } else {
+                config.working_dir.clone()
+            },
             capabilities: Some(capabilities),
             rlimits: rlimits(record, context.config)?,
             no_new_privileges: security
@@ -93,8 +118,16 @@ pub(crate) fn resolve(record: &Record, context: &Context<'_>) -> Result<Spec> {
             oom_score_adj: (host.oom_score_adj != 0).then_some(host.oom_score_adj),
             ..Process::default()
         }),
-        hostname: if shares(&host.uts_mode) { String::new() } else { config.hostname.clone() },
-        domainname: if shares(&host.uts_mode) { String::new() } else { config.domainname.clone() },
+        hostname: if shares(&host.uts_mode) {
+            String::new()
+        } else {
+            config.hostname.clone()
+        },
+        domainname: if shares(&host.uts_mode) {
+            String::new()
+        } else {
+            config.domainname.clone()
+        },
         annotations: host.annotations.clone(),
         linux: Some(linux),
         ..Spec::default()
@@ -105,7 +138,11 @@ pub(crate) fn resolve(record: &Record, context: &Context<'_>) -> Result<Spec> {
 pub(crate) fn environment(record: &Record) -> Vec<String> {
     let config = &record.config;
     let given = config.env.as_deref().unwrap_or_default();
-    let has = |name: &str| given.iter().any(|entry| entry.split('=').next() == Some(name));
+    let has = |name: &str| {
+        given
+            .iter()
+            .any(|entry| entry.split('=').next() == Some(name))
+    };
     let mut env = Vec::with_capacity(given.len() + 3);
     if !has("PATH") {
         env.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
@@ -124,7 +161,9 @@ pub(crate) fn environment(record: &Record) -> Vec<String> {
 /// Whether processes may gain privileges by exec(2) of set-id files.
 pub(crate) fn no_new_privileges(host: &dockerapi::HostConfig, config: &Config) -> Result<bool> {
     let security = security::parse(host.security_opt.as_deref().unwrap_or_default())?;
-    Ok(security.no_new_privileges.unwrap_or(config.no_new_privileges))
+    Ok(security
+        .no_new_privileges
+        .unwrap_or(config.no_new_privileges))
 }
 
 fn namespaces(record: &Record, context: &Context<'_>) -> Vec<Namespace> {
@@ -136,12 +175,22 @@ fn namespaces(record: &Record, context: &Context<'_>) -> Vec<Namespace> {
         ("cgroup", host.cgroupns_mode.as_str()),
         ("network", host.network_mode.as_str()),
     ];
-    let mut namespaces = vec![Namespace { kind: "mount".into(), path: String::new() }];
+    let mut namespaces = vec![Namespace {
+        kind: "mount".into(),
+        path: String::new(),
+    }];
     for (kind, mode) in modes {
-        if let Some(joined) = context.joined.iter().find(|namespace| namespace.kind == kind) {
+        if let Some(joined) = context
+            .joined
+            .iter()
+            .find(|namespace| namespace.kind == kind)
+        {
             namespaces.push(joined.clone());
         } else if mode != "host" {
-            namespaces.push(Namespace { kind: kind.into(), path: String::new() });
+            namespaces.push(Namespace {
+                kind: kind.into(),
+                path: String::new(),
+            });
         }
     }
     namespaces
@@ -158,7 +207,10 @@ fn cgroup_path(record: &Record, config: &Config) -> String {
 /// The root must let through what a bind shares.
 fn propagation(record: &Record) -> &'static str {
     let any = |wanted: [&str; 2]| {
-        record.mounts.iter().any(|mount| wanted.contains(&mount.point.propagation.as_str()))
+        record
+            .mounts
+            .iter()
+            .any(|mount| wanted.contains(&mount.point.propagation.as_str()))
     };
     if any(["shared", "rshared"]) {
         "shared"
@@ -193,11 +245,27 @@ fn rlimits(record: &Record, config: &Config) -> Result<Vec<Rlimit>> {
         .values()
         .map(|limit| {
             const KNOWN: [&str; 15] = [
-                "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile",
-                "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
+                "core",
+                "cpu",
+                "data",
+                "fsize",
+                "locks",
+                "memlock",
+                "msgqueue",
+                "nice",
+                "nofile",
+                "nproc",
+                "rss",
+                "rtprio",
+                "rttime",
+                "sigpending",
+                "stack",
             ];
             if !KNOWN.contains(&limit.name.as_str()) {
-                return Err(Error::invalid(format!("invalid ulimit type: {}", limit.name)));
+                return Err(Error::invalid(format!(
+                    "invalid ulimit type: {}",
+                    limit.name
+                )));
             }
             if value(limit.soft) > value(limit.hard) {
                 return Err(Error::invalid(format!(
@@ -216,7 +284,10 @@ fn rlimits(record: &Record, config: &Config) -> Result<Vec<Rlimit>> {
 
 fn console_size([height, width]: [u32; 2]) -> Option<ConsoleSize> {
     let cells = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
-    (height != 0 && width != 0).then(|| ConsoleSize { height: cells(height), width: cells(width) })
+    (height != 0 && width != 0).then(|| ConsoleSize {
+        height: cells(height),
+        width: cells(width),
+    })
 }
 
 fn shares(mode: &str) -> bool {

@@ -24,13 +24,21 @@ pub struct Session {
 
 #[derive(Debug)]
 enum Kind {
-    Attach { engine: Engine, container: Arc<Container>, options: AttachOptions, keys: Vec<u8> },
+    Attach {
+        engine: Engine,
+        container: Arc<Container>,
+        options: AttachOptions,
+        keys: Vec<u8>,
+    },
     Exec(ExecSession),
 }
 
 impl Session {
     pub(crate) fn exec(tty: bool, session: ExecSession) -> Self {
-        Self { tty, kind: Kind::Exec(session) }
+        Self {
+            tty,
+            kind: Kind::Exec(session),
+        }
     }
 
     /// Takes the client's socket over, with what was read from it already. For attach this returns
@@ -40,8 +48,22 @@ impl Session {
     /// When the container went away; a failed exec is told on the stream as dockerd does, too.
     pub async fn run(self, stream: OwnedFd, already_read: Vec<u8>) -> Result<()> {
         match self.kind {
-            Kind::Attach { engine, container, options, keys } => {
-                attach(&engine, &container, &options, keys, self.tty, stream, already_read).await
+            Kind::Attach {
+                engine,
+                container,
+                options,
+                keys,
+            } => {
+                attach(
+                    &engine,
+                    &container,
+                    &options,
+                    keys,
+                    self.tty,
+                    stream,
+                    already_read,
+                )
+                .await
             }
             Kind::Exec(session) => session.run(stream, already_read).await,
         }
@@ -59,7 +81,15 @@ impl Engine {
         let keys = detach_keys(options.detach_keys.as_deref())?;
         admit(record.state.phase, Ask::Attach, &record.id, &record.name)?;
         let tty = record.config.tty;
-        Ok(Session { tty, kind: Kind::Attach { engine: self.clone(), container, options, keys } })
+        Ok(Session {
+            tty,
+            kind: Kind::Attach {
+                engine: self.clone(),
+                container,
+                options,
+                keys,
+            },
+        })
     }
 }
 
@@ -72,7 +102,11 @@ async fn attach(
     stream: OwnedFd,
     already_read: Vec<u8>,
 ) -> Result<()> {
-    let stream = if options.logs { send_logs(engine, container, options, stream).await? } else { stream };
+    let stream = if options.logs {
+        send_logs(engine, container, options, stream).await?
+    } else {
+        stream
+    };
     if !options.stream {
         return Ok(());
     }
@@ -87,7 +121,9 @@ async fn attach(
         detach_keys: if tty { keys } else { Vec::new() },
         ended: Some(ended),
     };
-    container.ask(|reply| Request::Attach { attachment, reply }).await?;
+    container
+        .ask(|reply| Request::Attach { attachment, reply })
+        .await?;
     let (inner, container) = (Arc::clone(&engine.0), Arc::clone(container));
     tokio::spawn(async move { announce_end(&inner, &container, end).await });
     Ok(())
@@ -95,7 +131,9 @@ async fn attach(
 
 async fn announce_end(inner: &Inner, container: &Container, end: oneshot::Receiver<AttachEnd>) {
     if end.await == Ok(AttachEnd::Detached) {
-        inner.events.publish(events::container(&container.record(), "detach", &[]));
+        inner
+            .events
+            .publish(events::container(&container.record(), "detach", &[]));
     }
 }
 
@@ -106,8 +144,11 @@ async fn send_logs(
     options: &AttachOptions,
     stream: OwnedFd,
 ) -> Result<OwnedFd> {
-    let wanted =
-        LogsOptions { stdout: options.stdout, stderr: options.stderr, ..LogsOptions::default() };
+    let wanted = LogsOptions {
+        stdout: options.stdout,
+        stderr: options.stderr,
+        ..LogsOptions::default()
+    };
     let (_, mut logs) = engine.container_logs(&container.id, wanted)?;
     let failed = |error: std::io::Error| Error::system(format!("attach: {error}"));
     let mut socket = SocketWriter::new(stream).map_err(failed)?;
@@ -142,7 +183,9 @@ impl SocketWriter {
 /// # Errors
 /// Invalid parameter, with moby's text.
 pub(crate) fn detach_keys(text: Option<&str>) -> Result<Vec<u8>> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(vec![16, 17]) };
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(vec![16, 17]);
+    };
     text.split(',')
         .map(|key| {
             let lower = key.to_ascii_lowercase();
@@ -151,17 +194,17 @@ pub(crate) fn detach_keys(text: Option<&str>) -> Result<Vec<u8>> {
                 (_, [byte]) => Some(*byte),
                 _ => match lower.strip_prefix("ctrl-").map(str::as_bytes) {
                     Some([letter @ b'a'..=b'z']) => Some(letter - b'a' + 1),
-                    Some([symbol]) => {
-                        b"@\0[\x1b\\\x1c]\x1d^\x1e_\x1f"
-                            .chunks(2)
-                            .find(|pair| pair[0] == *symbol)
-                            .map(|pair| pair[1])
-                    }
+                    Some([symbol]) => b"@\0[\x1b\\\x1c]\x1d^\x1e_\x1f"
+                        .chunks(2)
+                        .find(|pair| pair[0] == *symbol)
+                        .map(|pair| pair[1]),
                     _ => None,
                 },
             };
             byte.ok_or_else(|| {
-                Error::invalid(format!("Invalid escape keys ({text}): Unknown character: '{key}'"))
+                Error::invalid(format!(
+                    "Invalid escape keys ({text}): Unknown character: '{key}'"
+                ))
             })
         })
         .collect()
@@ -174,7 +217,10 @@ mod tests {
     #[test]
     fn keys() {
         assert_eq!(detach_keys(None).expect("default"), [16, 17]);
-        assert_eq!(detach_keys(Some("ctrl-a,x,DEL,ctrl-\\")).expect("keys"), [1, b'x', 127, 0x1c]);
+        assert_eq!(
+            detach_keys(Some("ctrl-a,x,DEL,ctrl-\\")).expect("keys"),
+            [1, b'x', 127, 0x1c]
+        );
         assert!(detach_keys(Some("ctrl-1")).is_err());
         assert!(detach_keys(Some("a,,b")).is_err());
     }

@@ -22,11 +22,19 @@ impl Engine {
             ("MinAPIVersion", MIN_API_VERSION),
             ("Os", "linux"),
         ];
-        let details: Map<String> =
-            details.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let details: Map<String> = details
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
         Version {
-            platform: VersionPlatform { name: "Corten".into() },
-            components: vec![Component { name: "Engine".into(), version: VERSION.into(), details }],
+            platform: VersionPlatform {
+                name: "Corten".into(),
+            },
+            components: vec![Component {
+                name: "Engine".into(),
+                version: VERSION.into(),
+                details,
+            }],
             version: VERSION.into(),
             api_version: API_VERSION.into(),
             min_api_version: MIN_API_VERSION.into(),
@@ -43,14 +51,19 @@ impl Engine {
         let (config, features) = (&inner.config, inner.compute.features());
         let count = |phases: &[Phase]| {
             let all = inner.containers.all();
-            all.iter().filter(|c| phases.contains(&c.record().state.phase)).count() as u64
+            all.iter()
+                .filter(|c| phases.contains(&c.record().state.phase))
+                .count() as u64
         };
         let running = count(&[Phase::Running, Phase::Restarting]);
         let paused = count(&[Phase::Paused]);
         let stopped = count(&[Phase::Created, Phase::Exited, Phase::Dead, Phase::Removing]);
         let uname = rustix::system::uname();
         let memory = rustix::system::sysinfo();
-        let runtime = |path: &str| RuntimeInfo { path: path.into(), status: None };
+        let runtime = |path: &str| RuntimeInfo {
+            path: path.into(),
+            status: None,
+        };
         Info {
             id: inner.images.engine_id(),
             containers: running + paused + stopped,
@@ -96,11 +109,18 @@ impl Engine {
             name: uname.nodename().to_string_lossy().into_owned(),
             labels: config.labels.clone(),
             server_version: VERSION.into(),
-            runtimes: [("corten", "corten"), ("runc", "corten"), ("io.containerd.runc.v2", "corten")]
-                .map(|(name, path)| (name.to_owned(), runtime(path)))
-                .into(),
+            runtimes: [
+                ("corten", "corten"),
+                ("runc", "corten"),
+                ("io.containerd.runc.v2", "corten"),
+            ]
+            .map(|(name, path)| (name.to_owned(), runtime(path)))
+            .into(),
             default_runtime: "corten".into(),
-            swarm: SwarmInfo { local_node_state: "inactive".into(), ..SwarmInfo::default() },
+            swarm: SwarmInfo {
+                local_node_state: "inactive".into(),
+                ..SwarmInfo::default()
+            },
             live_restore_enabled: true,
             init_binary: "keeper".into(),
             containerd_commit: Commit::default(),
@@ -128,7 +148,10 @@ impl Engine {
 }
 
 fn kernel() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Of this machine, in Go's names.
@@ -143,7 +166,9 @@ pub(crate) fn architecture() -> &'static str {
 /// Major and minor version of the kernel.
 pub(crate) fn kernel_version() -> (u32, u32) {
     let release = kernel();
-    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
@@ -156,19 +181,27 @@ fn operating_system() -> String {
     let text = std::fs::read_to_string("/etc/os-release")
         .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
         .unwrap_or_default();
-    let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    name.map_or_else(|| "Linux".into(), |name| name.trim_matches(['"', '\'']).to_owned())
+    let name = text
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.map_or_else(
+        || "Linux".into(),
+        |name| name.trim_matches(['"', '\'']).to_owned(),
+    )
 }
 
 fn registries(insecure: &[String], mirrors: &[String]) -> RegistryConfig {
-    let (cidrs, hosts): (Vec<&String>, Vec<&String>) = insecure.iter().partition(|r| r.contains('/'));
+    let (cidrs, hosts): (Vec<&String>, Vec<&String>) =
+        insecure.iter().partition(|r| r.contains('/'));
     let index = |name: &str, mirrors: &[String], secure: bool| {
         serde_json::json!({
             "Name": name, "Mirrors": mirrors, "Secure": secure, "Official": name == "docker.io",
         })
     };
-    let mut configs: Map<serde_json::Value> =
-        hosts.into_iter().map(|host| (host.clone(), index(host, &[], false))).collect();
+    let mut configs: Map<serde_json::Value> = hosts
+        .into_iter()
+        .map(|host| (host.clone(), index(host, &[], false)))
+        .collect();
     configs.insert("docker.io".into(), index("docker.io", mirrors, true));
     let loopback = ["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
     RegistryConfig {
@@ -202,6 +235,8 @@ fn warnings(features: &compute::Features) -> Option<Vec<String>> {
         (features.pids_limit, "No pids limit support"),
     ];
     let missing = checks.iter().filter(|(works, _)| !works);
-    let warnings: Vec<String> = missing.map(|(_, text)| format!("WARNING: {text}")).collect();
+    let warnings: Vec<String> = missing
+        .map(|(_, text)| format!("WARNING: {text}"))
+        .collect();
     (!warnings.is_empty()).then_some(warnings)
 }

@@ -14,22 +14,45 @@ pub(crate) fn unsupported(config: &ContainerConfig, host: &HostConfig) -> Result
     let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
     let health = config.healthcheck.as_ref();
     let checks = [
-        (health.is_some_and(|h| !h.test.is_empty() && h.test[0] != "NONE"), "Healthcheck"),
+        (
+            health.is_some_and(|h| !h.test.is_empty() && h.test[0] != "NONE"),
+            "Healthcheck",
+        ),
         (some(&host.links), "HostConfig.Links"),
         (some(&host.volumes_from), "HostConfig.VolumesFrom"),
-        (!matches!(host.volume_driver.as_str(), "" | "local"), "HostConfig.VolumeDriver"),
-        (!matches!(host.userns_mode.as_str(), "" | "host"), "HostConfig.UsernsMode"),
+        (
+            !matches!(host.volume_driver.as_str(), "" | "local"),
+            "HostConfig.VolumeDriver",
+        ),
+        (
+            !matches!(host.userns_mode.as_str(), "" | "host"),
+            "HostConfig.UsernsMode",
+        ),
         (!host.storage_opt.is_empty(), "HostConfig.StorageOpt"),
-        (!matches!(host.isolation.as_str(), "" | "default"), "HostConfig.Isolation"),
+        (
+            !matches!(host.isolation.as_str(), "" | "default"),
+            "HostConfig.Isolation",
+        ),
         (!host.cgroup.is_empty(), "HostConfig.Cgroup"),
-        (resources.device_requests.as_ref().is_some_and(|r| !r.is_empty()), "HostConfig.DeviceRequests"),
+        (
+            resources
+                .device_requests
+                .as_ref()
+                .is_some_and(|r| !r.is_empty()),
+            "HostConfig.DeviceRequests",
+        ),
         (resources.cpu_count != 0, "HostConfig.CpuCount"),
         (resources.cpu_percent != 0, "HostConfig.CpuPercent"),
         (resources.io_maximum_iops != 0, "HostConfig.IOMaximumIOps"),
-        (resources.io_maximum_bandwidth != 0, "HostConfig.IOMaximumBandwidth"),
+        (
+            resources.io_maximum_bandwidth != 0,
+            "HostConfig.IOMaximumBandwidth",
+        ),
     ];
     match checks.iter().find(|(asked, _)| *asked) {
-        Some((_, name)) => Err(Error::not_implemented(format!("{name} is not supported yet"))),
+        Some((_, name)) => Err(Error::not_implemented(format!(
+            "{name} is not supported yet"
+        ))),
         None => Ok(()),
     }
 }
@@ -42,7 +65,12 @@ pub(crate) fn defaults(host: &mut HostConfig, config: &Config, features: &Featur
         }
     };
     if matches!(host.network_mode.as_str(), "" | "default") {
-        host.network_mode = if config.bridge.is_some() { "bridge" } else { "none" }.into();
+        host.network_mode = if config.bridge.is_some() {
+            "bridge"
+        } else {
+            "none"
+        }
+        .into();
     }
     fill(&mut host.ipc_mode, &config.default_ipc_mode);
     let cgroupns = match config.default_cgroupns_mode.as_str() {
@@ -50,7 +78,11 @@ pub(crate) fn defaults(host: &mut HostConfig, config: &Config, features: &Featur
         "" => "host",
         mode => mode,
     };
-    let cgroupns = if host.privileged && features.cgroup_version != 2 { "host" } else { cgroupns };
+    let cgroupns = if host.privileged && features.cgroup_version != 2 {
+        "host"
+    } else {
+        cgroupns
+    };
     fill(&mut host.cgroupns_mode, cgroupns);
     fill(&mut host.log_config.kind, &config.log_driver);
     if host.log_config.config.is_empty() && host.log_config.kind == config.log_driver {
@@ -86,18 +118,29 @@ pub(crate) fn config(config: &ContainerConfig) -> Result<()> {
     }
     for entry in config.env.iter().flatten() {
         if entry.is_empty() || entry.starts_with('=') {
-            return Err(Error::invalid(format!("invalid environment variable: {entry}")));
+            return Err(Error::invalid(format!(
+                "invalid environment variable: {entry}"
+            )));
         }
         if entry.contains('\0') {
-            return Err(Error::invalid("invalid environment variable: it contains a null byte"));
+            return Err(Error::invalid(
+                "invalid environment variable: it contains a null byte",
+            ));
         }
     }
-    let words = config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten());
+    let words = config
+        .entrypoint
+        .iter()
+        .flatten()
+        .chain(config.cmd.iter().flatten());
     if words.into_iter().any(|word| word.contains('\0')) {
         return Err(Error::invalid("invalid command: it contains a null byte"));
     }
     if config.hostname.len() > 63 || config.hostname.contains(['\0', '\n', '/']) {
-        return Err(Error::invalid(format!("invalid hostname format: {}", config.hostname)));
+        return Err(Error::invalid(format!(
+            "invalid hostname format: {}",
+            config.hostname
+        )));
     }
     Ok(())
 }
@@ -109,7 +152,11 @@ pub(crate) fn host(host: &HostConfig, features: &Features) -> Result<Vec<String>
         "no" | "always" | "unless-stopped" if policy.maximum_retry_count != 0 => {
             return Err(Error::invalid(format!(
                 "invalid restart policy: maximum retry count can only be used with 'on-failure'{}",
-                if policy.maximum_retry_count < 0 { " and cannot be negative" } else { "" }
+                if policy.maximum_retry_count < 0 {
+                    " and cannot be negative"
+                } else {
+                    ""
+                }
             )));
         }
         "on-failure" if policy.maximum_retry_count < 0 => {
@@ -126,7 +173,9 @@ pub(crate) fn host(host: &HostConfig, features: &Features) -> Result<Vec<String>
         }
     }
     if host.auto_remove && policy.name != "no" {
-        return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
+        return Err(Error::invalid(
+            "can't create 'AutoRemove' container with restart policy",
+        ));
     }
     if host.shm_size < 0 {
         return Err(Error::invalid("SHM size can not be less than 0"));
@@ -137,8 +186,14 @@ pub(crate) fn host(host: &HostConfig, features: &Features) -> Result<Vec<String>
             host.oom_score_adj
         )));
     }
-    if !matches!(host.runtime.as_str(), "corten" | "runc" | "io.containerd.runc.v2") {
-        return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
+    if !matches!(
+        host.runtime.as_str(),
+        "corten" | "runc" | "io.containerd.runc.v2"
+    ) {
+        return Err(Error::invalid(format!(
+            "unknown or invalid runtime name: {}",
+            host.runtime
+        )));
     }
     if !matches!(host.log_config.kind.as_str(), "json-file" | "none") {
         return Err(Error::not_implemented(format!(
@@ -147,7 +202,10 @@ pub(crate) fn host(host: &HostConfig, features: &Features) -> Result<Vec<String>
         )));
     }
     if !matches!(host.cgroupns_mode.as_str(), "host" | "private") {
-        return Err(Error::invalid(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode)));
+        return Err(Error::invalid(format!(
+            "invalid cgroup namespace mode: {}",
+            host.cgroupns_mode
+        )));
     }
     resources(&host.resources, features)
 }
@@ -200,7 +258,9 @@ fn processor(resources: &Resources) -> Result<()> {
         if resources.cpu_quota > 0 {
             return invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
         }
-        let most = i64::try_from(available).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+        let most = i64::try_from(available)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1_000_000_000);
         if !(10_000_000..=most).contains(&resources.nano_cpus) {
             return Err(Error::invalid(format!(
                 "range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs \
@@ -222,7 +282,10 @@ fn processor(resources: &Resources) -> Result<()> {
             resources.cpu_shares
         )));
     }
-    let mut cpus = resources.cpuset_cpus.split(',').filter(|part| !part.is_empty());
+    let mut cpus = resources
+        .cpuset_cpus
+        .split(',')
+        .filter(|part| !part.is_empty());
     let out_of_range = cpus.find_map(|part| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         match (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
@@ -255,18 +318,38 @@ fn warnings(resources: &Resources, features: &Features) -> Vec<String> {
             ));
         }
     };
-    warn(resources.memory > 0, features.memory_limit, "memory limit capabilities");
+    warn(
+        resources.memory > 0,
+        features.memory_limit,
+        "memory limit capabilities",
+    );
     warn(
         resources.memory > 0 && resources.memory_swap != -1,
         features.swap_limit,
         "swap limit capabilities",
     );
-    warn(resources.pids_limit.is_some(), features.pids_limit, "PIDs limit capabilities");
+    warn(
+        resources.pids_limit.is_some(),
+        features.pids_limit,
+        "PIDs limit capabilities",
+    );
     warn(resources.cpu_shares != 0, features.cpu_shares, "CPU shares");
-    warn(resources.nano_cpus != 0 || resources.cpu_quota != 0, features.cpu_cfs, "CPU CFS quota");
+    warn(
+        resources.nano_cpus != 0 || resources.cpu_quota != 0,
+        features.cpu_cfs,
+        "CPU CFS quota",
+    );
     warn(!resources.cpuset_cpus.is_empty(), features.cpuset, "cpuset");
-    warn(resources.blkio_weight != 0, features.block_io, "Block I/O weight");
-    warn(resources.oom_kill_disable == Some(true), features.oom_kill_disable, "OomKillDisable");
+    warn(
+        resources.blkio_weight != 0,
+        features.block_io,
+        "Block I/O weight",
+    );
+    warn(
+        resources.oom_kill_disable == Some(true),
+        features.oom_kill_disable,
+        "OomKillDisable",
+    );
     warnings
 }
 
@@ -278,13 +361,23 @@ mod tests {
     fn limits() {
         let check = |resources| super::resources(&resources, &compute::Features::default());
         let error = |resources| check(resources).expect_err("refused").message;
-        let memory = |memory, memory_swap| Resources { memory, memory_swap, ..Resources::default() };
+        let memory = |memory, memory_swap| Resources {
+            memory,
+            memory_swap,
+            ..Resources::default()
+        };
         assert_eq!(error(memory(1, 0)), "Minimum memory limit allowed is 6MB");
         assert!(error(memory(8 << 20, 7 << 20)).starts_with("Minimum memoryswap"));
         assert!(error(memory(0, 1)).starts_with("You should always set the Memory limit"));
-        let cpus = |nano_cpus| Resources { nano_cpus, ..Resources::default() };
+        let cpus = |nano_cpus| Resources {
+            nano_cpus,
+            ..Resources::default()
+        };
         assert!(error(cpus(1)).starts_with("range of CPUs is from 0.01"));
-        let set = |cpuset_cpus: &str| Resources { cpuset_cpus: cpuset_cpus.into(), ..Resources::default() };
+        let set = |cpuset_cpus: &str| Resources {
+            cpuset_cpus: cpuset_cpus.into(),
+            ..Resources::default()
+        };
         assert!(error(set("9999")).starts_with("Requested CPUs are not available"));
         assert!(error(set("1-0")).starts_with("Invalid value"));
         assert!(check(set("0")).is_ok());

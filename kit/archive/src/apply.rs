@@ -55,7 +55,13 @@ pub struct Applied {
 /// At the first entry that is wrong or cannot be made; what came before stays.
 pub fn apply(reader: impl Read, root: BorrowedFd<'_>, kind: Target) -> Result<Applied, Error> {
     let mut archive = tar::Archive::new(reader);
-    let mut apply = Apply { root, kind, parent: None, directories: BTreeMap::new(), done: Applied::default() };
+    let mut apply = Apply {
+        root,
+        kind,
+        parent: None,
+        directories: BTreeMap::new(),
+        done: Applied::default(),
+    };
     for entry in archive.entries().map_err(Error::Malformed)? {
         apply.entry(entry.map_err(Error::Malformed)?)?;
     }
@@ -81,10 +87,14 @@ impl Apply<'_> {
         let path = inside(&entry.path_bytes())?;
         let shown = path.to_string_lossy().into_owned();
         self.done.entries += 1;
-        let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else {
+        let Some(name) = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+        else {
             // The root itself: its metadata, when it is a directory.
             if kind.is_dir() {
-                self.directories.insert(PathBuf::new(), self.metadata(&mut entry, &shown)?);
+                self.directories
+                    .insert(PathBuf::new(), self.metadata(&mut entry, &shown)?);
             }
             return Ok(());
         };
@@ -112,7 +122,8 @@ impl Apply<'_> {
             EntryType::Symlink => {
                 let target = link_name(&entry, &shown)?;
                 is_link = true;
-                rustix::fs::symlinkat(&target, &parent, name.as_str()).map_err(Error::at(&shown))?;
+                rustix::fs::symlinkat(&target, &parent, name.as_str())
+                    .map_err(Error::at(&shown))?;
             }
             // The link shares its target's metadata.
             EntryType::Link => {
@@ -125,7 +136,10 @@ impl Apply<'_> {
             other => {
                 return Err(Error::Entry {
                     path: shown,
-                    reason: format!("entries of type {:?} are not supported", other.as_byte() as char),
+                    reason: format!(
+                        "entries of type {:?} are not supported",
+                        other.as_byte() as char
+                    ),
                 });
             }
         }
@@ -168,7 +182,10 @@ impl Apply<'_> {
                 number(header.uid().map_err(invalid)?, "user")?,
                 number(header.gid().map_err(invalid)?, "group")?,
             )),
-            mtime: (i64::try_from(header.mtime().map_err(invalid)?).unwrap_or(i64::MAX), 0),
+            mtime: (
+                i64::try_from(header.mtime().map_err(invalid)?).unwrap_or(i64::MAX),
+                0,
+            ),
             xattrs: Vec::new(),
         };
         if let Some(extensions) = entry.pax_extensions().map_err(invalid)? {
@@ -180,11 +197,15 @@ impl Apply<'_> {
                     "mtime" => metadata.mtime = pax_time(&text()).unwrap_or(metadata.mtime),
                     "uid" => {
                         let uid = text().parse().unwrap_or(u64::MAX);
-                        metadata.owner = metadata.owner.map(|(_, gid)| (u32::try_from(uid).unwrap_or(0), gid));
+                        metadata.owner = metadata
+                            .owner
+                            .map(|(_, gid)| (u32::try_from(uid).unwrap_or(0), gid));
                     }
                     "gid" => {
                         let gid = text().parse().unwrap_or(u64::MAX);
-                        metadata.owner = metadata.owner.map(|(uid, _)| (uid, u32::try_from(gid).unwrap_or(0)));
+                        metadata.owner = metadata
+                            .owner
+                            .map(|(uid, _)| (uid, u32::try_from(gid).unwrap_or(0)));
                     }
                     _ => {
                         if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
@@ -198,14 +219,23 @@ impl Apply<'_> {
                 }
             }
         }
-        if let Target::Files { owner: Some(owner), .. } = self.kind {
+        if let Target::Files {
+            owner: Some(owner), ..
+        } = self.kind
+        {
             metadata.owner = Some(owner);
         }
         Ok(metadata)
     }
 
     /// Takes away what stands where an entry goes; directories stay for directories.
-    fn make_way(&mut self, parent: &OwnedFd, name: &str, is_dir: bool, shown: &str) -> Result<(), Error> {
+    fn make_way(
+        &mut self,
+        parent: &OwnedFd,
+        name: &str,
+        is_dir: bool,
+        shown: &str,
+    ) -> Result<(), Error> {
         let facts = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(facts) => facts,
             Err(Errno::NOENT) => return Ok(()),
@@ -215,10 +245,16 @@ impl Apply<'_> {
         if was_dir && is_dir {
             return Ok(());
         }
-        if let Target::Files { keep_types: true, .. } = self.kind
+        if let Target::Files {
+            keep_types: true, ..
+        } = self.kind
             && was_dir != is_dir
         {
-            let what = if was_dir { "directory" } else { "non-directory" };
+            let what = if was_dir {
+                "directory"
+            } else {
+                "non-directory"
+            };
             let with = if is_dir { "directory" } else { "non-directory" };
             return Err(Error::Overwrite(format!("{what} {shown:?} with {with}")));
         }
@@ -240,7 +276,8 @@ impl Apply<'_> {
         name: &str,
         shown: &str,
     ) -> Result<(), Error> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))
             .map_err(Error::at(shown))?;
         let mut file = std::fs::File::from(fd);
@@ -255,31 +292,50 @@ impl Apply<'_> {
         }
     }
 
-    fn hard_link(&self, target: &Path, parent: &OwnedFd, name: &str, shown: &str) -> Result<(), Error> {
+    fn hard_link(
+        &self,
+        target: &Path,
+        parent: &OwnedFd,
+        name: &str,
+        shown: &str,
+    ) -> Result<(), Error> {
         use std::os::unix::ffi::OsStrExt as _;
         let target = inside(target.as_os_str().as_bytes())?;
         let (dir, file) = (target.parent(), target.file_name());
         let (Some(dir), Some(file)) = (dir, file) else {
-            return Err(Error::Entry { path: shown.to_owned(), reason: "a link to the root".into() });
+            return Err(Error::Entry {
+                path: shown.to_owned(),
+                reason: "a link to the root".into(),
+            });
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let dir = sys::rooted::open(self.root, dir, flags, Mode::empty()).map_err(Error::at(shown))?;
+        let dir =
+            sys::rooted::open(self.root, dir, flags, Mode::empty()).map_err(Error::at(shown))?;
         rustix::fs::linkat(&dir, file, parent, name, AtFlags::empty()).map_err(Error::at(shown))
     }
 
     fn whiteout(&self, parent: &OwnedFd, name: &str, shown: &str) -> Result<(), Error> {
         if name == OPAQUE {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let dir = rustix::fs::openat(parent, ".", flags, Mode::empty()).map_err(Error::at(shown))?;
-            return rustix::fs::fsetxattr(&dir, "trusted.overlay.opaque", b"y", XattrFlags::empty())
-                .map_err(Error::at(shown));
+            let dir =
+                rustix::fs::openat(parent, ".", flags, Mode::empty()).map_err(Error::at(shown))?;
+            return rustix::fs::fsetxattr(
+                &dir,
+                "trusted.overlay.opaque",
+                b"y",
+                XattrFlags::empty(),
+            )
+            .map_err(Error::at(shown));
         }
         if name.starts_with(AUFS) {
             return Ok(());
         }
         let hidden = &name[WHITEOUT.len()..];
         if hidden.is_empty() || hidden == "." || hidden == ".." {
-            return Err(Error::Entry { path: shown.to_owned(), reason: "not a whiteout".into() });
+            return Err(Error::Entry {
+                path: shown.to_owned(),
+                reason: "not a whiteout".into(),
+            });
         }
         match rustix::fs::mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), 0) {
             // This layer has a file of that name: it hides the lower one by itself.
@@ -335,13 +391,25 @@ fn node<R: Read>(
     shown: &str,
 ) -> Result<(), Error> {
     let header = entry.header();
-    let number = |n: std::io::Result<Option<u32>>| n.map(Option::unwrap_or_default).map_err(Error::Malformed);
+    let number = |n: std::io::Result<Option<u32>>| {
+        n.map(Option::unwrap_or_default).map_err(Error::Malformed)
+    };
     let (file_type, device) = match kind {
         EntryType::Fifo => (FileType::Fifo, 0),
         _ => {
-            let device = rustix::fs::makedev(number(header.device_major())?, number(header.device_minor())?);
+            let device = rustix::fs::makedev(
+                number(header.device_major())?,
+                number(header.device_minor())?,
+            );
             let block = kind == EntryType::Block;
-            (if block { FileType::BlockDevice } else { FileType::CharacterDevice }, device)
+            (
+                if block {
+                    FileType::BlockDevice
+                } else {
+                    FileType::CharacterDevice
+                },
+                device,
+            )
         }
     };
     rustix::fs::mknodat(parent, name, file_type, Mode::from_raw_mode(0o600), device)
@@ -354,7 +422,10 @@ fn link_name<R: Read>(entry: &tar::Entry<'_, R>, shown: &str) -> Result<PathBuf,
         Some(name) if !name.is_empty() && name.len() < LONGEST_PATH => {
             Ok(Path::new(std::ffi::OsStr::from_bytes(&name)).to_path_buf())
         }
-        _ => Err(Error::Entry { path: shown.to_owned(), reason: "a link without a target".into() }),
+        _ => Err(Error::Entry {
+            path: shown.to_owned(),
+            reason: "a link without a target".into(),
+        }),
     }
 }
 
@@ -364,7 +435,10 @@ fn inside(bytes: &[u8]) -> Result<PathBuf, Error> {
     let shown = || String::from_utf8_lossy(bytes).into_owned();
     if bytes.len() >= LONGEST_PATH || bytes.contains(&0) {
         let reason = "not a path".to_owned();
-        return Err(Error::Entry { path: shown(), reason });
+        return Err(Error::Entry {
+            path: shown(),
+            reason,
+        });
     }
     let mut path = PathBuf::new();
     for component in Path::new(std::ffi::OsStr::from_bytes(bytes)).components() {
@@ -380,6 +454,10 @@ fn inside(bytes: &[u8]) -> Result<PathBuf, Error> {
 /// `1700000000.123456789`.
 fn pax_time(text: &str) -> Option<(i64, i64)> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
     Some((seconds.parse().ok()?, digits.parse().ok()?))
 }

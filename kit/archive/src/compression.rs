@@ -27,7 +27,10 @@ pub fn decompress<'a, R: Read + Send + 'a>(
     let mut start = [0u8; PEEK];
     let mut filled = 0;
     while filled < PEEK {
-        match reader.read(&mut start[filled..]).map_err(Error::Malformed)? {
+        match reader
+            .read(&mut start[filled..])
+            .map_err(Error::Malformed)?
+        {
             0 => break,
             read => filled += read,
         }
@@ -35,9 +38,10 @@ pub fn decompress<'a, R: Read + Send + 'a>(
     let start = &start[..filled];
     let whole: Chain<Cursor<Vec<u8>>, R> = Cursor::new(start.to_vec()).chain(reader);
     let (kind, stream): (_, Box<dyn Read + Send + 'a>) = match start {
-        [0x1f, 0x8b, ..] => {
-            (Compression::Gzip, Box::new(flate2::read::MultiGzDecoder::new(buffered(whole))))
-        }
+        [0x1f, 0x8b, ..] => (
+            Compression::Gzip,
+            Box::new(flate2::read::MultiGzDecoder::new(buffered(whole))),
+        ),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             let decoder = zstd::stream::read::Decoder::new(whole).map_err(Error::Malformed)?;
             (Compression::Zstd, Box::new(decoder))

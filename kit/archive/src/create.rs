@@ -31,15 +31,22 @@ pub fn pack<W: Write>(root: BorrowedFd<'_>, pack: &Pack, writer: W) -> Result<W,
     let (parent, name) = match (pack.path.parent(), pack.path.file_name()) {
         (Some(parent), Some(name)) => {
             let flags = OFlags::PATH | OFlags::DIRECTORY;
-            let parent = sys::rooted::open(root, parent, flags, Mode::empty())
-                .map_err(Error::at(&shown))?;
+            let parent =
+                sys::rooted::open(root, parent, flags, Mode::empty()).map_err(Error::at(&shown))?;
             (parent, name.to_os_string())
         }
-        _ => (root.try_clone_to_owned().map_err(Error::at(&shown))?, ".".into()),
+        _ => (
+            root.try_clone_to_owned().map_err(Error::at(&shown))?,
+            ".".into(),
+        ),
     };
     let mut builder = tar::Builder::new(writer);
     builder.mode(tar::HeaderMode::Complete);
-    let mut packer = Packer { builder, links: HashMap::new(), skip: &pack.skip };
+    let mut packer = Packer {
+        builder,
+        links: HashMap::new(),
+        skip: &pack.skip,
+    };
     packer.add(parent.as_fd(), Path::new(&name), &pack.rename, &pack.path)?;
     packer.builder.into_inner().map_err(Error::Malformed)
 }
@@ -71,11 +78,14 @@ impl<W: Write> Packer<'_, W> {
             FileType::Directory => self.directory(parent, file, name, source, &facts),
             FileType::RegularFile => self.regular(parent, file, name, &facts, &shown),
             FileType::Symlink => {
-                let target = rustix::fs::readlinkat(parent, file, Vec::new()).map_err(Error::at(&shown))?;
+                let target =
+                    rustix::fs::readlinkat(parent, file, Vec::new()).map_err(Error::at(&shown))?;
                 let mut header = header(&facts, tar::EntryType::Symlink);
                 header.set_size(0);
                 let target = Path::new(std::ffi::OsStr::new(target.to_str().unwrap_or_default()));
-                self.builder.append_link(&mut header, name, target).map_err(Error::Malformed)
+                self.builder
+                    .append_link(&mut header, name, target)
+                    .map_err(Error::Malformed)
             }
             FileType::CharacterDevice | FileType::BlockDevice | FileType::Fifo => {
                 let entry = match kind {
@@ -85,10 +95,15 @@ impl<W: Write> Packer<'_, W> {
                 };
                 let mut header = header(&facts, entry);
                 header.set_size(0);
-                let (major, minor) = (rustix::fs::major(facts.st_rdev), rustix::fs::minor(facts.st_rdev));
+                let (major, minor) = (
+                    rustix::fs::major(facts.st_rdev),
+                    rustix::fs::minor(facts.st_rdev),
+                );
                 header.set_device_major(major).map_err(Error::Malformed)?;
                 header.set_device_minor(minor).map_err(Error::Malformed)?;
-                self.builder.append_data(&mut header, name, std::io::empty()).map_err(Error::Malformed)
+                self.builder
+                    .append_data(&mut header, name, std::io::empty())
+                    .map_err(Error::Malformed)
             }
         }
     }
@@ -103,7 +118,8 @@ impl<W: Write> Packer<'_, W> {
     ) -> Result<(), Error> {
         let shown = source.to_string_lossy().into_owned();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = rustix::fs::openat(parent, file, flags, Mode::empty()).map_err(Error::at(&shown))?;
+        let dir =
+            rustix::fs::openat(parent, file, flags, Mode::empty()).map_err(Error::at(&shown))?;
         if !name.as_os_str().is_empty() {
             self.attributes(&dir, &shown)?;
             let mut header = header(facts, tar::EntryType::Directory);
@@ -152,12 +168,16 @@ impl<W: Write> Packer<'_, W> {
                 let mut header = header(facts, tar::EntryType::Link);
                 header.set_size(0);
                 let first = first.clone();
-                return self.builder.append_link(&mut header, name, first).map_err(Error::Malformed);
+                return self
+                    .builder
+                    .append_link(&mut header, name, first)
+                    .map_err(Error::Malformed);
             }
             self.links.insert(key, name.to_path_buf());
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let fd = rustix::fs::openat(parent, file, flags, Mode::empty()).map_err(Error::at(shown))?;
+        let fd =
+            rustix::fs::openat(parent, file, flags, Mode::empty()).map_err(Error::at(shown))?;
         self.attributes(&fd, shown)?;
         let size = u64::try_from(facts.st_size).unwrap_or(0);
         let mut header = header(facts, tar::EntryType::Regular);
@@ -165,7 +185,9 @@ impl<W: Write> Packer<'_, W> {
         // A file that shrinks or grows meanwhile must not break the archive.
         let content = std::io::Read::chain(std::fs::File::from(fd), std::io::repeat(0));
         let content = std::io::Read::take(content, size);
-        self.builder.append_data(&mut header, name, content).map_err(Error::Malformed)
+        self.builder
+            .append_data(&mut header, name, content)
+            .map_err(Error::Malformed)
     }
 
     /// Extended attributes as PAX records before the entry.
@@ -179,7 +201,9 @@ impl<W: Write> Packer<'_, W> {
         };
         let mut found: Vec<(String, Vec<u8>)> = Vec::new();
         for name in names[..length].split(|byte| *byte == 0) {
-            let Ok(name) = std::str::from_utf8(name) else { continue };
+            let Ok(name) = std::str::from_utf8(name) else {
+                continue;
+            };
             let wanted = name == "security.capability" || name.starts_with("user.");
             if !wanted {
                 continue;
@@ -190,11 +214,15 @@ impl<W: Write> Packer<'_, W> {
                 found.push((format!("SCHILY.xattr.{name}"), value));
             }
         }
-        let records = found.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
+        let records = found
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_slice()));
         if found.is_empty() {
             return Ok(());
         }
-        self.builder.append_pax_extensions(records).map_err(Error::Malformed)
+        self.builder
+            .append_pax_extensions(records)
+            .map_err(Error::Malformed)
     }
 }
 

@@ -15,7 +15,11 @@ pub struct Digesting<R> {
 impl<R: Read> Digesting<R> {
     /// Around a reader.
     pub fn new(inner: R) -> Self {
-        Self { inner, hash: Sha256::new(), count: 0 }
+        Self {
+            inner,
+            hash: Sha256::new(),
+            count: 0,
+        }
     }
 
     /// Reads what is left, then answers the sha256 and the length of everything.
@@ -40,8 +44,10 @@ impl<R: Read> Read for Digesting<R> {
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

@@ -57,7 +57,10 @@ impl Error {
     }
 
     pub(crate) fn at<E: Into<io::Error>>(path: &str) -> impl FnOnce(E) -> Self + '_ {
-        move |source| Self::Write { path: path.to_owned(), source: source.into() }
+        move |source| Self::Write {
+            path: path.to_owned(),
+            source: source.into(),
+        }
     }
 
     /// Whether the disk is full.

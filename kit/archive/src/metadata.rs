@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, UTIME_OMIT};
+use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
 
 use crate::Error;
 
@@ -27,8 +27,14 @@ impl Metadata {
     ) -> Result<(), Error> {
         if let Some((uid, gid)) = self.owner {
             let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-            rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(Error::at(shown))?;
+            rustix::fs::chownat(
+                parent,
+                name,
+                Some(uid),
+                Some(gid),
+                AtFlags::SYMLINK_NOFOLLOW,
+            )
+            .map_err(Error::at(shown))?;
         }
         if !is_link {
             let mode = Mode::from_raw_mode(self.mode & 0o7777);
@@ -47,8 +53,14 @@ impl Metadata {
         shown: &str,
     ) -> Result<(), Error> {
         let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-            last_modification: Timespec { tv_sec: self.mtime.0, tv_nsec: self.mtime.1 },
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            },
+            last_modification: Timespec {
+                tv_sec: self.mtime.0,
+                tv_nsec: self.mtime.1,
+            },
         };
         rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(Error::at(shown))
@@ -58,7 +70,8 @@ impl Metadata {
         use rustix::fs::{OFlags, XattrFlags};
         // The entry was made by us below a descriptor we hold; its own link is not followed.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(Error::at(shown))?;
+        let file =
+            rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(Error::at(shown))?;
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         for (key, value) in &self.xattrs {
             match rustix::fs::setxattr(&path, key.as_str(), value, XattrFlags::empty()) {

@@ -31,8 +31,8 @@ pub use host::{
     VolumeOptions, WeightDevice,
 };
 pub use image::{
-    DeleteItem, HistoryItem, ImageInspect, ImageMetadata, ImagePruneReport, ImageSummary, JsonMessage,
-    JsonMessageError, ProgressDetail, RootFsInspect,
+    DeleteItem, HistoryItem, ImageInspect, ImageMetadata, ImagePruneReport, ImageSummary,
+    JsonMessage, JsonMessageError, ProgressDetail, RootFsInspect,
 };
 pub use stats::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats,

@@ -63,7 +63,9 @@ impl Catalog {
             for row in rows.iter()? {
                 let (name, id) = row?;
                 let reference = name.value().parse()?;
-                memory.names.insert(name.value().to_owned(), (reference, id.value().to_owned()));
+                memory
+                    .names
+                    .insert(name.value().to_owned(), (reference, id.value().to_owned()));
             }
         }
         if let Ok(facts) = transaction.open_table(FACTS)
@@ -75,12 +77,18 @@ impl Catalog {
         if memory.engine_id.is_empty() {
             memory.engine_id = new_engine_id()?;
             let transaction = database.begin_write()?;
-            transaction.open_table(FACTS)?.insert("engine-id", memory.engine_id.as_str())?;
+            transaction
+                .open_table(FACTS)?
+                .insert("engine-id", memory.engine_id.as_str())?;
             transaction.open_table(IMAGES)?;
             transaction.open_table(NAMES)?;
             transaction.commit()?;
         }
-        Ok(Self { database, memory: RwLock::new(memory), changing: Mutex::new(()) })
+        Ok(Self {
+            database,
+            memory: RwLock::new(memory),
+            changing: Mutex::new(()),
+        })
     }
 
     pub(crate) fn engine_id(&self) -> String {
@@ -89,7 +97,11 @@ impl Catalog {
 
     pub(crate) fn all(&self) -> Vec<Image> {
         let memory = self.read();
-        memory.images.values().map(|row| memory.image(row)).collect()
+        memory
+            .images
+            .values()
+            .map(|row| memory.image(row))
+            .collect()
     }
 
     pub(crate) fn row(&self, id: &Digest) -> Option<Arc<Row>> {
@@ -116,7 +128,9 @@ impl Catalog {
             }
         }
         let is_hex = |text: &str| {
-            !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            !text.is_empty()
+                && text.len() <= 64
+                && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         };
         if is_hex(hex) {
             let from = memory.images.range(hex.to_owned()..);
@@ -142,7 +156,9 @@ impl Catalog {
         let bytes = serde_json::to_vec(&row).map_err(|error| Error::Database(error.to_string()))?;
         let transaction = self.database.begin_write()?;
         {
-            transaction.open_table(IMAGES)?.insert(row.id.hex(), bytes.as_slice())?;
+            transaction
+                .open_table(IMAGES)?
+                .insert(row.id.hex(), bytes.as_slice())?;
             let mut table = transaction.open_table(NAMES)?;
             for name in names {
                 table.insert(name.to_string().as_str(), row.id.hex())?;
@@ -152,14 +168,18 @@ impl Catalog {
         let mut memory = self.write();
         let id = row.id.hex().to_owned();
         for name in names {
-            memory.names.insert(name.to_string(), (name.clone(), id.clone()));
+            memory
+                .names
+                .insert(name.to_string(), (name.clone(), id.clone()));
         }
         memory.images.insert(id, Arc::new(row));
         Ok(())
     }
 
     pub(crate) fn tag(&self, id: &Digest, name: &Reference) -> Result<(), Error> {
-        let row = self.row(id).ok_or_else(|| Error::NotFound(id.to_string()))?;
+        let row = self
+            .row(id)
+            .ok_or_else(|| Error::NotFound(id.to_string()))?;
         self.add(Row::clone(&row), std::slice::from_ref(name))
     }
 
@@ -169,7 +189,9 @@ impl Catalog {
         let key = name.to_string();
         let (gone, id) = {
             let memory = self.read();
-            let Some((_, id)) = memory.names.get(&key) else { return Ok(None) };
+            let Some((_, id)) = memory.names.get(&key) else {
+                return Ok(None);
+            };
             let mut gone = vec![name.clone()];
             let same = memory.names.values().filter(|(other, of)| {
                 of == id && other.familiar_name() == name.familiar_name() && other != name
@@ -194,13 +216,19 @@ impl Catalog {
         }
         let named = memory.names.values().any(|(_, of)| *of == id);
         let id = memory.images.get(&id).map(|row| row.id.clone());
-        Ok(id.map(|id| Untagged { id, references: gone, named }))
+        Ok(id.map(|id| Untagged {
+            id,
+            references: gone,
+            named,
+        }))
     }
 
     /// Removes an image with its names. Answers its row and the chains that no other image has.
     pub(crate) fn remove(&self, id: &Digest) -> Result<(Arc<Row>, Vec<String>), Error> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let row = self.row(id).ok_or_else(|| Error::NotFound(id.to_string()))?;
+        let row = self
+            .row(id)
+            .ok_or_else(|| Error::NotFound(id.to_string()))?;
         let names: Vec<String> = {
             let memory = self.read();
             let of = memory.names.iter().filter(|(_, (_, of))| of == id.hex());
@@ -221,13 +249,22 @@ impl Catalog {
             memory.names.remove(name);
         }
         let used: BTreeSet<&String> = memory.images.values().flat_map(|row| &row.chains).collect();
-        let freed = row.chains.iter().filter(|chain| !used.contains(chain)).cloned().collect();
+        let freed = row
+            .chains
+            .iter()
+            .filter(|chain| !used.contains(chain))
+            .cloned()
+            .collect();
         Ok((row, freed))
     }
 
     /// Every chain that some image has.
     pub(crate) fn chains(&self) -> BTreeSet<String> {
-        self.read().images.values().flat_map(|row| row.chains.iter().cloned()).collect()
+        self.read()
+            .images
+            .values()
+            .flat_map(|row| row.chains.iter().cloned())
+            .collect()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Memory> {
@@ -242,8 +279,9 @@ impl Catalog {
 impl Memory {
     fn image(&self, row: &Arc<Row>) -> Image {
         let names = self.names.values().filter(|(_, id)| id == row.id.hex());
-        let (tags, digests): (Vec<_>, Vec<_>) =
-            names.map(|(name, _)| name.clone()).partition(|name| name.digest().is_none());
+        let (tags, digests): (Vec<_>, Vec<_>) = names
+            .map(|(name, _)| name.clone())
+            .partition(|name| name.digest().is_none());
         Image {
             id: row.id.clone(),
             config: Arc::clone(&row.config),
@@ -272,11 +310,20 @@ fn new_engine_id() -> Result<String, Error> {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex = archive::hex(&bytes);
-    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+    Ok([
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ]
+    .join("-"))
 }
 
 fn now() -> i64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+        .map_or(0, |since| {
+            i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+        })
 }

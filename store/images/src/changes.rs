@@ -10,7 +10,8 @@ use crate::{Change, ChangeKind, Error};
 /// Every difference, in path order; a directory comes before what is in it.
 pub(crate) fn changes(lower: &OwnedFd, upper: &Path) -> Result<Vec<Change>, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(upper, flags, Mode::empty()).map_err(Error::errno("opening", upper))?;
+    let dir =
+        rustix::fs::open(upper, flags, Mode::empty()).map_err(Error::errno("opening", upper))?;
     let mut found = Vec::new();
     walk(lower.as_fd(), dir.as_fd(), Path::new("/"), &mut found)
         .map_err(Error::errno("comparing", upper))?;
@@ -38,15 +39,30 @@ fn walk(
         let kind = FileType::from_raw_mode(facts.st_mode);
         let path = path.join(&name);
         let relative = path.strip_prefix("/").unwrap_or(&path);
-        let was = sys::rooted::open(lower, relative, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty());
+        let was = sys::rooted::open(
+            lower,
+            relative,
+            OFlags::PATH | OFlags::NOFOLLOW,
+            Mode::empty(),
+        );
         if kind == FileType::CharacterDevice && facts.st_rdev == 0 {
             if was.is_ok() {
-                found.push(Change { path, kind: ChangeKind::Deleted });
+                found.push(Change {
+                    path,
+                    kind: ChangeKind::Deleted,
+                });
             }
             continue;
         }
-        let change = if was.is_ok() { ChangeKind::Modified } else { ChangeKind::Added };
-        found.push(Change { path: path.clone(), kind: change });
+        let change = if was.is_ok() {
+            ChangeKind::Modified
+        } else {
+            ChangeKind::Added
+        };
+        found.push(Change {
+            path: path.clone(),
+            kind: change,
+        });
         if kind == FileType::Directory {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let dir = rustix::fs::openat(upper, &name, flags, Mode::empty())?;

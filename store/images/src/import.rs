@@ -16,7 +16,11 @@ impl Images {
     ///
     /// # Errors
     /// Those of the archive.
-    pub fn import(&self, reader: impl Read + Send, options: ImportOptions) -> Result<Digest, Error> {
+    pub fn import(
+        &self,
+        reader: impl Read + Send,
+        options: ImportOptions,
+    ) -> Result<Digest, Error> {
         let layer = self.0.unpack(reader, &Expected::default())?;
         let platform = options.platform.unwrap_or_else(Platform::host);
         let history = History {
@@ -30,7 +34,10 @@ impl Images {
             variant: platform.variant,
             os: platform.os,
             config: options.execution,
-            rootfs: RootFs { diff_ids: vec![layer.diff_id], ..RootFs::default() },
+            rootfs: RootFs {
+                diff_ids: vec![layer.diff_id],
+                ..RootFs::default()
+            },
             history: vec![history],
             comment: options.message,
             ..ImageConfig::default()

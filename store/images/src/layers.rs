@@ -55,7 +55,11 @@ impl Store {
     }
 
     /// Unpacks one layer, whatever its compression, verifying both digests on the way.
-    pub(crate) fn unpack(&self, stream: impl Read + Send, expected: &Expected) -> Result<Layer, Error> {
+    pub(crate) fn unpack(
+        &self,
+        stream: impl Read + Send,
+        expected: &Expected,
+    ) -> Result<Layer, Error> {
         let dir = self.temporary("layers")?;
         let result = self.unpack_into(&dir, stream, expected);
         if result.is_err() {
@@ -74,9 +78,11 @@ impl Store {
         let diff = dir.join("diff");
         std::fs::create_dir(&diff).map_err(Error::io("making", &diff))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(&diff, flags, Mode::empty()).map_err(Error::errno("opening", &diff))?;
+        let root = rustix::fs::open(&diff, flags, Mode::empty())
+            .map_err(Error::errno("opening", &diff))?;
         // The archive's own mode of its root, when it has one, comes later.
-        rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755)).map_err(Error::errno("chmod", &diff))?;
+        rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755))
+            .map_err(Error::errno("chmod", &diff))?;
         let mut outer = Digesting::new(stream);
         let (applied, diff_id) = {
             let (_, plain) = archive::decompress(&mut outer)?;
@@ -89,19 +95,31 @@ impl Store {
         if let Some((digest, size)) = &expected.stream {
             let found = Digest::sha256(&hash);
             if found != *digest {
-                return Err(Error::Corrupt(format!("layer digest mismatch: expected {digest}, got {found}")));
+                return Err(Error::Corrupt(format!(
+                    "layer digest mismatch: expected {digest}, got {found}"
+                )));
             }
             if length != *size {
-                return Err(Error::Corrupt(format!("layer {digest} has {length} bytes, its manifest says {size}")));
+                return Err(Error::Corrupt(format!(
+                    "layer {digest} has {length} bytes, its manifest says {size}"
+                )));
             }
         }
-        if let Some(wanted) = expected.diff_id.as_ref().filter(|wanted| **wanted != diff_id) {
-            return Err(Error::Corrupt(format!("layer verification failed for digest {wanted}: got {diff_id}")));
+        if let Some(wanted) = expected
+            .diff_id
+            .as_ref()
+            .filter(|wanted| **wanted != diff_id)
+        {
+            return Err(Error::Corrupt(format!(
+                "layer verification failed for digest {wanted}: got {diff_id}"
+            )));
         }
         let chain = chain_id(&expected.below, &diff_id);
         let size_file = dir.join("size");
-        let mut file = std::fs::File::create(&size_file).map_err(Error::io("making", &size_file))?;
-        file.write_all(applied.bytes.to_string().as_bytes()).map_err(Error::io("writing", &size_file))?;
+        let mut file =
+            std::fs::File::create(&size_file).map_err(Error::io("making", &size_file))?;
+        file.write_all(applied.bytes.to_string().as_bytes())
+            .map_err(Error::io("writing", &size_file))?;
         // One sync of the whole file system is cheaper than one of each file, and the row that
         // names this layer is only written after it.
         rustix::fs::syncfs(&root).map_err(Error::errno("syncing", &diff))?;
@@ -112,7 +130,11 @@ impl Store {
             Err(_) if self.layer(&chain).is_some() => self.trash.take(dir),
             Err(error) => return Err(Error::io("renaming to", &place)(error)),
         }
-        Ok(Layer { diff_id, chain, size: applied.bytes })
+        Ok(Layer {
+            diff_id,
+            chain,
+            size: applied.bytes,
+        })
     }
 
     /// A new directory that is swept at the next open when it is not renamed.
@@ -131,7 +153,10 @@ impl Store {
         let facts = rustix::fs::statvfs(&self.root).map_err(Error::errno("statvfs", &self.root))?;
         let free = facts.f_bavail.saturating_mul(facts.f_frsize);
         if free < state::RESERVE {
-            return Err(Error::Full { path: self.root.clone(), free });
+            return Err(Error::Full {
+                path: self.root.clone(),
+                free,
+            });
         }
         Ok(())
     }
@@ -167,7 +192,9 @@ impl Store {
         let bytes = std::fs::read(&path).map_err(Error::io("reading", &path))?;
         let hash: [u8; 32] = Sha256::digest(&bytes).into();
         if Digest::sha256(&hash) != *digest {
-            return Err(Error::Corrupt(format!("content of {digest} is damaged on disk: pull it again")));
+            return Err(Error::Corrupt(format!(
+                "content of {digest} is damaged on disk: pull it again"
+            )));
         }
         Ok(bytes)
     }

@@ -62,7 +62,11 @@ impl Images {
         }
         let trash = Trash::open(root.join("trash"))?;
         let catalog = Catalog::open(database)?;
-        let store = Store { root: root.to_owned(), catalog, trash };
+        let store = Store {
+            root: root.to_owned(),
+            catalog,
+            trash,
+        };
         store.sweep();
         Ok(Self(Arc::new(store)))
     }
@@ -140,12 +144,22 @@ impl Images {
             .history
             .iter()
             .map(|history| {
-                let size = if history.empty_layer { 0 } else { sizes.next().copied().unwrap_or(0) };
-                Step { history: history.clone(), size }
+                let size = if history.empty_layer {
+                    0
+                } else {
+                    sizes.next().copied().unwrap_or(0)
+                };
+                Step {
+                    history: history.clone(),
+                    size,
+                }
             })
             .collect();
         // Layers that no step tells of (some builders write no history).
-        steps.extend(sizes.map(|size| Step { history: oci::image::History::default(), size: *size }));
+        steps.extend(sizes.map(|size| Step {
+            history: oci::image::History::default(),
+            size: *size,
+        }));
         steps.reverse();
         steps
     }
@@ -171,7 +185,14 @@ impl Images {
     /// As [`Images::rootfs`].
     pub fn view(&self, image: &Image) -> Result<OwnedFd, Error> {
         let row = self.row(image)?;
-        self.0.mount(&row, None, RootfsOptions { readonly: true, volatile: false })
+        self.0.mount(
+            &row,
+            None,
+            RootfsOptions {
+                readonly: true,
+                volatile: false,
+            },
+        )
     }
 
     /// Makes the directories that [`Images::rootfs`] writes to.
@@ -284,7 +305,10 @@ impl Images {
     }
 
     fn row(&self, image: &Image) -> Result<Arc<Row>, Error> {
-        self.0.catalog.row(&image.id).ok_or_else(|| Error::NotFound(image.id.to_string()))
+        self.0
+            .catalog
+            .row(&image.id)
+            .ok_or_else(|| Error::NotFound(image.id.to_string()))
     }
 }
 
@@ -293,7 +317,11 @@ impl Store {
     fn sweep(&self) {
         let known = self.catalog.chains();
         for (dir, layers) in [("layers", true), ("content", false)] {
-            for entry in std::fs::read_dir(self.root.join(dir)).into_iter().flatten().flatten() {
+            for entry in std::fs::read_dir(self.root.join(dir))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let orphan = layers && name.len() == 64 && !known.contains(&name);
                 if name.starts_with("tmp-") || orphan {

@@ -57,15 +57,29 @@ impl Images {
         progress: &mut dyn FnMut(LoadEvent<'_>),
     ) -> Result<Vec<Loaded>, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(spool, flags, Mode::empty()).map_err(Error::errno("opening", spool))?;
+        let root = rustix::fs::open(spool, flags, Mode::empty())
+            .map_err(Error::errno("opening", spool))?;
         let (_, plain) = archive::decompress(reader)?;
-        let owner = Some((rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
-        archive::apply(plain, root.as_fd(), Target::Files { keep_types: false, owner })?;
+        let owner = Some((
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        ));
+        archive::apply(
+            plain,
+            root.as_fd(),
+            Target::Files {
+                keep_types: false,
+                owner,
+            },
+        )?;
         let spool = Spool(root);
         if let Some(bytes) = spool.document("manifest.json")? {
             let entries: Vec<DockerEntry> = serde_json::from_slice(&bytes)
                 .map_err(|error| Error::Corrupt(format!("manifest.json: {error}")))?;
-            return entries.iter().map(|entry| self.load_docker(&spool, entry, progress)).collect();
+            return entries
+                .iter()
+                .map(|entry| self.load_docker(&spool, entry, progress))
+                .collect();
         }
         match spool.document("index.json")? {
             Some(bytes) => {
@@ -86,7 +100,11 @@ impl Images {
         progress: &mut dyn FnMut(LoadEvent<'_>),
     ) -> Result<Loaded, Error> {
         let config = spool.required(&entry.config)?;
-        let names = entry.repo_tags.iter().flatten().map(|name| Ok(name.parse::<Reference>()?.or_latest()));
+        let names = entry
+            .repo_tags
+            .iter()
+            .flatten()
+            .map(|name| Ok(name.parse::<Reference>()?.or_latest()));
         let references: Vec<Reference> = names.collect::<Result<_, Error>>()?;
         let parsed = parse_config(&config)?;
         if parsed.rootfs.diff_ids.len() != entry.layers.len() {
@@ -112,18 +130,28 @@ impl Images {
         for descriptor in &index.manifests {
             let name = descriptor.annotations.get(NAME).or_else(|| {
                 // Only a whole reference is a name; a bare tag has no repository.
-                descriptor.annotations.get(REF_NAME).filter(|name| name.contains(['/', ':']))
+                descriptor
+                    .annotations
+                    .get(REF_NAME)
+                    .filter(|name| name.contains(['/', ':']))
             });
-            let reference =
-                name.map(|name| name.parse::<Reference>()).transpose()?.map(Reference::or_latest);
-            let Some(manifest) = spool.manifest(descriptor, 0)? else { continue };
+            let reference = name
+                .map(|name| name.parse::<Reference>())
+                .transpose()?
+                .map(Reference::or_latest);
+            let Some(manifest) = spool.manifest(descriptor, 0)? else {
+                continue;
+            };
             let references: Vec<Reference> = reference.into_iter().collect();
             let parsed: Manifest = serde_json::from_slice(&manifest)
                 .map_err(|error| Error::Corrupt(format!("image manifest: {error}")))?;
             let config = spool.blob(&parsed.config.digest)?;
             let image = parse_config(&config)?;
             let layers = parsed.layers.iter().map(|layer| {
-                (blob_path(&layer.digest), Some((layer.digest.clone(), layer.size)))
+                (
+                    blob_path(&layer.digest),
+                    Some((layer.digest.clone(), layer.size)),
+                )
             });
             self.load_layers(spool, &image, layers.collect(), progress)?;
             let media_type = match parsed.media_type.as_str() {
@@ -135,7 +163,9 @@ impl Images {
         }
         if loaded.is_empty() {
             let host = Platform::host();
-            return Err(Error::Corrupt(format!("the archive has no image for platform {host}")));
+            return Err(Error::Corrupt(format!(
+                "the archive has no image for platform {host}"
+            )));
         }
         Ok(loaded)
     }
@@ -148,7 +178,9 @@ impl Images {
         progress: &mut dyn FnMut(LoadEvent<'_>),
     ) -> Result<(), Error> {
         if layers.len() != config.rootfs.diff_ids.len() {
-            return Err(Error::Corrupt("manifest and configuration differ in their layers".into()));
+            return Err(Error::Corrupt(
+                "manifest and configuration differ in their layers".into(),
+            ));
         }
         let mut below = String::new();
         for ((path, stream), diff_id) in layers.into_iter().zip(&config.rootfs.diff_ids) {
@@ -156,8 +188,16 @@ impl Images {
             if self.0.layer(&chain).is_none() {
                 let file = spool.open(&path)?;
                 let total = file.metadata().map_or(0, |facts| facts.len());
-                progress(LoadEvent::Layer { diff_id, current: 0, total });
-                let expected = Expected { stream, diff_id: Some(diff_id.clone()), below };
+                progress(LoadEvent::Layer {
+                    diff_id,
+                    current: 0,
+                    total,
+                });
+                let expected = Expected {
+                    stream,
+                    diff_id: Some(diff_id.clone()),
+                    below,
+                };
                 self.0.unpack(file, &expected)?;
                 progress(LoadEvent::LayerDone { diff_id });
             }
@@ -188,7 +228,9 @@ impl Spool {
         let file = File::from(fd);
         match file.metadata() {
             Ok(facts) if facts.is_file() => Ok(file),
-            _ => Err(Error::Corrupt(format!("{path} in the archive is not a file"))),
+            _ => Err(Error::Corrupt(format!(
+                "{path} in the archive is not a file"
+            ))),
         }
     }
 
@@ -208,7 +250,9 @@ impl Spool {
         let bytes = self.required(&blob_path(digest))?;
         let hash: [u8; 32] = sha2::Sha256::digest(&bytes).into();
         if oci::Digest::sha256(&hash) != *digest {
-            return Err(Error::Corrupt(format!("{digest} in the archive does not match its digest")));
+            return Err(Error::Corrupt(format!(
+                "{digest} in the archive does not match its digest"
+            )));
         }
         Ok(bytes)
     }
@@ -251,7 +295,9 @@ fn read_document(file: File, path: &str) -> Result<Vec<u8>, Error> {
         .read_to_end(&mut bytes)
         .map_err(|error| Error::Corrupt(format!("{path}: {error}")))?;
     if bytes.len() > LARGEST_DOCUMENT {
-        return Err(Error::Corrupt(format!("{path} is larger than {LARGEST_DOCUMENT} bytes")));
+        return Err(Error::Corrupt(format!(
+            "{path} is larger than {LARGEST_DOCUMENT} bytes"
+        )));
     }
     Ok(bytes)
 }

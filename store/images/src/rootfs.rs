@@ -71,7 +71,10 @@ impl Store {
         }
         fsconfig_create(&overlay)?;
         let mut attributes = MountAttrFlags::empty();
-        attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, options.readonly || writable.is_none());
+        attributes.set(
+            MountAttrFlags::MOUNT_ATTR_RDONLY,
+            options.readonly || writable.is_none(),
+        );
         fsmount(&overlay, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
     }
 }

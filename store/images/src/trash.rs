@@ -34,12 +34,18 @@ impl Trash {
         let first = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(0));
-        Ok(Self { dir, next: AtomicU64::new(first), wake })
+        Ok(Self {
+            dir,
+            next: AtomicU64::new(first),
+            wake,
+        })
     }
 
     /// Takes a file or directory away. One that is not there is fine.
     pub(crate) fn take(&self, path: &Path) {
-        let to = self.dir.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        let to = self
+            .dir
+            .join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
         match std::fs::rename(path, &to) {
             Ok(()) => {
                 // Full means that a wake-up is waiting already.

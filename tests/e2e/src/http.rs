@@ -27,7 +27,9 @@ impl Response {
 /// Sends one request and reads until the engine closes or the body is whole.
 pub(crate) fn request(socket: &Path, text: &str) -> Response {
     let mut stream = UnixStream::connect(socket).expect("engine's socket");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("timeout");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .expect("timeout");
     stream.write_all(text.as_bytes()).expect("request");
     let mut bytes = Vec::new();
     let mut buffer = [0; 65536];
@@ -39,20 +41,36 @@ pub(crate) fn request(socket: &Path, text: &str) -> Response {
     }
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .unwrap_or(0);
     let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
-    let body = if chunked { unchunk(body) } else { body.to_owned() };
-    Response { status, head: head.to_owned(), body }
+    let body = if chunked {
+        unchunk(body)
+    } else {
+        body.to_owned()
+    };
+    Response {
+        status,
+        head: head.to_owned(),
+        body,
+    }
 }
 
 fn complete(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
     let head = head.to_lowercase();
     if head.contains("transfer-encoding: chunked") {
         return body.ends_with("0\r\n\r\n");
     }
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
     match length.and_then(|n| n.trim().parse::<usize>().ok()) {
         Some(length) => body.len() >= length,
         None => head.starts_with("http/1.1 204") || head.starts_with("http/1.1 304"),

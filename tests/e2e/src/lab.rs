@@ -52,7 +52,10 @@ impl Lab {
 
     /// An engine made as `options` say.
     pub fn with(options: Options) -> Self {
-        let dir = tempfile::Builder::new().prefix("corten-e2e-").tempdir().expect("temp dir");
+        let dir = tempfile::Builder::new()
+            .prefix("corten-e2e-")
+            .tempdir()
+            .expect("temp dir");
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let cgroup = format!("/corten-e2e-{}-{number}", std::process::id());
         let holder = Command::new("unshare")
@@ -62,14 +65,24 @@ impl Lab {
             .stdout(Stdio::piped())
             .spawn()
             .expect("unshare");
-        let mut lab =
-            Self { dir, holder, daemon: None, options, cgroup, mounts_before: Vec::new() };
+        let mut lab = Self {
+            dir,
+            holder,
+            daemon: None,
+            options,
+            cgroup,
+            mounts_before: Vec::new(),
+        };
         lab.await_holder();
         if let Some(size) = lab.options.disk {
             std::fs::create_dir(lab.data_root()).expect("data root");
             let root = lab.data_root().display().to_string();
             let size = format!("size={size}m");
-            assert_eq!(lab.inside(&["mount", "-t", "tmpfs", "-o", &size, "tmpfs", &root]).code, 0);
+            assert_eq!(
+                lab.inside(&["mount", "-t", "tmpfs", "-o", &size, "tmpfs", &root])
+                    .code,
+                0
+            );
         }
         lab.mounts_before = lab.mounts();
         lab.start_daemon();
@@ -83,7 +96,9 @@ impl Lab {
         use std::io::Read as _;
         let mut ready = [0; 6];
         let output = self.holder.stdout.as_mut().expect("piped");
-        output.read_exact(&mut ready).expect("the holder of the namespaces");
+        output
+            .read_exact(&mut ready)
+            .expect("the holder of the namespaces");
     }
 
     /// Imports a root file system as an image.
@@ -120,16 +135,28 @@ impl Lab {
 
     /// Pid of the daemon.
     pub fn daemon_pid(&self) -> u32 {
-        self.daemon.as_ref().map(Child::id).expect("a running daemon")
+        self.daemon
+            .as_ref()
+            .map(Child::id)
+            .expect("a running daemon")
     }
 
     /// Starts the engine and waits until it answers.
     pub fn start_daemon(&mut self) {
-        let log = std::fs::File::options().create(true).append(true).open(self.path("daemon.log"));
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("daemon.log"));
         let log = log.expect("daemon.log");
         let mut command = self.entered(&corten());
         command
-            .args(["daemon", "--config-file", "/nonexistent/daemon.json", "-H", &self.host()])
+            .args([
+                "daemon",
+                "--config-file",
+                "/nonexistent/daemon.json",
+                "-H",
+                &self.host(),
+            ])
             .args(["--data-root", &self.data_root().display().to_string()])
             .args(["--exec-root", &self.exec_root().display().to_string()])
             .args(["--pidfile", &self.path("pid").display().to_string()])
@@ -141,9 +168,14 @@ impl Lab {
         self.daemon = Some(command.spawn().expect("daemon"));
         let socket = self.socket();
         let answers = wait_for(Duration::from_secs(20), || {
-            std::os::unix::net::UnixStream::connect(&socket).is_ok() && self.get("/_ping").status == 200
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+                && self.get("/_ping").status == 200
         });
-        assert!(answers, "the daemon does not answer:\n{}", self.daemon_log());
+        assert!(
+            answers,
+            "the daemon does not answer:\n{}",
+            self.daemon_log()
+        );
     }
 
     /// What the daemon said.
@@ -162,13 +194,20 @@ impl Lab {
     pub fn stop_daemon(&mut self) {
         let mut daemon = self.daemon.take().expect("a running daemon");
         signal(daemon.id(), "TERM");
-        let ended = wait_for(Duration::from_secs(20), || daemon.try_wait().expect("daemon").is_some());
+        let ended = wait_for(Duration::from_secs(20), || {
+            daemon.try_wait().expect("daemon").is_some()
+        });
         assert!(ended, "the daemon does not stop:\n{}", self.daemon_log());
     }
 
     /// The stock docker CLI against this engine.
     pub fn docker(&self, args: &[&str]) -> Ran {
-        Ran::from(self.docker_command(args).stdin(Stdio::null()).output().expect("docker"))
+        Ran::from(
+            self.docker_command(args)
+                .stdin(Stdio::null())
+                .output()
+                .expect("docker"),
+        )
     }
 
     /// The same, with text on its standard input.
@@ -181,7 +220,12 @@ impl Lab {
             .stderr(Stdio::piped())
             .spawn()
             .expect("docker");
-        child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("input");
+        child
+            .stdin
+            .take()
+            .expect("piped")
+            .write_all(input.as_bytes())
+            .expect("input");
         Ran::from(child.wait_with_output().expect("docker"))
     }
 
@@ -189,14 +233,19 @@ impl Lab {
     pub fn docker_command(&self, args: &[&str]) -> Command {
         let mut command = self.entered("docker");
         command.args(["-H", &self.host()]).args(args);
-        command.env("DOCKER_CONFIG", self.path("docker-config")).env("DOCKER_CLI_HINTS", "false");
+        command
+            .env("DOCKER_CONFIG", self.path("docker-config"))
+            .env("DOCKER_CLI_HINTS", "false");
         command
     }
 
     /// Corten's own CLI against this engine.
     pub fn corten(&self, args: &[&str]) -> Ran {
         let mut command = self.entered(&corten());
-        command.args(["-H", &self.host()]).args(args).stdin(Stdio::null());
+        command
+            .args(["-H", &self.host()])
+            .args(args)
+            .stdin(Stdio::null());
         command.env("DOCKER_CONFIG", self.path("docker-config"));
         Ran::from(command.output().expect("corten"))
     }
@@ -205,7 +254,12 @@ impl Lab {
     #[track_caller]
     pub fn ok(&self, args: &[&str]) -> String {
         let ran = self.docker(args);
-        assert_eq!(ran.code, 0, "docker {args:?}: {ran:?}\n{}", self.daemon_log());
+        assert_eq!(
+            ran.code,
+            0,
+            "docker {args:?}: {ran:?}\n{}",
+            self.daemon_log()
+        );
         ran.out.trim_end().to_owned()
     }
 
@@ -219,18 +273,34 @@ impl Lab {
 
     /// A program in the lab's namespaces.
     pub fn inside(&self, words: &[&str]) -> Ran {
-        Ran::from(self.entered(words[0]).args(&words[1..]).stdin(Stdio::null()).output().expect(words[0]))
+        Ran::from(
+            self.entered(words[0])
+                .args(&words[1..])
+                .stdin(Stdio::null())
+                .output()
+                .expect(words[0]),
+        )
     }
 
     fn entered(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["--net", "--mount", "--target", &self.holder.id().to_string(), "--", program]);
+        command.args([
+            "--net",
+            "--mount",
+            "--target",
+            &self.holder.id().to_string(),
+            "--",
+            program,
+        ]);
         command
     }
 
     /// `GET path` by hand.
     pub fn get(&self, path: &str) -> Response {
-        http::request(&self.socket(), &format!("GET {path} HTTP/1.1\r\nHost: d\r\n\r\n"))
+        http::request(
+            &self.socket(),
+            &format!("GET {path} HTTP/1.1\r\nHost: d\r\n\r\n"),
+        )
     }
 
     /// Any method with a JSON body by hand.
@@ -256,7 +326,10 @@ impl Lab {
     pub(crate) fn mounts(&self) -> Vec<String> {
         let path = format!("/proc/{}/mountinfo", self.holder.id());
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned).collect()
+        text.lines()
+            .filter_map(|line| line.split(' ').nth(4))
+            .map(str::to_owned)
+            .collect()
     }
 
     pub(crate) fn holder_pid(&self) -> u32 {
@@ -282,7 +355,10 @@ impl Drop for Lab {
             if !ids.is_empty() {
                 let removed = self.docker(&[&["rm", "-f", "-v"], ids.as_slice()].concat());
                 if removed.code != 0 {
-                    found.push(format!("containers that cannot be removed: {}", removed.err));
+                    found.push(format!(
+                        "containers that cannot be removed: {}",
+                        removed.err
+                    ));
                 }
             }
             found.extend(leaks::files(self));
@@ -298,7 +374,10 @@ impl Drop for Lab {
             panic!("left behind:\n{}\n{}", found.join("\n"), self.daemon_log());
         }
         if std::thread::panicking() {
-            eprintln!("daemon's log:\n{}\nleft behind: {found:?}", self.daemon_log());
+            eprintln!(
+                "daemon's log:\n{}\nleft behind: {found:?}",
+                self.daemon_log()
+            );
         }
     }
 }
@@ -330,7 +409,9 @@ pub fn wait_for(time: Duration, mut done: impl FnMut() -> bool) -> bool {
 }
 
 pub(crate) fn signal(pid: u32, name: &str) {
-    let _ = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    let _ = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status();
 }
 
 /// The program under test: of the same build as the tests.
@@ -341,5 +422,9 @@ fn corten() -> String {
     let tests = std::env::current_exe().expect("own path");
     let target = tests.ancestors().find(|dir| dir.join("corten").is_file());
     let program = target.map(|dir| dir.join("corten"));
-    program.as_deref().and_then(Path::to_str).expect("corten, built beside the tests").to_owned()
+    program
+        .as_deref()
+        .and_then(Path::to_str)
+        .expect("corten, built beside the tests")
+        .to_owned()
 }

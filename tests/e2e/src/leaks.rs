@@ -9,7 +9,8 @@ use crate::lab::wait_for;
 /// Files of containers that are gone; asked while the engine still runs, since it unlinks in the
 /// background.
 pub(crate) fn files(lab: &Lab) -> Vec<String> {
-    let empty = |dir: &Path| std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
+    let empty =
+        |dir: &Path| std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
     let dirs = [
         lab.data_root().join("containers"),
         lab.data_root().join("trash"),
@@ -38,11 +39,18 @@ pub(crate) fn host(lab: &Lab, mounts_before: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     let gone = wait_for(Duration::from_secs(10), || processes(lab).is_empty());
     if !gone {
-        found.extend(processes(lab).into_iter().map(|process| format!("process: {process}")));
+        found.extend(
+            processes(lab)
+                .into_iter()
+                .map(|process| format!("process: {process}")),
+        );
     }
     let after = lab.mounts();
     if after != mounts_before {
-        let new: Vec<&String> = after.iter().filter(|mount| !mounts_before.contains(mount)).collect();
+        let new: Vec<&String> = after
+            .iter()
+            .filter(|mount| !mounts_before.contains(mount))
+            .collect();
         found.push(format!("mounts: {new:?}"));
     }
     let quiet = wait_for(Duration::from_secs(10), || links(lab).is_empty());
@@ -83,7 +91,10 @@ fn links(lab: &Lab) -> Vec<String> {
         .filter_map(|line| line.split(": ").nth(1))
         .filter(|name| {
             let name = name.split('@').next().unwrap_or_default();
-            !["lo", "docker0", "ifb0", "ifb1", "tunl0", "sit0", "ip6tnl0", "dummy0"].contains(&name)
+            ![
+                "lo", "docker0", "ifb0", "ifb1", "tunl0", "sit0", "ip6tnl0", "dummy0",
+            ]
+            .contains(&name)
         })
         .map(str::to_owned)
         .collect()
@@ -92,7 +103,11 @@ fn links(lab: &Lab) -> Vec<String> {
 /// Groups below the lab's parent; the parent itself is the harness's to remove.
 fn cgroups(lab: &Lab) -> Vec<String> {
     let mut found = Vec::new();
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+    for hierarchy in std::fs::read_dir("/sys/fs/cgroup")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let parent = hierarchy.path().join(lab.cgroup.trim_start_matches('/'));
         if !parent.is_dir() {
             continue;

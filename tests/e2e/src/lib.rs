@@ -4,7 +4,11 @@
 //!
 //! Tests need root and Linux; without root they say so and pass nothing: see [`root`].
 #![allow(clippy::print_stderr, reason = "a harness talks to whoever runs it")]
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a harness fails loudly")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a harness fails loudly"
+)]
 
 mod http;
 mod image;
@@ -17,7 +21,9 @@ pub use lab::{Lab, Options, Ran, wait_for};
 /// Whether labs can be made here; says why not.
 pub fn root() -> bool {
     let uid = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let root = uid.lines().any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"));
+    let root = uid
+        .lines()
+        .any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"));
     if !root {
         eprintln!("needs root: not run");
     }

@@ -21,7 +21,9 @@ impl Owner {
         match notice {
             Some(Notice::Oom) => {
                 self.record.state.oom_killed = true;
-                self.inner.events.publish(events::container(&self.record, "oom", &[]));
+                self.inner
+                    .events
+                    .publish(events::container(&self.record, "oom", &[]));
                 self.show();
             }
             Some(Notice::Exited(exit)) => self.exited(exit).await,
@@ -110,8 +112,16 @@ mod tests {
     #[test]
     fn policies() {
         let restarts = |name: &str, max, exit_code, restart_count, manually_stopped| {
-            let policy = RestartPolicy { name: name.into(), maximum_retry_count: max };
-            let state = State { exit_code, restart_count, manually_stopped, ..State::default() };
+            let policy = RestartPolicy {
+                name: name.into(),
+                maximum_retry_count: max,
+            };
+            let state = State {
+                exit_code,
+                restart_count,
+                manually_stopped,
+                ..State::default()
+            };
             super::should_restart(&policy, &state)
         };
         assert!(!restarts("no", 0, 1, 0, false));

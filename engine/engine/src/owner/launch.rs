@@ -53,7 +53,11 @@ impl Owner {
 
     async fn failed(&mut self, error: &Error) {
         let state = &mut self.record.state;
-        state.phase = if state.exits == 0 { Phase::Created } else { Phase::Exited };
+        state.phase = if state.exits == 0 {
+            Phase::Created
+        } else {
+            Phase::Exited
+        };
         state.exit_code = exit_code(&error.message);
         state.error = error.message.clone();
         state.pid = 0;
@@ -108,7 +112,11 @@ impl Owner {
                 ports: connected
                     .held
                     .into_iter()
-                    .map(|held| HeldPort { socket: held.socket, forward: held.forward, udp: held.udp })
+                    .map(|held| HeldPort {
+                        socket: held.socket,
+                        forward: held.forward,
+                        udp: held.udp,
+                    })
                     .collect(),
             };
             self.inner.compute.launch(launch).await.map_err(wrap)
@@ -122,7 +130,9 @@ impl Owner {
 
     /// Leaves the network. The veth goes in the background; ports are free when this returns.
     pub(super) async fn disconnect(&mut self) {
-        let Some(endpoint) = self.record.endpoint.take() else { return };
+        let Some(endpoint) = self.record.endpoint.take() else {
+            return;
+        };
         let inner = Arc::clone(&self.inner);
         let leave = move || {
             if let Ok(bridge) = inner.bridge()
@@ -145,11 +155,17 @@ struct Joins {
 
 fn joins(inner: &Inner, record: &Record) -> Result<Joins> {
     let host = &record.host;
-    let mut joins = Joins { namespaces: Vec::new(), shm: None, files_of: None };
+    let mut joins = Joins {
+        namespaces: Vec::new(),
+        shm: None,
+        files_of: None,
+    };
     let other = |name: &str, what: &str| -> Result<Arc<Record>> {
         let other = inner.containers.find(name)?.record();
         if other.id == record.id {
-            return Err(Error::invalid(format!("a container cannot join its own {what} namespace")));
+            return Err(Error::invalid(format!(
+                "a container cannot join its own {what} namespace"
+            )));
         }
         if other.state.phase != Phase::Running {
             return Err(Error::conflict(format!(
@@ -160,7 +176,10 @@ fn joins(inner: &Inner, record: &Record) -> Result<Joins> {
     };
     let path = |pid: u32, kind: &str| format!("/proc/{pid}/ns/{kind}");
     let mut join = |kind: &str, file: &str, other: &Record| {
-        joins.namespaces.push(Namespace { kind: kind.into(), path: path(other.state.pid, file) });
+        joins.namespaces.push(Namespace {
+            kind: kind.into(),
+            path: path(other.state.pid, file),
+        });
     };
     if let Mode::Container(name) = Mode::parse(&host.network_mode)? {
         let other = other(&name, "network")?;
@@ -191,14 +210,21 @@ fn spec(inner: &Inner, record: &Record, joins: &Joins) -> Result<Spec> {
     let (devices, host_devices) = if record.host.privileged {
         (Vec::new(), crate::devices::all()?)
     } else {
-        (crate::devices::asked(record.host.resources.devices.as_deref().unwrap_or_default())?, Vec::new())
+        (
+            crate::devices::asked(record.host.resources.devices.as_deref().unwrap_or_default())?,
+            Vec::new(),
+        )
     };
     resolve::resolve(
         record,
         &Context {
             config: &inner.config,
             features: inner.compute.features(),
-            files: Files { hosts: &hosts, hostname: &hostname, resolv_conf: &resolv_conf },
+            files: Files {
+                hosts: &hosts,
+                hostname: &hostname,
+                resolv_conf: &resolv_conf,
+            },
             joined: &joins.namespaces,
             shm: joins.shm.as_deref(),
             host_devices: &host_devices,
@@ -214,19 +240,32 @@ fn spec(inner: &Inner, record: &Record, joins: &Joins) -> Result<Spec> {
 fn root_file_system(inner: &Inner, record: &Record) -> Result<OwnedFd> {
     for mounted in record.mounts.iter().filter(|mounted| mounted.create_source) {
         let source = &mounted.point.source;
-        std::fs::create_dir_all(source).or_else(|error| {
-            // A file is as good a source as a directory.
-            if std::path::Path::new(source).exists() { Ok(()) } else { Err(error) }
-        })
-        .map_err(|error| {
-            Error::invalid(format!(
-                "error while creating mount source path '{source}': mkdir {source}: {error}"
-            ))
-        })?;
+        std::fs::create_dir_all(source)
+            .or_else(|error| {
+                // A file is as good a source as a directory.
+                if std::path::Path::new(source).exists() {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            })
+            .map_err(|error| {
+                Error::invalid(format!(
+                    "error while creating mount source path '{source}': mkdir {source}: {error}"
+                ))
+            })?;
     }
-    let image = inner.images.resolve(&record.image_id).map_err(Error::from)?;
-    let options = images::RootfsOptions { volatile: record.host.auto_remove, ..Default::default() };
-    Ok(inner.images.rootfs(&image, &inner.writable_dir(&record.id), options)?)
+    let image = inner
+        .images
+        .resolve(&record.image_id)
+        .map_err(Error::from)?;
+    let options = images::RootfsOptions {
+        volatile: record.host.auto_remove,
+        ..Default::default()
+    };
+    Ok(inner
+        .images
+        .rootfs(&image, &inner.writable_dir(&record.id), options)?)
 }
 
 fn log(inner: &Inner, record: &Record) -> Result<Log> {

@@ -19,7 +19,9 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Owner {
     pub(super) async fn remove(&mut self, options: RemoveOptions) -> Result<()> {
-        self.admit(Ask::Remove { force: options.force })?;
+        self.admit(Ask::Remove {
+            force: options.force,
+        })?;
         self.restart_at = None;
         self.record.state.manually_stopped = true;
         if self.record.state.phase.is_alive() {
@@ -94,7 +96,9 @@ impl Owner {
             }
         });
         let _ = cleaning.await;
-        self.inner.containers.remove(&self.record.id, &self.record.name);
+        self.inner
+            .containers
+            .remove(&self.record.id, &self.record.name);
         // Whoever waited for a start waits in vain: their streams close.
         self.parked.clear();
         self.record.state.phase = Phase::Removed;

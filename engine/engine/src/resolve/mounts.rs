@@ -14,7 +14,11 @@ pub(super) fn mounts(record: &Record, context: &Context<'_>) -> Result<Vec<Mount
         .into_iter()
         .filter(|mount| !taken(&mount.destination))
         .collect();
-    mounts.extend(etc(context).into_iter().filter(|mount| !taken(&mount.destination)));
+    mounts.extend(
+        etc(context)
+            .into_iter()
+            .filter(|mount| !taken(&mount.destination)),
+    );
     mounts.extend(user.iter().map(from_record));
     // Stable: at equal depth the order above stays.
     let depth = |path: &str| path.split('/').filter(|part| !part.is_empty()).count();
@@ -39,25 +43,67 @@ fn system(record: &Record, context: &Context<'_>) -> Vec<Mount> {
     };
     let words = |options: &[&str]| options.iter().map(|&o| o.to_owned()).collect::<Vec<_>>();
     let mut mounts = vec![
-        mount("/proc", "proc", "proc", words(&["nosuid", "noexec", "nodev"])),
-        mount("/dev", "tmpfs", "tmpfs", words(&["nosuid", "strictatime", "mode=755", "size=65536k"])),
+        mount(
+            "/proc",
+            "proc",
+            "proc",
+            words(&["nosuid", "noexec", "nodev"]),
+        ),
+        mount(
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            words(&["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        ),
         mount(
             "/dev/pts",
             "devpts",
             "devpts",
-            words(&["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+            words(&[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ]),
         ),
-        mount("/sys", "sysfs", "sysfs", access(&["nosuid", "noexec", "nodev"])),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", access(&["nosuid", "noexec", "nodev"])),
+        mount(
+            "/sys",
+            "sysfs",
+            "sysfs",
+            access(&["nosuid", "noexec", "nodev"]),
+        ),
+        mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            access(&["nosuid", "noexec", "nodev"]),
+        ),
     ];
     if host.ipc_mode == "host" {
-        mounts.push(mount("/dev/mqueue", "bind", "/dev/mqueue", words(&["rbind"])));
+        mounts.push(mount(
+            "/dev/mqueue",
+            "bind",
+            "/dev/mqueue",
+            words(&["rbind"]),
+        ));
         mounts.push(mount("/dev/shm", "bind", "/dev/shm", words(&["rbind"])));
         return mounts;
     }
-    mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", words(&["nosuid", "noexec", "nodev"])));
+    mounts.push(mount(
+        "/dev/mqueue",
+        "mqueue",
+        "mqueue",
+        words(&["nosuid", "noexec", "nodev"]),
+    ));
     match context.shm {
-        Some(shared) => mounts.push(mount("/dev/shm", "bind", shared, words(&["rbind", "rprivate"]))),
+        Some(shared) => mounts.push(mount(
+            "/dev/shm",
+            "bind",
+            shared,
+            words(&["rbind", "rprivate"]),
+        )),
         None if host.ipc_mode == "none" => {}
         None => {
             let mut options = words(&["nosuid", "noexec", "nodev", "mode=1777"]);
@@ -91,8 +137,10 @@ fn from_record(mounted: &Mounted) -> Mount {
     let point = &mounted.point;
     let access = if point.rw { "rw" } else { "ro" };
     if point.kind == "tmpfs" {
-        let mut options: Vec<String> =
-            ["nosuid", "nodev", "noexec"].iter().map(|&option| option.to_owned()).collect();
+        let mut options: Vec<String> = ["nosuid", "nodev", "noexec"]
+            .iter()
+            .map(|&option| option.to_owned())
+            .collect();
         options.extend(mounted.options.iter().cloned());
         if !point.rw {
             options.push("ro".into());
@@ -105,7 +153,14 @@ fn from_record(mounted: &Mounted) -> Mount {
             ..Mount::default()
         };
     }
-    let mut options = vec![if mounted.non_recursive { "bind" } else { "rbind" }.to_owned()];
+    let mut options = vec![
+        if mounted.non_recursive {
+            "bind"
+        } else {
+            "rbind"
+        }
+        .to_owned(),
+    ];
     options.push(if point.rw || !mounted.options.iter().any(|o| o == "rro") {
         access.to_owned()
     } else {

@@ -64,13 +64,22 @@ fn block_io(asked: &Asked) -> Result<Option<BlockIo>> {
             .flatten()
             .map(|device| {
                 let (major, minor) = devices::block_numbers(&device.path)?;
-                Ok(ThrottleDevice { major, minor, rate: device.rate })
+                Ok(ThrottleDevice {
+                    major,
+                    minor,
+                    rate: device.rate,
+                })
             })
             .collect()
     };
     let weights = asked.blkio_weight_device.iter().flatten().map(|device| {
         let (major, minor) = devices::block_numbers(&device.path)?;
-        Ok(WeightDevice { major, minor, weight: Some(device.weight), leaf_weight: None })
+        Ok(WeightDevice {
+            major,
+            minor,
+            weight: Some(device.weight),
+            leaf_weight: None,
+        })
     });
     let block_io = BlockIo {
         weight: (asked.blkio_weight != 0).then_some(asked.blkio_weight),
@@ -86,7 +95,11 @@ fn block_io(asked: &Asked) -> Result<Option<BlockIo>> {
 
 fn device_rules(asked: &Asked, privileged: bool, devices: &[Device]) -> Result<Vec<DeviceRule>> {
     if privileged {
-        let all = DeviceRule { allow: true, access: "rwm".into(), ..DeviceRule::default() };
+        let all = DeviceRule {
+            allow: true,
+            access: "rwm".into(),
+            ..DeviceRule::default()
+        };
         return Ok(vec![all]);
     }
     let mut rules = profile::device_rules();
@@ -94,7 +107,9 @@ fn device_rules(asked: &Asked, privileged: bool, devices: &[Device]) -> Result<V
     for device in devices {
         let mapping = mappings.clone().find(|mapping| {
             device.path == mapping.path_in_container
-                || device.path.starts_with(&format!("{}/", mapping.path_in_container))
+                || device
+                    .path
+                    .starts_with(&format!("{}/", mapping.path_in_container))
         });
         let access = mapping.map_or("rwm", |mapping| mapping.cgroup_permissions.as_str());
         rules.push(DeviceRule {
@@ -102,7 +117,11 @@ fn device_rules(asked: &Asked, privileged: bool, devices: &[Device]) -> Result<V
             kind: device.kind.clone(),
             major: Some(device.major),
             minor: Some(device.minor),
-            access: if access.is_empty() { "rwm".into() } else { access.into() },
+            access: if access.is_empty() {
+                "rwm".into()
+            } else {
+                access.into()
+            },
         });
     }
     for rule in asked.device_cgroup_rules.iter().flatten() {
@@ -115,7 +134,10 @@ fn device_rules(asked: &Asked, privileged: bool, devices: &[Device]) -> Result<V
 mod tests {
     #[test]
     fn processors_become_a_quota() {
-        let asked = dockerapi::Resources { nano_cpus: 1_500_000_000, ..Default::default() };
+        let asked = dockerapi::Resources {
+            nano_cpus: 1_500_000_000,
+            ..Default::default()
+        };
         let cpu = super::cpu(&asked).expect("limited");
         assert_eq!((cpu.quota, cpu.period), (Some(150_000), Some(100_000)));
     }

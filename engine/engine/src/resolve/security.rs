@@ -26,14 +26,18 @@ pub(crate) fn parse(options: &[String]) -> Result<SecurityOptions> {
         }
         // The old form has a colon.
         let Some((key, value)) = option.split_once('=').or_else(|| option.split_once(':')) else {
-            return Err(Error::invalid(format!("invalid --security-opt 1: {option:?}")));
+            return Err(Error::invalid(format!(
+                "invalid --security-opt 1: {option:?}"
+            )));
         };
         match (key, value) {
             ("seccomp", value) => parsed.seccomp = Some(value.to_owned()),
             ("no-new-privileges", "true") => parsed.no_new_privileges = Some(true),
             ("no-new-privileges", "false") => parsed.no_new_privileges = Some(false),
             ("no-new-privileges", _) => {
-                return Err(Error::invalid(format!("invalid --security-opt 2: {option:?}")));
+                return Err(Error::invalid(format!(
+                    "invalid --security-opt 2: {option:?}"
+                )));
             }
             ("systempaths", "unconfined") => parsed.unmasked = true,
             // Asking for none where there is none.
@@ -43,7 +47,11 @@ pub(crate) fn parse(options: &[String]) -> Result<SecurityOptions> {
                     "security option {option:?} is not supported yet"
                 )));
             }
-            _ => return Err(Error::invalid(format!("invalid --security-opt 2: {option:?}"))),
+            _ => {
+                return Err(Error::invalid(format!(
+                    "invalid --security-opt 2: {option:?}"
+                )));
+            }
         }
     }
     Ok(parsed)
@@ -63,7 +71,10 @@ pub(super) fn capabilities(host: &HostConfig) -> Result<Capabilities> {
         (false, true) => Vec::new(),
         (false, false) => names(&profile::CAPABILITIES),
     };
-    let mut names: Vec<String> = base.into_iter().filter(|name| !drop.contains(name)).collect();
+    let mut names: Vec<String> = base
+        .into_iter()
+        .filter(|name| !drop.contains(name))
+        .collect();
     for name in add {
         if name != "ALL" && !names.contains(&name) {
             names.push(name);
@@ -74,7 +85,11 @@ pub(super) fn capabilities(host: &HostConfig) -> Result<Capabilities> {
 
 /// The sets of a process started by exec in the container.
 pub(crate) fn exec_capabilities(host: &HostConfig, privileged: bool) -> Result<Capabilities> {
-    if privileged { Ok(all_sets(names(&profile::ALL_CAPABILITIES))) } else { capabilities(host) }
+    if privileged {
+        Ok(all_sets(names(&profile::ALL_CAPABILITIES)))
+    } else {
+        capabilities(host)
+    }
 }
 
 /// The filter; `None` runs without one.
@@ -84,7 +99,10 @@ pub(crate) fn seccomp(
     capabilities: &Capabilities,
     context: &Context<'_>,
 ) -> Result<Option<Seccomp>> {
-    let wanted = options.seccomp.as_deref().or(context.config.seccomp_profile.as_deref());
+    let wanted = options
+        .seccomp
+        .as_deref()
+        .or(context.config.seccomp_profile.as_deref());
     if privileged || wanted == Some("unconfined") {
         return Ok(None);
     }
@@ -96,11 +114,12 @@ pub(crate) fn seccomp(
             None => Ok(None),
         };
     }
-    let host = profile::Host { architecture: context.architecture, kernel: context.kernel };
+    let host = profile::Host {
+        architecture: context.architecture,
+        kernel: context.kernel,
+    };
     match wanted {
-        None | Some("builtin") => {
-            Ok(Some(profile::default_seccomp(host, &capabilities.bounding)))
-        }
+        None | Some("builtin") => Ok(Some(profile::default_seccomp(host, &capabilities.bounding))),
         Some(json) => profile::parse_seccomp(json, host, &capabilities.bounding)
             .map(Some)
             .map_err(|error| Error::invalid(format!("Decoding seccomp profile failed: {error}"))),
@@ -120,7 +139,11 @@ fn normalize(names: &[String], known: &[String]) -> Result<Vec<String>> {
             if upper == "ALL" {
                 return Ok(upper);
             }
-            let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+            let full = if upper.starts_with("CAP_") {
+                upper
+            } else {
+                format!("CAP_{upper}")
+            };
             if known.contains(&full) {
                 Ok(full)
             } else {
@@ -136,7 +159,11 @@ mod tests {
 
     fn bounding(add: &[&str], drop: &[&str]) -> crate::Result<Vec<String>> {
         let list = |names: &[&str]| Some(names.iter().map(|&n| n.to_owned()).collect());
-        let host = HostConfig { cap_add: list(add), cap_drop: list(drop), ..HostConfig::default() };
+        let host = HostConfig {
+            cap_add: list(add),
+            cap_drop: list(drop),
+            ..HostConfig::default()
+        };
         super::capabilities(&host).map(|sets| sets.bounding)
     }
 
@@ -153,8 +180,16 @@ mod tests {
     #[test]
     fn options() {
         let parse = |text: &str| super::parse(&[text.to_owned()]);
-        assert_eq!(parse("no-new-privileges").expect("flag").no_new_privileges, Some(true));
-        assert_eq!(parse("no-new-privileges:false").expect("old form").no_new_privileges, Some(false));
+        assert_eq!(
+            parse("no-new-privileges").expect("flag").no_new_privileges,
+            Some(true)
+        );
+        assert_eq!(
+            parse("no-new-privileges:false")
+                .expect("old form")
+                .no_new_privileges,
+            Some(false)
+        );
         assert!(parse("systempaths=unconfined").expect("unmasked").unmasked);
         assert!(parse("bogus=1").is_err());
         assert!(parse("apparmor=mine").is_err());
