@@ -16,7 +16,7 @@ pub(crate) fn list(api: &Api, call: &Call) -> Result<Answer> {
     let list = api
         .0
         .engine
-        .image_list(all, call.query.filters()?, digests)?;
+        .image_list(all, &call.query.filters()?, digests)?;
     answer::ok(&compat::image_list(list, call.version))
 }
 
