@@ -47,6 +47,7 @@ mod pull;
 mod record;
 mod resolve;
 mod session;
+mod shutdown;
 mod signal;
 mod stats;
 mod system;
@@ -86,9 +87,16 @@ pub(crate) struct Inner {
     /// Set at opening, unless there is to be no bridge.
     pub(crate) bridge: OnceLock<BridgeNetwork>,
     pub(crate) started: std::time::Instant,
+    /// The engine ends and takes its containers along: ends are no longer restarted.
+    pub(crate) ending: std::sync::atomic::AtomicBool,
 }
 
 impl Inner {
+    /// Whether containers are being ended with the engine.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(std::sync::atomic::Ordering::Acquire)
+    }
+
     /// The default bridge.
     pub(crate) fn bridge(&self) -> Result<&BridgeNetwork> {
         self.bridge
@@ -129,14 +137,5 @@ impl Inner {
     /// Files made anew at each start (hosts, hostname, resolv.conf).
     pub(crate) fn runtime_dir(&self, id: &str) -> PathBuf {
         self.config.exec_root.join("files").join(id)
-    }
-
-    /// Where a volume's files are.
-    pub(crate) fn volume_dir(&self, name: &str) -> PathBuf {
-        self.config
-            .data_root
-            .join("volumes")
-            .join(name)
-            .join("_data")
     }
 }

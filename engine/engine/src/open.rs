@@ -53,6 +53,7 @@ impl Engine {
             volumes,
             execs: Execs::default(),
             started: std::time::Instant::now(),
+            ending: std::sync::atomic::AtomicBool::new(false),
             config,
             state,
             compute,
