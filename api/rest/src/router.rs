@@ -5,7 +5,9 @@ use http::StatusCode;
 
 use crate::answer::Answer;
 use crate::call::Call;
-use crate::{Api, answer, archive, containers, create, exec, images, streams, system, unsupported};
+use crate::{
+    Api, answer, archive, containers, create, exec, images, streams, system, unsupported, volumes,
+};
 
 /// Answers a call.
 ///
@@ -20,6 +22,7 @@ pub(crate) async fn route(api: &Api, call: Call) -> Result<Answer> {
         ("GET" | "HEAD", ["_ping"]) => system::ping(),
         ("GET", ["version"]) => system::version(api),
         ("GET", ["info"]) => system::info(api, &call),
+        ("GET", ["system", "df"]) => system::disk_usage(api, &call).await,
         ("GET", ["events"]) => system::events(api, &call),
         ("POST", ["auth"]) => system::auth(api, call).await,
         (_, ["containers", rest @ ..]) => container(api, call, method.as_str(), rest).await,
@@ -27,6 +30,18 @@ pub(crate) async fn route(api: &Api, call: Call) -> Result<Answer> {
         ("POST", ["exec", id, "resize"]) => exec::resize(api, &call, id).await,
         ("GET", ["exec", id, "json"]) => exec::inspect(api, id),
         (_, ["images", rest @ ..]) => image(api, call, method.as_str(), rest).await,
+        (_, ["volumes", rest @ ..]) => volume(api, call, method.as_str(), rest).await,
+        _ => Err(missing(&call)),
+    }
+}
+
+async fn volume(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result<Answer> {
+    match (method, segments) {
+        ("GET", []) => volumes::list(api, &call),
+        ("POST", ["create"]) => volumes::create(api, call).await,
+        ("POST", ["prune"]) => volumes::prune(api, &call).await,
+        ("GET", [name]) => volumes::inspect(api, name),
+        ("DELETE", [name]) => volumes::remove(api, &call, name).await,
         _ => Err(missing(&call)),
     }
 }
@@ -52,7 +67,7 @@ async fn container(api: &Api, call: Call, method: &str, segments: &[&str]) -> Re
         ("POST", [id, "rename"]) => containers::rename(api, &call, id).await,
         ("POST", [id, "pause"]) => containers::pause(api, id).await,
         ("POST", [id, "unpause"]) => containers::unpause(api, id).await,
-        ("POST", [id, "attach"]) => streams::attach(api, call, id),
+        ("POST", [id, "attach"]) => streams::attach(api, call, id).await,
         ("POST", [id, "wait"]) => streams::wait(api, &call, id).await,
         ("HEAD", [id, "archive"]) => archive::stat(api, &call, id).await,
         ("GET", [id, "archive"]) => archive::get(api, &call, id).await,

@@ -1,7 +1,7 @@
 //! Routes about the engine itself.
 
 use dockerapi::AuthConfig;
-use engine::{EventsOptions, Result};
+use engine::{DiskUsageOptions, Error, EventsOptions, Result};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, PRAGMA};
 use serde::Serialize;
@@ -52,6 +52,26 @@ pub(crate) fn events(api: &Api, call: &Call) -> Result<Answer> {
         filters: call.query.filters()?,
     };
     answer::lines(receive(api.0.engine.events(options)?))
+}
+
+/// `GET /system/df`.
+pub(crate) async fn disk_usage(api: &Api, call: &Call) -> Result<Answer> {
+    let types = call.query.all("type");
+    let all = types.is_empty() || call.version.before(42);
+    let known = ["container", "image", "volume", "build-cache"];
+    if let Some(other) = types.iter().find(|kind| !known.contains(&kind.as_str()))
+        && !all
+    {
+        return Err(Error::invalid(format!("unknown object type: {other}")));
+    }
+    let asked = |kind: &str| all || types.iter().any(|wanted| wanted == kind);
+    let options = DiskUsageOptions {
+        images: asked("image"),
+        containers: asked("container"),
+        volumes: asked("volume"),
+        build_cache: asked("build-cache"),
+    };
+    answer::ok(&api.0.engine.disk_usage(options).await?)
 }
 
 /// `POST /auth`.

@@ -4,7 +4,6 @@ use engine::Error;
 
 /// What is missing, by methods and path; `*` is one segment, `**` one or more.
 const TABLE: &[(&str, &str, &str)] = &[
-    ("GET", "/system/df", "disk usage is"),
     ("POST", "/commit", "commit is"),
     ("GET POST", "/containers/*/checkpoints", "checkpoints are"),
     ("DELETE", "/containers/*/checkpoints/*", "checkpoints are"),
@@ -30,10 +29,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET DELETE", "/networks/*", "networks are"),
     ("POST", "/networks/*/connect", "networks are"),
     ("POST", "/networks/*/disconnect", "networks are"),
-    ("GET", "/volumes", "volumes are"),
-    ("POST", "/volumes/create", "volumes are"),
-    ("POST", "/volumes/prune", "volumes are"),
-    ("GET PUT DELETE", "/volumes/*", "volumes are"),
+    ("PUT", "/volumes/*", "cluster volumes are"),
     ("GET", "/plugins", "plugins are"),
     ("GET", "/plugins/privileges", "plugins are"),
     ("POST", "/plugins/pull", "plugins are"),
@@ -116,7 +112,7 @@ mod tests {
         );
         for (method, path) in [
             ("POST", "/images/a/b/push"),
-            ("GET", "/system/df"),
+            ("POST", "/build"),
             ("GET", "/containers/x/attach/ws"),
             ("DELETE", "/plugins/a/b"),
             ("GET", "/distribution/a/json"),

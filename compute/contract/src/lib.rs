@@ -186,7 +186,9 @@ pub enum Log {
 /// A client's stream.
 #[derive(Debug)]
 pub struct Attachment {
-    /// A connected stream socket, taken over whole: the daemon is not on the data path.
+    /// A connected stream socket, taken over whole: the daemon is not on the data path. An exec's
+    /// is closed at its end without a shutdown: who keeps a copy decides when the client sees the
+    /// end of the output.
     pub stream: OwnedFd,
     /// Bytes of the client already read from it, to be given to stdin first.
     pub already_read: Vec<u8>,

@@ -7,7 +7,7 @@
 //!   ├ files of containers: logs · copy · stats · top
 //!   ├ images: image_ops · pull
 //!   ├ networks: network (modes, ports, files)     volumes
-//!   └ events
+//!   └ events     disk_usage (what all of them take)
 //! ```
 
 use std::net::Ipv4Addr;
@@ -26,6 +26,7 @@ mod container;
 mod copy;
 mod create;
 mod devices;
+mod disk_usage;
 mod error;
 mod events;
 mod exec;
@@ -56,6 +57,7 @@ mod verify;
 mod volumes;
 
 pub use config::{Bridge, Config, Ulimits};
+pub use disk_usage::DiskUsageOptions;
 pub use error::{Error, ErrorKind, Result};
 pub use options::{
     ArchivePut, AttachOptions, EventsOptions, Filters, ImageRemoveOptions, ImportOptions,

@@ -26,6 +26,7 @@ mod directory;
 mod prepare;
 mod tree;
 
+pub(crate) use api::{all, size};
 pub(crate) use prepare::{prepare, remove_anonymous};
 
 /// Marks volumes that nobody named.

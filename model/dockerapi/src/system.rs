@@ -186,3 +186,20 @@ impl std::fmt::Debug for AuthConfig {
             .finish_non_exhaustive()
     }
 }
+
+/// `GET /system/df`. What was not asked for is absent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct DiskUsage {
+    /// All layers, each counted once.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub layers_size: i64,
+    pub images: Option<Vec<crate::ImageSummary>>,
+    pub containers: Option<Vec<crate::ContainerSummary>>,
+    pub volumes: Option<Vec<crate::Volume>>,
+    pub build_cache: Option<Vec<serde_json::Value>>,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}

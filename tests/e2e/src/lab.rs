@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::http::{self, Response};
+use crate::terminal::Terminal;
 use crate::{image, leaks};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -148,12 +149,17 @@ impl Lab {
             .append(true)
             .open(self.path("daemon.log"));
         let log = log.expect("daemon.log");
+        // A file named on the command line must be there; this one keeps the host's out.
+        let config = self.path("daemon.json");
+        if !config.exists() {
+            std::fs::write(&config, "{}").expect("daemon.json");
+        }
         let mut command = self.entered(&corten());
         command
             .args([
                 "daemon",
                 "--config-file",
-                "/nonexistent/daemon.json",
+                &config.display().to_string(),
                 "-H",
                 &self.host(),
             ])
@@ -227,6 +233,21 @@ impl Lab {
             .write_all(input.as_bytes())
             .expect("input");
         Ran::from(child.wait_with_output().expect("docker"))
+    }
+
+    /// A docker command that goes on beside the test, its three streams piped.
+    pub fn spawn(&self, args: &[&str]) -> Child {
+        self.docker_command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("docker")
+    }
+
+    /// A docker command at a terminal.
+    pub fn terminal(&self, args: &[&str]) -> Terminal {
+        Terminal::run(&self.docker_command(args))
     }
 
     /// The command, to be run in whatever way a test needs.
@@ -315,6 +336,13 @@ impl Lab {
     /// A request's text as it stands.
     pub fn raw(&self, text: &str) -> Response {
         http::request(&self.socket(), text)
+    }
+
+    /// Now, for `--since` and `--until`.
+    pub fn now(&self) -> String {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.expect("after 1970");
+        format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
     }
 
     /// A field of `docker inspect`.
