@@ -96,6 +96,8 @@ pub struct Features {
     pub apparmor: bool,
     /// SELinux is on.
     pub selinux: bool,
+    /// `CAP_*` names that a container can be given; empty when that is not known.
+    pub capabilities: Vec<String>,
     /// Memory limits work.
     pub memory_limit: bool,
     /// Swap accounting works.

@@ -447,7 +447,11 @@ fn process(
         args: config.cmd.clone(),
         env,
         cwd: cwd.to_owned(),
-        capabilities: Some(resolve::exec_capabilities(&record.host, privileged)?),
+        capabilities: Some(resolve::exec_capabilities(
+            &record.host,
+            privileged,
+            inner.compute.features(),
+        )?),
         no_new_privileges: resolve::no_new_privileges(&record.host, &inner.config)?,
         ..Process::default()
     })

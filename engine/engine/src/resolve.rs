@@ -67,7 +67,7 @@ pub(crate) fn resolve(record: &Record, context: &Context<'_>) -> Result<Spec> {
             .map(|&path| path.to_owned())
             .collect()
     });
-    let capabilities = security::capabilities(host)?;
+    let capabilities = security::capabilities(host, context.features)?;
     let linux = Linux {
         namespaces: namespaces(record, context),
         devices: if host.privileged {

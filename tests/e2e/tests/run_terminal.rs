@@ -79,6 +79,7 @@ fn detached_and_attached_again() {
         "--format",
         "{{.Action}}",
     ]);
+    // docker looks for the keys itself: for the engine its client has just left.
     let seen: Vec<&str> = events
         .lines()
         .filter(|action| *action != "resize")
@@ -86,8 +87,7 @@ fn detached_and_attached_again() {
     assert_eq!(
         seen,
         [
-            "create", "attach", "start", "detach", "attach", "detach", "attach", "detach",
-            "attach", "die"
+            "create", "attach", "start", "attach", "attach", "attach", "die"
         ]
     );
 }
