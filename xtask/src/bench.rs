@@ -140,6 +140,7 @@ fn inside(options: &Options, corten: &std::path::Path) -> Result<()> {
     for engine in &mut engines {
         engine.end();
     }
+    engines::remove_cgroups();
     println!("{table}");
     result
 }

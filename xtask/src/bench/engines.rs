@@ -271,6 +271,19 @@ impl Engine {
     }
 }
 
+/// Takes away what engines made for their containers; it is empty once they have ended.
+pub(crate) fn remove_cgroups() {
+    let roots = std::fs::read_dir("/sys/fs/cgroup")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let above = roots.map(|root| root.path());
+    for root in above.chain(["/sys/fs/cgroup".into()]) {
+        // Absent in most of them.
+        let _ = std::fs::remove_dir(root.join(CGROUP.trim_start_matches('/')));
+    }
+}
+
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
