@@ -45,6 +45,7 @@ mod owner;
 mod ports;
 mod pull;
 mod record;
+mod registries;
 mod resolve;
 mod session;
 mod signal;
@@ -79,6 +80,7 @@ pub(crate) struct Inner {
     pub(crate) state: state::State,
     pub(crate) compute: Arc<dyn Compute>,
     pub(crate) images: images::Images,
+    pub(crate) registries: registries::Registries,
     pub(crate) containers: container::Containers,
     pub(crate) events: events::Events,
     pub(crate) volumes: volumes::Volumes,

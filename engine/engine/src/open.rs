@@ -53,6 +53,7 @@ impl Engine {
             volumes,
             execs: Execs::default(),
             started: std::time::Instant::now(),
+            registries: crate::registries::Registries::new(&config),
             config,
             state,
             compute,
