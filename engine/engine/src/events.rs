@@ -143,12 +143,6 @@ pub(crate) fn container(record: &Record, action: &str, extra: &[(&str, String)])
     event
 }
 
-/// An event of an image.
-pub(crate) fn image(action: &str, id: &str, name: &str) -> Event {
-    let attributes = [("name".to_owned(), name.to_owned())].into();
-    make("image", action, id, attributes)
-}
-
 /// An event of anything: `kind` is its type.
 pub(crate) fn make(
     kind: &str,

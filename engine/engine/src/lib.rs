@@ -26,6 +26,8 @@ mod container;
 mod copy;
 mod create;
 mod devices;
+mod disk_usage;
+mod distribution;
 mod error;
 mod events;
 mod exec;
@@ -58,8 +60,8 @@ mod volumes;
 pub use config::{Bridge, Config, Ulimits};
 pub use error::{Error, ErrorKind, Result};
 pub use options::{
-    ArchivePut, AttachOptions, EventsOptions, Filters, ImageRemoveOptions, ImportOptions,
-    ListOptions, LogsOptions, RemoveOptions, WaitCondition,
+    ArchivePut, AttachOptions, DiskUsageOptions, EventsOptions, Filters, ImageRemoveOptions,
+    ImportOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition,
 };
 
 pub use session::Session;
@@ -131,14 +133,5 @@ impl Inner {
     /// Files made anew at each start (hosts, hostname, resolv.conf).
     pub(crate) fn runtime_dir(&self, id: &str) -> PathBuf {
         self.config.exec_root.join("files").join(id)
-    }
-
-    /// Where a volume's files are.
-    pub(crate) fn volume_dir(&self, name: &str) -> PathBuf {
-        self.config
-            .data_root
-            .join("volumes")
-            .join(name)
-            .join("_data")
     }
 }

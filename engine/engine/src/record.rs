@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Everything known about one container.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// 64 hex digits.
     pub id: String,
     /// Without the leading slash.
@@ -39,7 +39,7 @@ pub struct Record {
 
 /// A volume, bind or tmpfs of a container.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Mounted {
+pub(crate) struct Mounted {
     /// As inspect shows it.
     pub point: MountPoint,
     /// Extra options of the mount: `rro`, `noexec`, `size=…`.
@@ -58,7 +58,7 @@ pub struct Mounted {
 
 /// How a container is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub(crate) struct State {
     /// Where in its life.
     pub phase: Phase,
     /// Host pid while running.
@@ -91,7 +91,7 @@ pub struct State {
 ///     └────────────┴───────────┴──► Removing ──► gone
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Never started.
     #[default]
     Created,
@@ -113,7 +113,7 @@ pub enum Phase {
 
 impl Phase {
     /// The API's word.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::Running => "running",
@@ -126,14 +126,14 @@ impl Phase {
     }
 
     /// A process is there.
-    pub fn is_alive(self) -> bool {
+    pub(crate) fn is_alive(self) -> bool {
         matches!(self, Self::Running | Self::Paused)
     }
 }
 
 /// A place on the default bridge.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// 64 hex digits.
     pub id: String,
     /// Dotted.

@@ -218,7 +218,7 @@ impl Repository {
         for _ in 0..INDEX_DEPTH {
             let index = match &document.content {
                 Content::Manifest(manifest) => {
-                    let manifest = manifest.clone();
+                    let manifest = Manifest::clone(manifest);
                     return Ok(Resolved {
                         top,
                         document,

@@ -293,7 +293,7 @@ async fn a_tag_moves_and_what_is_shared_is_not_fetched_again() {
     );
     let list = lab
         .engine
-        .image_list(false, &Filters::default(), true)
+        .image_list(false, &Filters::default(), false)
         .unwrap();
     let of = |manifest: &Value| {
         let id = manifest["config"]["digest"].as_str().unwrap();
@@ -415,7 +415,7 @@ async fn what_is_not_as_promised_leaves_nothing() {
     assert!(lab.settled().await.is_empty());
     let list = lab
         .engine
-        .image_list(true, &Filters::default(), true)
+        .image_list(true, &Filters::default(), false)
         .unwrap();
     assert!(
         list.iter().all(|image| image.repo_digests.is_empty()),
@@ -501,7 +501,10 @@ async fn layers_do_not_wait_for_those_below() {
     let mut lines = lab.start("x", "latest");
     loop {
         let line = lines.recv().await.expect("a line");
-        assert!(line.id != base || line.status != "Pull complete", "{line:?}");
+        assert!(
+            line.id != base || line.status != "Pull complete",
+            "{line:?}"
+        );
         if line.id == top && line.status == "Pull complete" {
             break;
         }

