@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod distribution;
 #[path = "../../../../wire/registry/tests/faulty/mod.rs"]
 mod faulty;
 mod idle;
@@ -616,4 +617,65 @@ async fn log_in_is_answered_as_by_moby() {
     assert_eq!(done, ("Login Succeeded".to_owned(), String::new()));
     let refused = lab.engine.auth(auth("no")).await.unwrap_err();
     assert_eq!(refused.kind, engine::ErrorKind::Unauthorized);
+}
+
+#[tokio::test]
+async fn the_registry_that_others_use() {
+    let Some(lab) = Lab::new("distribution", 3).await else {
+        return;
+    };
+    let Some(registry) = distribution::Distribution::start(&lab.dir.0).await else {
+        return;
+    };
+    let (a, b) = (tar("a", &noise(1, 3_000_000)), tar("b", &noise(2, 70_000)));
+    let zstd = zstd::encode_all(b.as_slice(), 1).unwrap();
+    let config = json!({
+        "os": "linux", "architecture": host(),
+        "rootfs": {"type": "layers", "diff_ids": [digest(&a), digest(&b)]},
+    });
+    let config = serde_json::to_vec(&config).unwrap();
+    let mut blobs = Vec::new();
+    let kinds = [
+        CONFIG,
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+        "application/vnd.oci.image.layer.v1.tar+zstd",
+    ];
+    for (kind, bytes) in kinds.into_iter().zip([config, gzip(&a), zstd]) {
+        let digest = registry.blob("a/b", &bytes).await;
+        blobs.push(json!({"mediaType": kind, "digest": digest, "size": bytes.len()}));
+    }
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "config": blobs[0], "layers": blobs[1..],
+    });
+    let inner = registry.manifest("a/b", "plain", &manifest).await;
+    let platform = json!({"os": "linux", "architecture": host()});
+    let size = serde_json::to_vec(&manifest).unwrap().len();
+    let entry = json!({"mediaType": MANIFEST, "digest": inner, "size": size, "platform": platform});
+    let list = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]});
+    let top = registry.manifest("a/b", "list", &list).await;
+    let name = format!("{}/a/b", registry.address);
+    let mut lines = lab.engine.image_pull(&name, "list", None, None).unwrap();
+    let lines = rest(&mut lines).await;
+    let status = format!("Status: Downloaded newer image for {name}:list");
+    assert_eq!(texts(&lines, ""), [format!("Digest: {top}"), status]);
+    // All tags, of which one is known.
+    let mut lines = lab.engine.image_pull(&name, "", None, None).unwrap();
+    rest(&mut lines).await;
+    let image = lab.engine.image_inspect(&format!("{name}:plain")).unwrap();
+    assert_eq!(image.repo_tags.len(), 2);
+    assert_eq!(image.repo_digests.len(), 2);
+    let found = lab
+        .engine
+        .distribution_inspect(&format!("{name}:list"), None)
+        .await
+        .unwrap();
+    assert_eq!(found.descriptor.digest.as_str(), top);
+    assert_eq!(found.platforms[0].architecture, host());
+    let mut lines = lab.engine.image_pull(&name, "none", None, None).unwrap();
+    let lines = rest(&mut lines).await;
+    assert_eq!(error(&lines).error_detail.as_ref().unwrap().code, 404);
+    assert!(
+        error(&lines).error.contains("manifest unknown"),
+        "{lines:?}"
+    );
 }
