@@ -54,26 +54,6 @@ pub(crate) fn events(api: &Api, call: &Call) -> Result<Answer> {
     answer::lines(receive(api.0.engine.events(options)?))
 }
 
-/// `GET /system/df`.
-pub(crate) async fn disk_usage(api: &Api, call: &Call) -> Result<Answer> {
-    let types = call.query.all("type");
-    let all = types.is_empty() || call.version.before(42);
-    let known = ["container", "image", "volume", "build-cache"];
-    if let Some(other) = types.iter().find(|kind| !known.contains(&kind.as_str()))
-        && !all
-    {
-        return Err(Error::invalid(format!("unknown object type: {other}")));
-    }
-    let asked = |kind: &str| all || types.iter().any(|wanted| wanted == kind);
-    let options = DiskUsageOptions {
-        images: asked("image"),
-        containers: asked("container"),
-        volumes: asked("volume"),
-        build_cache: asked("build-cache"),
-    };
-    answer::ok(&api.0.engine.disk_usage(options).await?)
-}
-
 /// `POST /auth`.
 pub(crate) async fn auth(api: &Api, call: Call) -> Result<Answer> {
     #[derive(Serialize)]
@@ -88,4 +68,36 @@ pub(crate) async fn auth(api: &Api, call: Call) -> Result<Answer> {
         status,
         identity_token,
     })
+}
+
+/// `GET /system/df`.
+pub(crate) async fn disk_usage(api: &Api, call: &Call) -> Result<Answer> {
+    let kinds = match call.version.before(42) {
+        true => Vec::new(),
+        false => call.query.all("type"),
+    };
+    let everything = kinds.is_empty();
+    let mut options = DiskUsageOptions {
+        images: everything,
+        containers: everything,
+        volumes: everything,
+        build_cache: everything,
+    };
+    for kind in kinds {
+        match kind.as_str() {
+            "image" => options.images = true,
+            "container" => options.containers = true,
+            "volume" => options.volumes = true,
+            "build-cache" => options.build_cache = true,
+            _ => return Err(Error::invalid(format!("unknown object type: {kind}"))),
+        }
+    }
+    let usage = api.0.engine.disk_usage(options).await?;
+    answer::ok(&compat::disk_usage(usage, call.version))
+}
+
+/// `GET /distribution/{name}/json`.
+pub(crate) async fn distribution(api: &Api, call: &Call, name: &str) -> Result<Answer> {
+    let auth = call.registry_auth();
+    answer::ok(&api.0.engine.distribution_inspect(name, auth).await?)
 }

@@ -14,14 +14,12 @@ const TABLE: &[(&str, &str, &str)] = &[
     ),
     ("POST", "/images/**/push", "image push is"),
     ("GET", "/images/search", "image search is"),
-    ("POST", "/images/prune", "image prune is"),
     ("GET", "/images/**/attestations", "image attestations are"),
     ("POST", "/build", "builds are"),
     ("POST", "/build/prune", "builds are"),
     ("POST", "/build/cancel", "builds are"),
     ("POST", "/session", "BuildKit sessions are"),
     ("POST", "/grpc", "BuildKit's gRPC is"),
-    ("GET", "/distribution/**/json", "distribution inspect is"),
     ("GET", "/networks", "networks are"),
     ("GET", "/networks/", "networks are"),
     ("POST", "/networks/create", "networks are"),
@@ -112,10 +110,9 @@ mod tests {
         );
         for (method, path) in [
             ("POST", "/images/a/b/push"),
-            ("POST", "/build"),
             ("GET", "/containers/x/attach/ws"),
             ("DELETE", "/plugins/a/b"),
-            ("GET", "/distribution/a/json"),
+            ("PUT", "/volumes/a"),
         ] {
             assert!(explain(method, path).is_some(), "{method} {path}");
         }

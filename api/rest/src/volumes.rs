@@ -29,14 +29,17 @@ pub(crate) fn inspect(api: &Api, name: &str) -> Result<Answer> {
 
 /// `DELETE /volumes/{name}`.
 pub(crate) async fn remove(api: &Api, call: &Call, name: &str) -> Result<Answer> {
-    let force = call.query.flag("force");
-    api.0.engine.volume_remove(name, force).await?;
+    api.0
+        .engine
+        .volume_remove(name, call.query.flag("force"))
+        .await?;
     answer::no_content()
 }
 
-/// `POST /volumes/prune`. Before 1.42 named volumes went, too.
+/// `POST /volumes/prune`.
 pub(crate) async fn prune(api: &Api, call: &Call) -> Result<Answer> {
     let mut filters = call.query.filters()?;
+    // Named volumes were pruned as well.
     if call.version.before(42) {
         filters.0.insert("all".into(), vec!["true".into()]);
     }

@@ -1,124 +1,78 @@
-//! `system df`: what images, containers and volumes take, and which part of it is in use.
+//! `system df`: what takes how much room.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use dockerapi::{ContainerSummary, DiskUsage, ImageSummary, Volume, VolumeUsage};
+use dockerapi::{DiskUsage, ImageSummary, VolumeUsage};
 use images::Image;
 
-use crate::{Engine, Filters, Inner, ListOptions, Result, volumes};
-
-/// Which kinds of objects are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "four independent switches of a query"
-)]
-pub struct DiskUsageOptions {
-    /// Images and their layers.
-    pub images: bool,
-    /// Containers' writable layers.
-    pub containers: bool,
-    /// Volumes.
-    pub volumes: bool,
-    /// What builds keep: nothing yet.
-    pub build_cache: bool,
-}
+use crate::options::{DiskUsageOptions, Filters, ListOptions};
+use crate::{Engine, Error, Result};
 
 impl Engine {
-    /// `GET /system/df`. Looks at every file: takes its time, off the engine's threads.
+    /// What takes how much room, of those kinds that are asked for. Walks trees of files.
     ///
     /// # Errors
-    /// When the image store cannot be read.
-    pub async fn disk_usage(&self, asked: DiskUsageOptions) -> Result<DiskUsage> {
+    /// When images cannot be listed.
+    pub async fn disk_usage(&self, options: DiskUsageOptions) -> Result<DiskUsage> {
         let engine = self.clone();
-        tokio::task::spawn_blocking(move || measure(&engine, asked))
+        tokio::task::spawn_blocking(move || engine.measure(options))
             .await
-            .map_err(|_| crate::Error::system("disk usage: interrupted"))?
+            .map_err(|_| Error::system("interrupted"))?
+    }
+
+    fn measure(&self, options: DiskUsageOptions) -> Result<DiskUsage> {
+        let mut usage = DiskUsage::default();
+        if options.images {
+            usage.layers_size = signed(self.0.images.usage()?.layers);
+            usage.images = Some(self.image_list(false, &Filters::default(), true)?);
+        }
+        if options.containers {
+            let all = ListOptions {
+                all: true,
+                size: true,
+                ..ListOptions::default()
+            };
+            usage.containers = Some(self.container_list(&all)?);
+        }
+        if options.volumes {
+            let mut volumes = self.volume_list(&Filters::default())?.volumes;
+            for volume in &mut volumes {
+                let (ref_count, size) = crate::volumes::usage(&self.0, &volume.name);
+                volume.usage_data = Some(VolumeUsage {
+                    ref_count: i64::try_from(ref_count).unwrap_or(i64::MAX),
+                    size: signed(size),
+                });
+            }
+            usage.volumes = Some(volumes);
+        }
+        // Builds keep no cache yet.
+        usage.build_cache = options.build_cache.then(Vec::new);
+        Ok(usage)
     }
 }
 
-fn measure(engine: &Engine, asked: DiskUsageOptions) -> Result<DiskUsage> {
-    let mut usage = DiskUsage::default();
-    if asked.images {
-        usage.layers_size = signed(engine.0.images.usage()?.layers);
-        usage.images = Some(images(engine)?);
-    }
-    if asked.containers {
-        usage.containers = Some(containers(engine)?);
-    }
-    if asked.volumes {
-        usage.volumes = Some(all_volumes(&engine.0));
-    }
-    if asked.build_cache {
-        usage.build_cache = Some(Vec::new());
-    }
-    Ok(usage)
-}
-
-fn containers(engine: &Engine) -> Result<Vec<ContainerSummary>> {
-    engine.container_list(&ListOptions {
-        all: true,
-        size: true,
-        ..ListOptions::default()
-    })
-}
-
-fn images(engine: &Engine) -> Result<Vec<ImageSummary>> {
-    let inner = &engine.0;
-    let chains: Vec<(String, Vec<String>)> = inner
-        .images
-        .list()?
-        .iter()
-        .map(|image| (image.id.to_string(), chains(image)))
-        .collect();
-    let mut users: HashMap<&str, usize> = HashMap::new();
-    for chain in chains.iter().flat_map(|(_, chains)| chains) {
+/// Tells of each row how much it shares with other images.
+pub(crate) fn tell_shared(rows: &mut [ImageSummary], images: &[Image]) {
+    let mut users: BTreeMap<String, u32> = BTreeMap::new();
+    for (chain, _) in images.iter().flat_map(chains) {
         *users.entry(chain).or_default() += 1;
     }
-    let shared: HashMap<&str, u64> = chains
-        .iter()
-        .map(|(id, chains)| {
-            let shared = chains.iter().filter(|chain| users[chain.as_str()] > 1);
-            let bytes = shared.filter_map(|chain| inner.images.layer(chain)).sum();
-            (id.as_str(), bytes)
-        })
-        .collect();
-    let mut list = engine.image_list(false, &Filters::default(), false)?;
-    let used: Vec<String> = inner
-        .containers
-        .all()
-        .iter()
-        .map(|container| container.record().image_id.clone())
-        .collect();
-    for row in &mut list {
-        row.shared_size = signed(shared.get(row.id.as_str()).copied().unwrap_or(0));
-        let users = used.iter().filter(|id| **id == row.id).count();
-        row.containers = signed(users as u64);
+    for row in rows {
+        let Some(image) = images.iter().find(|image| image.id.as_str() == row.id) else {
+            continue;
+        };
+        let shared = chains(image).filter(|(chain, _)| users.get(chain).is_some_and(|n| *n > 1));
+        row.shared_size = signed(shared.map(|(_, size)| size).sum());
     }
-    Ok(list)
 }
 
-/// Chain IDs of an image's layers, lowest first.
-fn chains(image: &Image) -> Vec<String> {
-    let mut below = String::new();
-    let chain = |diff_id| {
-        below = ::images::chain_id(&below, diff_id);
-        below.clone()
-    };
-    image.layers.iter().map(chain).collect()
-}
-
-fn all_volumes(inner: &Arc<Inner>) -> Vec<Volume> {
-    let measured = |mut volume: Volume| {
-        let users = volumes::references(inner, &volume.name).len();
-        volume.usage_data = Some(VolumeUsage {
-            ref_count: signed(users as u64),
-            size: signed(volumes::size(inner, &volume.name)),
-        });
-        volume
-    };
-    volumes::all(inner).into_iter().map(measured).collect()
+/// Chain IDs of an image's layers, and their sizes.
+fn chains(image: &Image) -> impl Iterator<Item = (String, u64)> + '_ {
+    let layers = image.layers.iter().zip(&image.layer_sizes);
+    layers.scan(String::new(), |below, (diff_id, size)| {
+        *below = images::chain_id(below, diff_id);
+        Some((below.clone(), *size))
+    })
 }
 
 fn signed(bytes: u64) -> i64 {

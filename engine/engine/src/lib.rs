@@ -7,7 +7,7 @@
 //!   ├ files of containers: logs · copy · stats · top
 //!   ├ images: image_ops · pull
 //!   ├ networks: network (modes, ports, files)     volumes
-//!   └ events     disk_usage (what all of them take)
+//!   └ events
 //! ```
 
 use std::net::Ipv4Addr;
@@ -27,6 +27,7 @@ mod copy;
 mod create;
 mod devices;
 mod disk_usage;
+mod distribution;
 mod error;
 mod events;
 mod exec;
@@ -46,6 +47,7 @@ mod owner;
 mod ports;
 mod pull;
 mod record;
+mod registries;
 mod resolve;
 mod session;
 mod shutdown;
@@ -57,11 +59,10 @@ mod verify;
 mod volumes;
 
 pub use config::{Bridge, Config, Ulimits};
-pub use disk_usage::DiskUsageOptions;
 pub use error::{Error, ErrorKind, Result};
 pub use options::{
-    ArchivePut, AttachOptions, EventsOptions, Filters, ImageRemoveOptions, ImportOptions,
-    ListOptions, LogsOptions, RemoveOptions, WaitCondition,
+    ArchivePut, AttachOptions, DiskUsageOptions, EventsOptions, Filters, ImageRemoveOptions,
+    ImportOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition,
 };
 
 pub use session::Session;
@@ -82,6 +83,7 @@ pub(crate) struct Inner {
     pub(crate) state: state::State,
     pub(crate) compute: Arc<dyn Compute>,
     pub(crate) images: images::Images,
+    pub(crate) registries: registries::Registries,
     pub(crate) containers: container::Containers,
     pub(crate) events: events::Events,
     pub(crate) volumes: volumes::Volumes,

@@ -26,7 +26,6 @@ mod directory;
 mod prepare;
 mod tree;
 
-pub(crate) use api::{all, size};
 pub(crate) use prepare::{prepare, remove_anonymous};
 
 /// Marks volumes that nobody named.
@@ -256,6 +255,14 @@ pub(crate) fn references(inner: &Inner, name: &str) -> Vec<String> {
         .filter(|container| uses(&container.record()))
         .map(|c| c.id.clone())
         .collect()
+}
+
+/// How many containers use a volume, and its bytes. Blocking.
+pub(crate) fn usage(inner: &Inner, name: &str) -> (usize, u64) {
+    (
+        references(inner, name).len(),
+        tree::size(&inner.volumes.path(name)),
+    )
 }
 
 fn event(action: &str, name: &str) -> dockerapi::Event {

@@ -6,7 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::ContainerSummary;
 use crate::flexible::Map;
+use crate::image::ImageSummary;
+use crate::volume::Volume;
 
 /// Body of every error.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -187,19 +190,23 @@ impl std::fmt::Debug for AuthConfig {
     }
 }
 
-/// `GET /system/df`. What was not asked for is absent.
+/// `GET /system/df`; what was not asked for is null.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct DiskUsage {
-    /// All layers, each counted once.
-    #[serde(skip_serializing_if = "is_zero")]
+    /// Layers of all images, each counted once.
     pub layers_size: i64,
-    pub images: Option<Vec<crate::ImageSummary>>,
-    pub containers: Option<Vec<crate::ContainerSummary>>,
-    pub volumes: Option<Vec<crate::Volume>>,
+    pub images: Option<Vec<ImageSummary>>,
+    pub containers: Option<Vec<ContainerSummary>>,
+    pub volumes: Option<Vec<Volume>>,
     pub build_cache: Option<Vec<serde_json::Value>>,
 }
 
-fn is_zero(number: &i64) -> bool {
-    *number == 0
+/// `GET /distribution/{name}/json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DistributionInspect {
+    /// Of the manifest or list that the name stands for.
+    pub descriptor: oci::image::Descriptor,
+    pub platforms: Vec<oci::Platform>,
 }

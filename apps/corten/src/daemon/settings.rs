@@ -359,9 +359,7 @@ fn bridge(given: &Parsed) -> Result<Option<Bridge>> {
         return Ok(None);
     }
     let (address, fixed) = (subnet(given, "bip")?, subnet(given, "fixed-cidr")?);
-    if !name.is_empty() && address.is_some() {
-        bail!("You specified -b & --bip, mutually exclusive options. Please specify only one");
-    }
+    // Unlike dockerd's, our bridge is made where it is missing, so it may have a name and an address.
     let default = Bridge::default();
     let ip = given.text("ip");
     Ok(Some(Bridge {

@@ -85,19 +85,6 @@ impl Engine {
     }
 }
 
-/// All volumes as clients see them, by name.
-pub(crate) fn all(inner: &Inner) -> Vec<ApiVolume> {
-    let all = inner.volumes.all();
-    all.iter()
-        .map(|volume| inner.volumes.shown(&volume.row))
-        .collect()
-}
-
-/// Bytes of a volume's files. Blocking.
-pub(crate) fn size(inner: &Inner, name: &str) -> u64 {
-    tree::size(&inner.volumes.path(name))
-}
-
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
