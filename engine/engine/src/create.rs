@@ -74,6 +74,7 @@ fn draft(
         return Err(Error::invalid("no image specified"));
     }
     verify::unsupported(&config, &host)?;
+    verify::modes(&config, &host)?;
     let image = inner.images.resolve(&config.image)?;
     let of_image = oci::Platform {
         architecture: image.config.architecture.clone(),

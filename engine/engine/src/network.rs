@@ -53,7 +53,7 @@ pub(crate) struct Connected {
 
 /// Checks what a mode forbids, at create. Texts are moby's.
 pub(crate) fn verify(record: &Record) -> Result<()> {
-    let mode = Mode::parse(&record.host.network_mode)?;
+    Mode::parse(&record.host.network_mode)?;
     let host = &record.host;
     let wanted = ports::wanted(&record.config, host)?;
     if wanted
@@ -65,22 +65,6 @@ pub(crate) fn verify(record: &Record) -> Result<()> {
         ));
     }
     let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
-    if let Mode::Container(_) = mode {
-        for (given, what) in [
-            (
-                !host.port_bindings.is_empty() || host.publish_all_ports,
-                "port publishing",
-            ),
-            (some(&host.dns), "dns"),
-            (some(&host.extra_hosts), "custom host-to-IP mapping"),
-        ] {
-            if given {
-                return Err(Error::invalid(format!(
-                    "conflicting options: {what} and the container type network mode"
-                )));
-            }
-        }
-    }
     for entry in host.extra_hosts.iter().flatten() {
         extra_host(entry, Ipv4Addr::UNSPECIFIED)?;
     }
