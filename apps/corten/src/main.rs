@@ -17,11 +17,11 @@ fn main() -> ExitCode {
     );
     let args: Vec<OsString> = args.collect();
     if name == "dockerd" {
-        return daemon::main(args);
+        return daemon::main(args, true);
     }
     if args.first().is_some_and(|first| first == "daemon") {
         cli::detach_if_spawned();
-        return daemon::main(args.into_iter().skip(1).collect());
+        return daemon::main(args.into_iter().skip(1).collect(), false);
     }
     let program = if name == "docker" { "docker" } else { "corten" };
     cli::main(program, args)

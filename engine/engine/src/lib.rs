@@ -50,6 +50,7 @@ mod record;
 mod registries;
 mod resolve;
 mod session;
+mod shutdown;
 mod signal;
 mod stats;
 mod system;
@@ -90,9 +91,16 @@ pub(crate) struct Inner {
     /// Set at opening, unless there is to be no bridge.
     pub(crate) bridge: OnceLock<BridgeNetwork>,
     pub(crate) started: std::time::Instant,
+    /// The engine ends and takes its containers along: ends are no longer restarted.
+    pub(crate) ending: std::sync::atomic::AtomicBool,
 }
 
 impl Inner {
+    /// Whether containers are being ended with the engine.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(std::sync::atomic::Ordering::Acquire)
+    }
+
     /// The default bridge.
     pub(crate) fn bridge(&self) -> Result<&BridgeNetwork> {
         self.bridge

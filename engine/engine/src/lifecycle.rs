@@ -247,7 +247,8 @@ impl Engine {
     }
 }
 
-async fn stop(
+/// Sends the stop signal, waits, and kills; false when it did not run.
+pub(crate) async fn stop(
     container: &Arc<Container>,
     signal: Option<&str>,
     timeout: Option<i64>,

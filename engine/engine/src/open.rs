@@ -57,6 +57,7 @@ impl Engine {
             execs: Execs::default(),
             started: std::time::Instant::now(),
             registries: crate::registries::Registries::new(&config),
+            ending: std::sync::atomic::AtomicBool::new(false),
             config,
             state,
             compute,

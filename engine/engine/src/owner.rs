@@ -226,7 +226,8 @@ impl Owner {
     async fn signal(&mut self, number: i32, stop: bool) -> Result<()> {
         self.admit(Ask::Signal)?;
         // Remembered before it acts, so that the end that follows is not restarted.
-        if stop && !self.record.state.manually_stopped {
+        // Nor is it when the engine ends; but then the next engine starts it again.
+        if stop && !self.inner.is_ending() && !self.record.state.manually_stopped {
             self.record.state.manually_stopped = true;
             if self.record.host.restart_policy.name != "no" {
                 self.commit(Vec::new()).await?;
@@ -250,7 +251,7 @@ impl Owner {
         if self.record.state.phase == Phase::Restarting {
             self.restart_at = None;
             self.record.state.phase = Phase::Exited;
-            self.record.state.manually_stopped = true;
+            self.record.state.manually_stopped = !self.inner.is_ending();
             self.commit(Vec::new()).await?;
         }
         Ok(())

@@ -341,10 +341,11 @@ fn write(database: &Database, jobs: &[Job]) -> Result<(), redb::Error> {
     if jobs.iter().any(|job| !job.change.events.is_empty()) {
         let mut events = transaction.open_table(EVENTS)?;
         let first = events.last()?.map_or(0, |(key, _)| key.value() + 1);
-        for (next, event) in (first..).zip(jobs.iter().flat_map(|job| &job.change.events)) {
-            events.insert(next, event.as_slice())?;
-            if next >= EVENTS_KEPT {
-                events.remove(next - EVENTS_KEPT)?;
+        let new = jobs.iter().flat_map(|job| &job.change.events);
+        for (number, event) in (first..).zip(new) {
+            events.insert(number, event.as_slice())?;
+            if number >= EVENTS_KEPT {
+                events.remove(number - EVENTS_KEPT)?;
             }
         }
     }

@@ -15,6 +15,9 @@ pub(crate) const OWN_SOCKET: &str = "/run/corten/corten.sock";
 /// Where docker's clients look.
 pub(crate) const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
+/// Number of a descriptor that the daemon writes `1` to when it listens, or the reason why not.
+pub(crate) const READY_VARIABLE: &str = "CORTEN_READY_FD";
+
 /// The program at work.
 #[derive(Debug)]
 pub(crate) struct App {

@@ -9,12 +9,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::app::{DOCKER_SOCKET, OWN_SOCKET};
+use super::app::{DOCKER_SOCKET, OWN_SOCKET, READY_VARIABLE};
 use super::failure::{Failure, Outcome, os_text};
 use super::out;
-
-/// Number of a descriptor that the daemon writes `1` to when it listens, or the reason why not.
-const READY_VARIABLE: &str = "CORTEN_READY_FD";
 
 /// The socket of a live engine. Called as docker, docker's socket comes first; otherwise our own.
 ///

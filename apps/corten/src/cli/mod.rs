@@ -1,28 +1,28 @@
 //! The command line: finds the command, reads its options and runs it.
 
-mod app;
+pub(crate) mod app;
 mod autostart;
 mod commands;
 mod configfile;
 mod credentials;
-mod failure;
+pub(crate) mod failure;
 mod filters;
-mod flags;
+pub(crate) mod flags;
 mod help;
 mod jsontext;
 mod listing;
-mod options;
+pub(crate) mod options;
 mod out;
 mod portlist;
 mod progress;
 mod signals;
-mod spec;
+pub(crate) mod spec;
 mod stream;
 mod tabwriter;
 mod timestamp;
 mod tty;
 mod units;
-mod values;
+pub(crate) mod values;
 
 pub(crate) use autostart::detach_if_spawned;
 

@@ -51,7 +51,8 @@ impl Owner {
         state.finished_at = clock::nanos(exit.finished_at);
         state.exits += 1;
         let ran = (state.finished_at - state.started_at).max(0);
-        let again = should_restart(&self.record.host.restart_policy, state);
+        let again =
+            !self.inner.is_ending() && should_restart(&self.record.host.restart_policy, state);
         let extra = [
             ("exitCode", state.exit_code.to_string()),
             ("execDuration", (ran / 1_000_000_000).to_string()),

@@ -1,0 +1,453 @@
+//! Flags and daemon.json, joined into settings. The file's keys become flags, so that both are
+//! read and checked by the same code.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use engine::{Bridge, Config};
+use rest::ApiVersion;
+use serde_json::Value;
+
+use super::options::{self, FLAGS};
+use crate::cli::app::{DOCKER_SOCKET, OWN_SOCKET};
+use crate::cli::flags::{self, Parsed};
+use crate::cli::options::limits::ulimit;
+
+/// What the arguments ask for.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// A daemon.
+    Run(Box<Settings>),
+    /// A text, and no daemon.
+    Said(String),
+}
+
+/// The daemon's settings.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) engine: Config,
+    pub(crate) listen: Listen,
+    pub(crate) pidfile: Option<PathBuf>,
+    pub(crate) min_api_version: ApiVersion,
+    /// Containers outlive the daemon, unless this was turned off.
+    pub(crate) live_restore: bool,
+    pub(crate) log_level: &'static str,
+    pub(crate) raw_logs: bool,
+}
+
+/// Where and how the API is served.
+#[derive(Debug)]
+pub(crate) struct Listen {
+    /// `unix://`, `tcp://` and `fd://`.
+    pub(crate) hosts: Vec<String>,
+    /// Group that may use unix sockets.
+    pub(crate) group: String,
+    /// `--group` was given: the group must exist then.
+    pub(crate) group_given: bool,
+    /// Certificate, key, and the CA of clients.
+    pub(crate) tls: Option<(PathBuf, PathBuf, Option<PathBuf>)>,
+    /// TLS was turned off by name: plain TCP is wanted.
+    pub(crate) plain_tcp: bool,
+}
+
+/// Reads the command line and the configuration file.
+///
+/// # Errors
+/// With dockerd's texts, naming the option and the file.
+pub(crate) fn read(args: &[String], called_dockerd: bool) -> Result<Asked> {
+    let program = if called_dockerd {
+        "dockerd"
+    } else {
+        "corten daemon"
+    };
+    let given = flags::parse(FLAGS, args, true)
+        .map_err(|text| anyhow!("{text}\nSee '{program} --help'."))?;
+    if let Some(extra) = given.args.first() {
+        bail!("{program} accepts no arguments: {extra}\nSee '{program} --help'.");
+    }
+    if given.help {
+        return Ok(Asked::Said(help(program)));
+    }
+    if given.on("version") {
+        return Ok(Asked::Said(format!(
+            "Corten version {} (Engine API {})",
+            env!("CARGO_PKG_VERSION"),
+            dockerapi::API_VERSION
+        )));
+    }
+    let path = config_file(&given, called_dockerd);
+    let whole = with_file(given, args, &path)?;
+    refuse(&whole)?;
+    let settings = settings(&whole, called_dockerd)?;
+    if whole.on("validate") {
+        return Ok(Asked::Said("configuration OK".into()));
+    }
+    Ok(Asked::Run(Box::new(settings)))
+}
+
+fn help(program: &str) -> String {
+    let mut text = format!("Usage:  {program} [OPTIONS]\n\nRuns the engine.\n\nOptions:\n");
+    for flag in FLAGS {
+        if flag.default.is_empty() && options::refusal(flag.name, "").is_some() {
+            continue;
+        }
+        let short = match flag.short {
+            '\0' => "    ".to_owned(),
+            letter => format!("-{letter}, "),
+        };
+        let default = match flag.default {
+            "" => String::new(),
+            default => format!(" (default {default})"),
+        };
+        text += &format!("  {short}--{}{default}\n", flag.name);
+    }
+    text + "\nMeanings are dockerd's; docs/daemon.md tells where Corten differs."
+}
+
+fn config_file(given: &Parsed, called_dockerd: bool) -> PathBuf {
+    match given.text("config-file") {
+        "" if called_dockerd => "/etc/docker/daemon.json".into(),
+        "" => "/etc/corten/daemon.json".into(),
+        path => path.into(),
+    }
+}
+
+fn with_file(given: Parsed, args: &[String], path: &Path) -> Result<Parsed> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error)
+            if error.kind() == std::io::ErrorKind::NotFound && !given.changed("config-file") =>
+        {
+            return Ok(given);
+        }
+        Err(error) => {
+            return Err(anyhow!(
+                "unable to configure the Docker daemon with file {}: {error}",
+                path.display()
+            ));
+        }
+    };
+    let named = || {
+        format!(
+            "unable to configure the Docker daemon with file {}",
+            path.display()
+        )
+    };
+    let more = from_json(&text, &given).with_context(named)?;
+    let all: Vec<String> = args.iter().cloned().chain(more).collect();
+    flags::parse(FLAGS, &all, true)
+        .map_err(|text| anyhow!(text))
+        .with_context(named)
+}
+
+/// The file's settings as flags.
+fn from_json(text: &str, given: &Parsed) -> Result<Vec<String>> {
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let object: serde_json::Map<String, Value> = serde_json::from_str(text)?;
+    let unknown: Vec<&str> = object
+        .keys()
+        .map(String::as_str)
+        .filter(|key| options::of_key(key).is_none())
+        .collect();
+    if !unknown.is_empty() {
+        bail!(
+            "the following directives don't match any configuration option: {}",
+            unknown.join(", ")
+        );
+    }
+    let mut flags = Vec::new();
+    let mut twice = Vec::new();
+    for (key, value) in &object {
+        let Some(flag) = options::of_key(key) else {
+            continue;
+        };
+        if given.changed(flag.name) {
+            twice.push(format!(
+                "{}: (from flag: {:?}, from file: {value})",
+                flag.name,
+                given.list(flag.name)
+            ));
+            continue;
+        }
+        for text in texts(key, value)? {
+            flags.push(format!("--{}={text}", flag.name));
+        }
+    }
+    if !twice.is_empty() {
+        bail!(
+            "the following directives are specified both as a flag and in the configuration file: {}",
+            twice.join(", ")
+        );
+    }
+    Ok(flags)
+}
+
+fn texts(key: &str, value: &Value) -> Result<Vec<String>> {
+    let scalar = |value: &Value| match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Bool(_) | Value::Number(_) => Ok(value.to_string()),
+        _ => Err(anyhow!("{key}: unexpected value {value}")),
+    };
+    match value {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(list) => list.iter().map(scalar).collect(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(name, value)| match value {
+                Value::Object(limit) => {
+                    let number = |of: &str| limit.get(of).and_then(Value::as_i64);
+                    match (number("Soft"), number("Hard")) {
+                        (Some(soft), Some(hard)) => Ok(format!("{name}={soft}:{hard}")),
+                        _ => Err(anyhow!("{key}: unexpected value {value} of {name}")),
+                    }
+                }
+                value => Ok(format!("{name}={}", scalar(value)?)),
+            })
+            .collect(),
+        value => Ok(vec![scalar(value)?]),
+    }
+}
+
+fn refuse(given: &Parsed) -> Result<()> {
+    for flag in FLAGS {
+        for value in given.list(flag.name) {
+            if let Some(why) = options::refusal(flag.name, &value) {
+                bail!(why);
+            }
+        }
+    }
+    let runtime = given.text("default-runtime");
+    if !matches!(runtime, "corten" | "runc" | "io.containerd.runc.v2") {
+        bail!("specified default runtime '{runtime}' does not exist");
+    }
+    Ok(())
+}
+
+fn settings(given: &Parsed, called_dockerd: bool) -> Result<Settings> {
+    let level = if given.on("debug") && !given.changed("log-level") {
+        "debug"
+    } else {
+        given.text("log-level")
+    };
+    let log_level = match level {
+        "trace" => "trace",
+        "debug" => "debug",
+        "info" => "info",
+        "warn" | "warning" => "warn",
+        "error" | "fatal" | "panic" => "error",
+        other => bail!("invalid logging level: {other}"),
+    };
+    let min_api_version = given.text("min-api-version");
+    let engine = engine(given)?;
+    Ok(Settings {
+        listen: listen(given, called_dockerd)?,
+        pidfile: Some(match given.text("pidfile") {
+            "" => engine.exec_root.join("corten.pid"),
+            path => path.into(),
+        }),
+        min_api_version: min_api_version
+            .parse()
+            .map_err(|_| anyhow!("invalid minimum API version: {min_api_version}"))?,
+        live_restore: given.on("live-restore"),
+        log_level,
+        raw_logs: given.on("raw-logs"),
+        engine,
+    })
+}
+
+fn listen(given: &Parsed, called_dockerd: bool) -> Result<Listen> {
+    let mut hosts = given.list("host");
+    if hosts.is_empty() {
+        hosts.push(format!("unix://{OWN_SOCKET}"));
+        if called_dockerd {
+            hosts.push(format!("unix://{DOCKER_SOCKET}"));
+        }
+    }
+    let verify = given.on("tlsverify");
+    let tls = verify || given.on("tls") || given.changed("tlscacert");
+    let file = |flag: &str, name: &str| -> PathBuf {
+        match given.text(flag) {
+            "" => Path::new("/etc/docker").join(name),
+            path => path.into(),
+        }
+    };
+    let ca = (verify || given.changed("tlscacert")).then(|| file("tlscacert", "ca.pem"));
+    Ok(Listen {
+        hosts,
+        group: given.text("group").to_owned(),
+        group_given: given.changed("group"),
+        tls: tls.then(|| (file("tlscert", "cert.pem"), file("tlskey", "key.pem"), ca)),
+        plain_tcp: !tls && (given.changed("tls") || given.changed("tlsverify")),
+    })
+}
+
+fn engine(given: &Parsed) -> Result<Config> {
+    let text = |name: &str| given.text(name).to_owned();
+    let address = |name: &str, value: &str| {
+        value
+            .parse()
+            .map_err(|_| anyhow!("invalid argument {value:?} for {name}: not an IP address"))
+    };
+    let absolute = |name: &str| -> Result<PathBuf> {
+        let path = PathBuf::from(given.text(name));
+        std::path::absolute(&path).with_context(|| format!("{name} {}", path.display()))
+    };
+    let mut default_ulimits = engine::Ulimits::new();
+    for limit in given.list("default-ulimit") {
+        let limit = ulimit(&limit).map_err(|text| anyhow!(text))?;
+        default_ulimits.insert(limit.name.clone(), limit);
+    }
+    let log_opts = given
+        .list("log-opt")
+        .into_iter()
+        .map(|pair| match pair.split_once('=') {
+            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+            None => Err(anyhow!("invalid log-opt {pair:?}: it must be key=value")),
+        })
+        .collect::<Result<_>>()?;
+    let seccomp_profile = match given.text("seccomp-profile") {
+        "" | "builtin" => None,
+        "unconfined" => Some("unconfined".to_owned()),
+        path => Some(
+            std::fs::read_to_string(path)
+                .with_context(|| format!("opening seccomp profile {path} failed"))?,
+        ),
+    };
+    let number = |name: &str| u64::try_from(given.int(name)).unwrap_or_default();
+    let count = |name: &str| u32::try_from(given.int(name)).unwrap_or_default().max(1);
+    let cgroup_parent = match given.text("cgroup-parent") {
+        "" => Config::default().cgroup_parent,
+        parent => parent.to_owned(),
+    };
+    Ok(Config {
+        data_root: absolute("data-root")?,
+        exec_root: absolute("exec-root")?,
+        cgroup_parent,
+        labels: given.list("label"),
+        debug: given.on("debug"),
+        bridge: bridge(given)?,
+        dns: given
+            .list("dns")
+            .iter()
+            .map(|one| address("dns", one))
+            .collect::<Result<_>>()?,
+        dns_options: given.list("dns-opt"),
+        dns_search: given.list("dns-search"),
+        default_ulimits,
+        default_shm_size: given.quantity("default-shm-size"),
+        default_ipc_mode: text("default-ipc-mode"),
+        default_cgroupns_mode: text("default-cgroupns-mode"),
+        init: given.on("init"),
+        log_driver: text("log-driver"),
+        log_opts,
+        no_new_privileges: given.on("no-new-privileges"),
+        seccomp_profile,
+        shutdown_timeout: number("shutdown-timeout"),
+        insecure_registries: given.list("insecure-registry"),
+        registry_mirrors: given.list("registry-mirror"),
+        max_concurrent_downloads: count("max-concurrent-downloads") as usize,
+        max_download_attempts: count("max-download-attempts"),
+    })
+}
+
+fn bridge(given: &Parsed) -> Result<Option<Bridge>> {
+    let name = given.text("bridge");
+    if name == "none" {
+        return Ok(None);
+    }
+    let (address, fixed) = (subnet(given, "bip")?, subnet(given, "fixed-cidr")?);
+    // Unlike dockerd's, our bridge is made where it is missing, so it may have a name and an address.
+    let default = Bridge::default();
+    let ip = given.text("ip");
+    Ok(Some(Bridge {
+        name: match name {
+            "" => default.name,
+            name => name.to_owned(),
+        },
+        address,
+        fixed_cidr: fixed,
+        mtu: u32::try_from(given.int("mtu")).unwrap_or_default(),
+        icc: given.on("icc"),
+        ip_forward: given.on("ip-forward"),
+        ip_masq: given.on("ip-masq"),
+        userland_proxy: given.on("userland-proxy"),
+        default_ip: ip
+            .parse()
+            .map_err(|_| anyhow!("invalid argument {ip:?} for ip: not an IP address"))?,
+    }))
+}
+
+fn subnet(given: &Parsed, name: &str) -> Result<Option<(Ipv4Addr, u8)>> {
+    let text = given.text(name);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed = text.split_once('/').and_then(|(address, bits)| {
+        let bits: u8 = bits.parse().ok().filter(|bits| *bits <= 32)?;
+        Some((address.parse().ok()?, bits))
+    });
+    parsed
+        .map(Some)
+        .ok_or_else(|| anyhow!("invalid {name} {text:?}: invalid CIDR address: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str, args: &[&str]) -> Result<Vec<String>> {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let given = flags::parse(FLAGS, &args, true).map_err(|text| anyhow!(text))?;
+        from_json(text, &given)
+    }
+
+    #[test]
+    fn the_file_becomes_flags() {
+        let flags = file(
+            r#"{"labels":["a=1","b"],"debug":true,"mtu":1400,
+                "log-opts":{"max-size":"1m"},
+                "default-ulimits":{"nofile":{"Name":"nofile","Soft":1,"Hard":2}}}"#,
+            &[],
+        )
+        .expect("valid");
+        for wanted in [
+            "--label=a=1",
+            "--label=b",
+            "--debug=true",
+            "--mtu=1400",
+            "--log-opt=max-size=1m",
+            "--default-ulimit=nofile=1:2",
+        ] {
+            assert!(flags.iter().any(|flag| flag == wanted), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn what_the_file_may_not_say() {
+        let error = file(r#"{"nonsense":1,"x":2}"#, &[]).expect_err("unknown keys");
+        assert_eq!(
+            error.to_string(),
+            "the following directives don't match any configuration option: nonsense, x"
+        );
+        let error = file(r#"{"debug":true}"#, &["--debug"]).expect_err("both");
+        assert!(error.to_string().contains("both as a flag"), "{error}");
+        assert!(file("[]", &[]).is_err());
+        assert!(file(r#"{"debug":{"a":[]}}"#, &[]).is_err());
+    }
+
+    #[test]
+    fn plain_tcp_is_only_served_when_asked_for_by_name() {
+        let plain = |args: &[&str]| {
+            let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+            let given = flags::parse(FLAGS, &args, true).expect("valid");
+            let listen = listen(&given, false).expect("valid");
+            (listen.tls.is_some(), listen.plain_tcp)
+        };
+        assert_eq!(plain(&["-H", "tcp://:1"]), (false, false));
+        assert_eq!(plain(&["-H", "tcp://:1", "--tls=false"]), (false, true));
+        assert_eq!(plain(&["--tlsverify"]), (true, false));
+    }
+}
