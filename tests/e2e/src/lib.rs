@@ -15,10 +15,12 @@ mod image;
 mod lab;
 mod leaks;
 mod network;
+mod terminal;
 
 pub use http::Response;
 pub use lab::{Lab, Options, Ran, signal, wait_for};
 pub use network::{Outside, ask_tcp, ask_udp, serve_tcp, serve_udp};
+pub use terminal::Terminal;
 
 /// Whether labs can be made here; says why not.
 pub fn root() -> bool {
