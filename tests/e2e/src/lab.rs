@@ -148,12 +148,17 @@ impl Lab {
             .append(true)
             .open(self.path("daemon.log"));
         let log = log.expect("daemon.log");
+        // A file named on the command line must be there; this one keeps the host's out.
+        let config = self.path("daemon.json");
+        if !config.exists() {
+            std::fs::write(&config, "{}").expect("daemon.json");
+        }
         let mut command = self.entered(&corten());
         command
             .args([
                 "daemon",
                 "--config-file",
-                "/nonexistent/daemon.json",
+                &config.display().to_string(),
                 "-H",
                 &self.host(),
             ])
@@ -282,7 +287,7 @@ impl Lab {
         )
     }
 
-    fn entered(&self, program: &str) -> Command {
+    pub(crate) fn entered(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args([
             "--net",
@@ -415,7 +420,7 @@ pub(crate) fn signal(pid: u32, name: &str) {
 }
 
 /// The program under test: of the same build as the tests.
-fn corten() -> String {
+pub(crate) fn corten() -> String {
     if let Ok(path) = std::env::var("CORTEN") {
         return path;
     }

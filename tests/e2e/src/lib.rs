@@ -14,9 +14,11 @@ mod http;
 mod image;
 mod lab;
 mod leaks;
+mod twin;
 
 pub use http::Response;
 pub use lab::{Lab, Options, Ran, wait_for};
+pub use twin::Twin;
 
 /// Whether labs can be made here; says why not.
 pub fn root() -> bool {
