@@ -14,10 +14,13 @@ mod http;
 mod image;
 mod lab;
 mod leaks;
-mod twin;
 
+mod network;
+mod twin;
 pub use http::Response;
+pub use lab::{Lab, Options, Ran, signal, wait_for};
 pub use lab::{Lab, Options, Ran, wait_for};
+pub use network::{Outside, ask_tcp, ask_udp, serve_tcp, serve_udp};
 pub use twin::Twin;
 
 /// Whether labs can be made here; says why not.

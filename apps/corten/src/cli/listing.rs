@@ -70,17 +70,18 @@ pub(crate) fn is_default_table(format: &str) -> bool {
     matches!(format.trim(), "" | "table")
 }
 
-/// A template over one value, as `info`, `version` and `events` use it: `json` is the whole value.
+/// A template over one value, as `info`, `version` and `events` use it: `json` is the whole value,
+/// `name` the template's in errors.
 ///
 /// # Errors
 /// docker's text.
-pub(crate) fn template(format: &str) -> Outcome<Template> {
+pub(crate) fn template(name: &str, format: &str) -> Outcome<Template> {
     let format = if format == "json" {
         "{{json .}}"
     } else {
         format
     };
-    Template::parse("", format)
+    Template::parse(name, format)
         .map_err(|error| Failure::new(format!("template parsing error: {error}")).with_code(64))
 }
 

@@ -15,7 +15,7 @@ pub(super) async fn events(call: &Call) -> Outcome {
     let flags = &call.flags;
     let template = match flags.text("format") {
         "" => None,
-        format => Some(listing::template(format).map_err(parsing)?),
+        format => Some(listing::template("", format).map_err(parsing)?),
     };
     let moment = |flag: &str| {
         timestamp::parse(flags.text(flag)).map_err(Failure::new)
