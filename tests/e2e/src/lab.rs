@@ -148,29 +148,14 @@ impl Lab {
             .append(true)
             .open(self.path("daemon.log"));
         let log = log.expect("daemon.log");
-        // A file named on the command line must be there; this one keeps the host's out.
-        let config = self.path("daemon.json");
-        if !config.exists() {
-            std::fs::write(&config, "{}").expect("daemon.json");
-        }
         let mut command = self.entered(&corten());
         let config = self.path("daemon.json");
         if !config.exists() {
             std::fs::write(&config, "{}").expect("daemon.json");
         }
         command
-<<<<<<< HEAD
-            .args([
-                "daemon",
-                "--config-file",
-                &config.display().to_string(),
-                "-H",
-                &self.host(),
-            ])
-=======
             .args(["daemon", "--config-file", &config.display().to_string()])
             .args(["-H", &self.host()])
->>>>>>> main
             .args(["--data-root", &self.data_root().display().to_string()])
             .args(["--exec-root", &self.exec_root().display().to_string()])
             .args(["--pidfile", &self.path("pid").display().to_string()])

@@ -21,10 +21,12 @@ impl Twin {
             Self::Stock => "docker".to_owned(),
             Self::Ours => link(lab),
         };
-        // One that hangs is a difference, not a test without an end.
-        let mut command = lab.entered("timeout");
-        command.args(["60", &program]);
-        command.args(args).current_dir(lab.path(""));
+        let dir = lab.path("").display().to_string();
+        // Entering a mount namespace loses the directory. And a command line that hangs is a
+        // difference, not a test without an end.
+        let mut command = lab.entered("env");
+        command.args(["-C", &dir, "timeout", "60", &program]);
+        command.args(args);
         command
             .env("DOCKER_HOST", lab.host())
             .env("DOCKER_CONFIG", lab.path("docker-config"))

@@ -19,6 +19,9 @@ const INTENDED: &[(&str, &str)] = &[
     ("system --help", "`dial-stdio` is not there"),
 ];
 
+/// What docker 28 misspells, and what it means.
+const SLIPS: &[(&str, &str)] = &[("\n\nSRun 'docker", "\n\nRun 'docker")];
+
 /// A line's words, as a shell would split them.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
@@ -42,7 +45,14 @@ fn words(line: &str) -> Vec<String> {
 fn run(lab: &Lab, twin: Twin, line: &str) -> Ran {
     let words = words(line);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    twin.run(lab, &words)
+    let mut ran = twin.run(lab, &words);
+    for (theirs, meant) in SLIPS {
+        ran.err = ran.err.replace(theirs, meant);
+    }
+    // docker's own log: of a wait that it makes beside a start that failed.
+    let own_log = |line: &&str| !line.starts_with("time=\"");
+    ran.err = ran.err.split_inclusive('\n').filter(own_log).collect();
+    ran
 }
 
 fn same(a: &Ran, b: &Ran) -> bool {
