@@ -17,8 +17,8 @@
 //! | 1.51   |                                                      | images: `Containers` is -1 |
 
 use dockerapi::{
-    ContainerInspect, ContainerSummary, CreateBody, EndpointSettings, ImageInspect, ImageSummary,
-    Info, JsonMessageError, MountSpec, UpdateBody,
+    ContainerInspect, ContainerSummary, CreateBody, DiskUsage, EndpointSettings, ImageInspect,
+    ImageSummary, Info, JsonMessageError, MountSpec, UpdateBody,
 };
 use engine::{Error, ErrorKind, Result};
 use serde::Serialize;
@@ -242,6 +242,14 @@ pub(crate) fn image_list(mut list: Vec<ImageSummary>, version: ApiVersion) -> Ve
         }
     }
     list
+}
+
+/// `GET /system/df`.
+pub(crate) fn disk_usage(mut usage: DiskUsage, version: ApiVersion) -> DiskUsage {
+    for row in usage.images.iter_mut().flatten() {
+        row.virtual_size = version.before(44).then_some(row.size);
+    }
+    usage
 }
 
 /// Fields of a container that images' `Config` had before 1.50.

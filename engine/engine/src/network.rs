@@ -190,7 +190,7 @@ fn name_owner(inner: &Inner, error: &bridge::Error) -> String {
                     .is_some_and(|endpoint| endpoint.id == *id)
             });
         if let Some(owner) = owner {
-            return format!("{port} (published by container {})", owner.name);
+            return format!("{port:#} (published by container {})", owner.name);
         }
     }
     error.to_string()

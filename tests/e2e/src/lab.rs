@@ -149,14 +149,13 @@ impl Lab {
             .open(self.path("daemon.log"));
         let log = log.expect("daemon.log");
         let mut command = self.entered(&corten());
+        let config = self.path("daemon.json");
+        if !config.exists() {
+            std::fs::write(&config, "{}").expect("daemon.json");
+        }
         command
-            .args([
-                "daemon",
-                "--config-file",
-                "/nonexistent/daemon.json",
-                "-H",
-                &self.host(),
-            ])
+            .args(["daemon", "--config-file", &config.display().to_string()])
+            .args(["-H", &self.host()])
             .args(["--data-root", &self.data_root().display().to_string()])
             .args(["--exec-root", &self.exec_root().display().to_string()])
             .args(["--pidfile", &self.path("pid").display().to_string()])
@@ -165,12 +164,19 @@ impl Lab {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("daemon.log"))
             .stderr(log);
-        self.daemon = Some(command.spawn().expect("daemon"));
+        let mut daemon = command.spawn().expect("daemon");
         let socket = self.socket();
-        let answers = wait_for(Duration::from_secs(20), || {
-            std::os::unix::net::UnixStream::connect(&socket).is_ok()
-                && self.get("/_ping").status == 200
+        let (mut ended, mut answers) = (false, false);
+        wait_for(Duration::from_secs(20), || {
+            ended = daemon.try_wait().expect("daemon").is_some();
+            answers = std::os::unix::net::UnixStream::connect(&socket).is_ok()
+                && self.get("/_ping").status == 200;
+            ended || answers
         });
+        if ended {
+            panic!("the daemon ended:\n{}", self.daemon_log());
+        }
+        self.daemon = Some(daemon);
         assert!(
             answers,
             "the daemon does not answer:\n{}",
@@ -332,6 +338,12 @@ impl Lab {
             .collect()
     }
 
+    /// A path as the lab's mount namespace has it, for file systems that only it sees.
+    pub fn seen(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
+        root.join(path.strip_prefix("/").expect("an absolute path"))
+    }
+
     pub(crate) fn holder_pid(&self) -> u32 {
         self.holder.id()
     }
@@ -408,7 +420,8 @@ pub fn wait_for(time: Duration, mut done: impl FnMut() -> bool) -> bool {
     }
 }
 
-pub(crate) fn signal(pid: u32, name: &str) {
+/// Sends a signal by `kill(1)`'s name for it.
+pub fn signal(pid: u32, name: &str) {
     let _ = Command::new("kill")
         .args([&format!("-{name}"), &pid.to_string()])
         .status();

@@ -29,10 +29,14 @@ pub struct Document {
 }
 
 /// What a document is.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one a pull, and nearly always the large one"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// One image.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     /// Images for several platforms.
     Index(Index),
 }

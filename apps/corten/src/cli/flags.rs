@@ -83,8 +83,8 @@ impl Parsed {
     }
 
     fn short(&mut self, text: &str, rest: &mut std::slice::Iter<'_, String>) -> Result<(), String> {
-        let mut letters = text.char_indices();
-        while let Some((at, letter)) = letters.next() {
+        let letters = text.char_indices();
+        for (at, letter) in letters {
             let Some(flag) = self.flags.iter().find(|flag| flag.short == letter) else {
                 if letter == 'h' {
                     self.help = true;
