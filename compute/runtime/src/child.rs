@@ -7,12 +7,13 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use oci::runtime::Process;
+use oci::runtime::{Process, Spec};
 
 use crate::error::Context;
+use crate::hooks::{self, Company};
 use crate::identity::Who;
 use crate::plan::Plan;
-use crate::{Build, Error, Exec, Filter, Identity, Kind, Result, Stdio};
+use crate::{Build, Error, Exec, Filter, Identity, Kind, Name, Result, Stdio};
 use crate::{channel, credentials, identity, program, rootfs, terminal};
 
 /// Runs `body`, which only ever comes back with an error, and reports it.
@@ -36,11 +37,12 @@ pub(crate) fn container(
     plan: &Plan,
     tasks: &[OwnedFd],
     filter: Option<&Filter>,
+    name: Option<Name<'_>>,
     channel: BorrowedFd<'_>,
     stop: bool,
 ) -> Result<std::convert::Infallible> {
     join_cgroup(tasks)?;
-    if plan.user {
+    if plan.waits {
         channel::wait_go(channel)?;
     }
     crate::plan::join(&plan.joins)?;
@@ -58,13 +60,14 @@ pub(crate) fn container(
         .as_ref()
         .ok_or_else(|| Error::invalid("process is missing in config.json"))?;
     names(build)?;
-    let pty = rootfs::build(build, plan)?;
+    let pty = rootfs::build(build, plan, &Company { channel, name })?;
     let subject = Subject {
         process,
         identity: build.identity,
         create_cwd: build.create_cwd,
         init: build.init,
         filter,
+        hooks: name.map(|name| (build.spec, name)),
     };
     let stdio = match (build.stdio, pty) {
         (Stdio::Fds(fds), _) => Streams::Fds(fds),
@@ -108,6 +111,7 @@ pub(crate) fn joined(
         create_cwd: exec.create_cwd,
         init: None,
         filter: exec.seccomp,
+        hooks: None,
     };
     finish(&subject, stdio, channel, false)
 }
@@ -129,6 +133,8 @@ struct Subject<'a> {
     create_cwd: bool,
     init: Option<BorrowedFd<'a>>,
     filter: Option<&'a Filter>,
+    /// For the hooks that come right before the program.
+    hooks: Option<(&'a Spec, Name<'a>)>,
 }
 
 enum Streams<'a> {
@@ -154,7 +160,7 @@ fn finish(
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
     } else if let Some(filter) = subject.filter {
         // Without no_new_privs loading takes CAP_SYS_ADMIN, which is about to go.
-        load(filter)?;
+        load(filter, channel)?;
     }
     let entered = program::chdir(&process.cwd);
     credentials::take(process, &who)?;
@@ -165,21 +171,35 @@ fn finish(
     let program = program::prepare(process, &who, subject.init.is_some())?;
     sys::process::cloexec_from(3).context(|| "close_range")?;
     sys::process::reset_signals();
+    let last = subject.filter.filter(|_| process.no_new_privileges);
+    if let Some(filter) = last.filter(|f| f.agent.is_some()) {
+        // Its agent is told by whoever creates, who may be gone when it is started.
+        load(filter, channel)?;
+    }
     if stop {
         channel::ready(channel)?;
         channel::wait_go(channel)?;
     }
+    if let Some((spec, name)) = subject.hooks {
+        hooks::before_program(spec, &name)?;
+    }
     channel::executing(channel)?;
-    if let (true, Some(filter)) = (process.no_new_privileges, subject.filter) {
-        load(filter)?;
+    if let Some(filter) = last.filter(|f| f.agent.is_none()) {
+        load(filter, channel)?;
     }
     Err(program.execute(subject.init))
 }
 
-fn load(filter: &Filter) -> Result<()> {
-    sys::seccomp::load(&filter.program, filter.flags)
-        .map(drop)
-        .context(|| "unable to init seccomp: load filter")
+fn load(filter: &Filter, channel: BorrowedFd<'_>) -> Result<()> {
+    let listener = sys::seccomp::load(&filter.program, filter.flags)
+        .context(|| "unable to init seccomp: load filter")?;
+    match listener {
+        None => Ok(()),
+        Some(listener) => {
+            channel::listener(channel, listener.as_fd())?;
+            channel::wait_go(channel)
+        }
+    }
 }
 
 fn join_cgroup(tasks: &[OwnedFd]) -> Result<()> {
