@@ -12,8 +12,13 @@ use crate::error::{Context, errno_text};
 use crate::plan::{Excursion, Plan};
 use crate::{Build, Created, Error, Exec, Filter, Kind, Result, Started, child};
 
-/// Builds the container; with `stop` its process waits before the program.
-pub(crate) fn build(build: &Build<'_>, stop: bool) -> Result<Created> {
+/// Builds the container; with `stop` its process waits before the program. `born` is told its pid
+/// at once, while it is being built.
+pub(crate) fn build(
+    build: &Build<'_>,
+    stop: bool,
+    born: &mut dyn FnMut(&Started) -> Result<()>,
+) -> Result<Created> {
     let plan = Plan::new(build)?;
     let compiled = match (
         build.seccomp,
@@ -36,8 +41,10 @@ pub(crate) fn build(build: &Build<'_>, stop: bool) -> Result<Created> {
     let (pid, pidfd) = match sys::process::clone3(&args).map_err(clone_error)? {
         Cloned::Child => {
             drop(ours);
-            child::run(theirs.as_fd(), || {
-                child::container(build, &plan, &tasks, filter, theirs.as_fd(), stop)
+            let fifo = build.extras.fifo.filter(|_| stop);
+            let line = channel::Line::new(theirs, fifo);
+            child::run(&line, || {
+                child::container(build, &plan, &tasks, filter, &line, stop)
             })
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
@@ -58,6 +65,7 @@ pub(crate) fn build(build: &Build<'_>, stop: bool) -> Result<Created> {
             map_ids(build.spec.linux.as_ref(), created.process.pid)?;
             channel::go(created.channel.as_fd())?;
         }
+        born(&created.process)?;
         created.hear(if stop { Until::Ready } else { Until::Running })
     })();
     created.or_end(answer)
@@ -82,9 +90,8 @@ pub(crate) fn exec(exec: &Exec<'_>) -> Result<Started> {
     let (pid, pidfd) = match sys::process::clone3(&args).map_err(clone_error)? {
         Cloned::Child => {
             drop(ours);
-            child::run(theirs.as_fd(), || {
-                child::joined(exec, &tasks, theirs.as_fd())
-            })
+            let line = channel::Line::new(theirs, None);
+            child::run(&line, || child::joined(exec, &tasks, &line))
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };

@@ -40,7 +40,10 @@ pub(crate) fn build(build: &Build<'_>, plan: &Plan) -> Result<Option<Pty>> {
     };
     mounts::mount_all(&site, &spec.mounts)?;
     devices::populate(&site, spec)?;
-    pivot(root.as_fd(), shared)?;
+    match build.extras.no_pivot {
+        false => pivot(root.as_fd(), shared)?,
+        true => enter(root.as_fd())?,
+    }
     let pty = match build.stdio {
         Stdio::Terminal(size) => Some(console(size)?),
         Stdio::Fds(_) => None,
@@ -117,6 +120,13 @@ fn pivot(root: BorrowedFd<'_>, shared: bool) -> Result<()> {
         sys::mount::set_attr(old.as_fd(), &attr, true).context(|| "make old root slave")?;
     }
     rustix::mount::unmount(".", UnmountFlags::DETACH).context(|| "detach old root")?;
+    rustix::process::chdir("/").context(|| "chdir /")
+}
+
+/// Makes the attached root the process's own without taking the old one away.
+fn enter(root: BorrowedFd<'_>) -> Result<()> {
+    rustix::process::fchdir(root).context(|| "chdir to root mount")?;
+    rustix::process::chroot(".").context(|| "chroot")?;
     rustix::process::chdir("/").context(|| "chdir /")
 }
 
