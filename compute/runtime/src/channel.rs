@@ -16,6 +16,8 @@ const READY: u8 = 0xf0;
 const TERMINAL: u8 = 0xf1;
 const EXECUTING: u8 = 0xf2;
 const GO: u8 = 0xf3;
+const HOOKS: u8 = 0xf4;
+const LISTENER: u8 = 0xf5;
 /// Stays below PIPE_BUF: written to a FIFO in one piece.
 const MAX_MESSAGE: usize = 4096;
 
@@ -28,6 +30,10 @@ pub(crate) enum Said {
     Terminal(OwnedFd),
     /// execve is next.
     Executing,
+    /// Everything is mounted; it waits for [`go`] while hooks are run.
+    Hooks,
+    /// A seccomp listener is at this number in it; it waits for [`go`].
+    Listener(i32),
     /// It could not.
     Failed(Error),
     /// Its end is closed: execve succeeded, or it died.
@@ -58,6 +64,19 @@ impl<'a> Line<'a> {
 
     pub(crate) fn terminal(&self, master: BorrowedFd<'_>) -> Result<()> {
         self.say(&[TERMINAL], &[master])
+    }
+
+    /// Lets the parent run its hooks and waits until it has.
+    pub(crate) fn hooks(&self) -> Result<()> {
+        self.say(&[HOOKS], &[])?;
+        self.wait_go()
+    }
+
+    /// Lets the parent fetch a listener and waits until it has.
+    pub(crate) fn listener(&self, fd: BorrowedFd<'_>) -> Result<()> {
+        let [a, b, c, d] = fd.as_raw_fd().to_ne_bytes();
+        self.say(&[LISTENER, a, b, c, d], &[])?;
+        self.wait_go()
     }
 
     /// Waits for the start: at the FIFO, the parent being free to go, or else for the parent.
@@ -149,6 +168,8 @@ pub(crate) fn listen(channel: BorrowedFd<'_>) -> Result<Said> {
         None => Said::Closed,
         Some((&READY, _)) => Said::Ready,
         Some((&EXECUTING, _)) => Said::Executing,
+        Some((&HOOKS, _)) => Said::Hooks,
+        Some((&LISTENER, &[a, b, c, d])) => Said::Listener(i32::from_ne_bytes([a, b, c, d])),
         Some((&TERMINAL, _)) => match got.fds.pop() {
             Some(fd) => Said::Terminal(fd),
             None => return Err(Error::internal("child sent no terminal")),

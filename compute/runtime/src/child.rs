@@ -7,13 +7,14 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use oci::runtime::Process;
+use oci::runtime::{Process, Spec};
 
 use crate::channel::Line;
 use crate::error::Context;
+use crate::hooks::{self, Company};
 use crate::identity::Who;
 use crate::plan::Plan;
-use crate::{Build, Error, Exec, Filter, Identity, Kind, Result, Stdio};
+use crate::{Build, Error, Exec, Filter, Identity, Kind, Name, Result, Stdio};
 use crate::{credentials, identity, program, rootfs, terminal};
 
 /// Runs `body`, which only ever comes back with an error, and reports it.
@@ -34,11 +35,12 @@ pub(crate) fn container(
     plan: &Plan,
     tasks: &[OwnedFd],
     filter: Option<&Filter>,
+    name: Option<Name<'_>>,
     line: &Line<'_>,
     stop: bool,
 ) -> Result<std::convert::Infallible> {
     join_cgroup(tasks)?;
-    if plan.user {
+    if plan.waits {
         line.wait_go()?;
     }
     crate::plan::join(&plan.joins)?;
@@ -58,13 +60,14 @@ pub(crate) fn container(
         .as_ref()
         .ok_or_else(|| Error::invalid("process is missing in config.json"))?;
     names(build)?;
-    let pty = rootfs::build(build, plan)?;
+    let pty = rootfs::build(build, plan, &Company { line, name })?;
     let subject = Subject {
         process,
         identity: build.identity,
         create_cwd: build.create_cwd,
         init: build.init,
         filter,
+        hooks: name.map(|name| (build.spec, name)),
         preserve_fds: build.extras.preserve_fds,
     };
     let stdio = match (build.stdio, pty) {
@@ -111,6 +114,7 @@ pub(crate) fn joined(
         create_cwd: exec.create_cwd,
         init: None,
         filter: exec.seccomp,
+        hooks: None,
         preserve_fds: exec.extras.preserve_fds,
     };
     finish(&subject, stdio, line, false)
@@ -133,6 +137,8 @@ struct Subject<'a> {
     create_cwd: bool,
     init: Option<BorrowedFd<'a>>,
     filter: Option<&'a Filter>,
+    /// For the hooks that come right before the program.
+    hooks: Option<(&'a Spec, Name<'a>)>,
     preserve_fds: u32,
 }
 
@@ -159,7 +165,7 @@ fn finish(
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
     } else if let Some(filter) = subject.filter {
         // Without no_new_privs loading takes CAP_SYS_ADMIN, which is about to go.
-        load(filter)?;
+        load(filter, line)?;
     }
     let entered = program::chdir(&process.cwd);
     credentials::take(process, &who)?;
@@ -171,13 +177,21 @@ fn finish(
     let first = 3 + subject.preserve_fds as i32;
     sys::process::cloexec_from(first).context(|| "close_range")?;
     sys::process::reset_signals();
+    let last = subject.filter.filter(|_| process.no_new_privileges);
+    if let Some(filter) = last.filter(|f| f.agent.is_some()) {
+        // Its agent is told by whoever creates, who may be gone when it is started.
+        load(filter, line)?;
+    }
     if stop {
         close_foreign(first, subject, line)?;
         line.wait_start()?;
     }
+    if let Some((spec, name)) = subject.hooks {
+        hooks::before_program(spec, &name)?;
+    }
     line.executing()?;
-    if let (true, Some(filter)) = (process.no_new_privileges, subject.filter) {
-        load(filter)?;
+    if let Some(filter) = last.filter(|f| f.agent.is_none()) {
+        load(filter, line)?;
     }
     Err(program.execute(subject.init))
 }
@@ -199,10 +213,13 @@ fn close_foreign(first: i32, subject: &Subject<'_>, line: &Line<'_>) -> Result<(
     sys::process::close_range(from, i32::MAX).context(|| "close_range")
 }
 
-fn load(filter: &Filter) -> Result<()> {
-    sys::seccomp::load(&filter.program, filter.flags)
-        .map(drop)
-        .context(|| "unable to init seccomp: load filter")
+fn load(filter: &Filter, line: &Line<'_>) -> Result<()> {
+    let listener = sys::seccomp::load(&filter.program, filter.flags)
+        .context(|| "unable to init seccomp: load filter")?;
+    match listener {
+        None => Ok(()),
+        Some(listener) => line.listener(listener.as_fd()),
+    }
 }
 
 fn join_cgroup(tasks: &[OwnedFd]) -> Result<()> {

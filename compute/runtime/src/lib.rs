@@ -32,8 +32,10 @@ mod channel;
 mod child;
 mod credentials;
 mod devices;
+mod duties;
 mod error;
 mod filter;
+pub mod hooks;
 mod identity;
 mod limits;
 mod masks;
@@ -43,17 +45,19 @@ mod parent;
 mod plan;
 mod program;
 mod rootfs;
+mod spawn;
 mod sysctl;
 mod terminal;
+mod userns;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use oci::runtime::{ConsoleSize, Process, Spec};
+use oci::runtime::{ConsoleSize, Process, Spec, State};
 
 pub use capabilities::available_capabilities;
 pub use error::{Error, Kind, Result};
-pub use filter::Filter;
+pub use filter::{Agent, Filter};
 pub use limits::limits;
 
 /// What to build.
@@ -116,6 +120,15 @@ pub struct Identity<'a> {
     pub extra_groups: &'a [String],
 }
 
+/// Who the container is, for those that are told: hooks, seccomp agents, resctrl groups.
+#[derive(Debug, Clone, Copy)]
+pub struct Name<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Absolute path of its bundle.
+    pub bundle: &'a Path,
+}
+
 /// Standard streams of a process.
 #[derive(Debug, Clone, Copy)]
 pub enum Stdio<'a> {
@@ -169,16 +182,22 @@ pub struct Exec<'a> {
 
 /// Builds the container and stops just before its program.
 pub fn create(build: &Build<'_>) -> Result<Created> {
-    create_telling(build, &mut |_| Ok(()))
+    parent::build(build, None, true, &mut |_| Ok(()))
 }
 
-/// [`create`], telling the new process as soon as it exists and its ids are mapped, while it is
-/// being built. An error of `born` ends it.
+/// [`create`] of a container that has hooks or others to tell its name to.
+pub fn create_named(build: &Build<'_>, name: &Name<'_>) -> Result<Created> {
+    parent::build(build, Some(*name), true, &mut |_| Ok(()))
+}
+
+/// [`create_named`], telling the new process as soon as it exists and its ids are mapped, while
+/// it is being built. An error of `born` ends it.
 pub fn create_telling(
     build: &Build<'_>,
+    name: &Name<'_>,
     born: &mut dyn FnMut(&Started) -> Result<()>,
 ) -> Result<Created> {
-    parent::build(build, true, born)
+    parent::build(build, Some(*name), true, born)
 }
 
 /// Releases a process that was created with [`Extras::fifo`], `path` being that FIFO; returns
@@ -189,12 +208,22 @@ pub fn release(path: &Path) -> Result<()> {
 
 /// Builds the container and runs its program; returns once execve has succeeded.
 pub fn launch(build: &Build<'_>) -> Result<Started> {
-    parent::build(build, false, &mut |_| Ok(())).map(Created::into_process)
+    parent::build(build, None, false, &mut |_| Ok(())).map(Created::into_process)
+}
+
+/// [`launch`] of a container that has hooks or others to tell its name to.
+pub fn launch_named(build: &Build<'_>, name: &Name<'_>) -> Result<Started> {
+    parent::build(build, Some(*name), false, &mut |_| Ok(())).map(Created::into_process)
 }
 
 /// Runs one more process in all of a container's namespaces; returns once execve has succeeded.
 pub fn exec(exec: &Exec<'_>) -> Result<Started> {
-    parent::exec(exec)
+    parent::exec(exec, None)
+}
+
+/// [`exec`] with a filter that has an agent, which is told the container's `state`.
+pub fn exec_named(exec: &Exec<'_>, state: &State) -> Result<Started> {
+    parent::exec(exec, Some(state))
 }
 
 impl Created {
