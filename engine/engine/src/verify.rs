@@ -57,37 +57,6 @@ pub(crate) fn unsupported(config: &ContainerConfig, host: &HostConfig) -> Result
     }
 }
 
-/// What the client's own words forbid each other, before any default.
-pub(crate) fn modes(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
-    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let joins = host.network_mode.starts_with("container:");
-    let named = !config.hostname.is_empty();
-    let checks = [
-        (joins && named, "hostname and the network mode"),
-        (joins && some(&host.dns), "dns and the network mode"),
-        (
-            joins && some(&host.extra_hosts),
-            "custom host-to-IP mapping and the network mode",
-        ),
-        (
-            joins && (!host.port_bindings.is_empty() || host.publish_all_ports),
-            "port publishing and the container type network mode",
-        ),
-        (
-            joins && !config.exposed_ports.is_empty(),
-            "port exposing and the container type network mode",
-        ),
-        (
-            host.uts_mode == "host" && named,
-            "hostname and the UTS mode",
-        ),
-    ];
-    match checks.iter().find(|(conflict, _)| *conflict) {
-        Some((_, what)) => Err(Error::invalid(format!("conflicting options: {what}"))),
-        None => Ok(()),
-    }
-}
-
 /// Fills what the client left to the engine.
 pub(crate) fn defaults(host: &mut HostConfig, config: &Config, features: &Features) {
     let fill = |field: &mut String, value: &str| {
@@ -238,7 +207,11 @@ pub(crate) fn host(host: &HostConfig, features: &Features) -> Result<Vec<String>
             host.cgroupns_mode
         )));
     }
-    resources(&host.resources, features)
+    let mut warnings = resources(&host.resources, features)?;
+    if host.network_mode == "host" && !host.port_bindings.is_empty() {
+        warnings.push("Published ports are discarded when using host network mode".into());
+    }
+    Ok(warnings)
 }
 
 /// Limits. Answers warnings about those that this host cannot keep.

@@ -304,7 +304,7 @@ impl Lab {
         )
     }
 
-    fn entered(&self, program: &str) -> Command {
+    pub(crate) fn entered(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args([
             "--net",
@@ -451,7 +451,7 @@ pub fn signal(pid: u32, name: &str) {
 }
 
 /// The program under test: of the same build as the tests.
-fn corten() -> String {
+pub(crate) fn corten() -> String {
     if let Ok(path) = std::env::var("CORTEN") {
         return path;
     }

@@ -79,7 +79,7 @@ fn input_ends_only_where_it_is_asked_for() {
         assert!(
             wait_for(LONG, || lab.docker(&["logs", "open"]).out.contains(text)),
             "{text}"
-        )
+        );
     };
     let mut first = lab.spawn(&["attach", "--sig-proxy=false", "open"]);
     first

@@ -92,7 +92,7 @@ fn stopped_and_killed() {
         assert!(
             wait_for(LONG, || lab.docker(&["logs", "sig"]).out.ends_with(text)),
             "{text}"
-        )
+        );
     };
     logged("up\n");
     assert_eq!(lab.ok(&["kill", "-s", "USR1", "sig"]), "sig");
