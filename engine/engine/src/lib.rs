@@ -44,6 +44,7 @@ mod network;
 mod open;
 mod options;
 mod owner;
+mod pattern;
 mod ports;
 mod pull;
 mod record;

@@ -263,13 +263,23 @@ impl Lab {
 
     /// Corten's own CLI against this engine.
     pub fn corten(&self, args: &[&str]) -> Ran {
+        let mut command = self.corten_command(args);
+        Ran::from(command.stdin(Stdio::null()).output().expect("corten"))
+    }
+
+    /// The same at a terminal.
+    pub fn corten_terminal(&self, args: &[&str]) -> Terminal {
+        Terminal::run(&self.corten_command(args))
+    }
+
+    /// The command, to be run in whatever way a test needs.
+    pub fn corten_command(&self, args: &[&str]) -> Command {
         let mut command = self.entered(&corten());
         command
             .args(["-H", &self.host()])
             .args(args)
-            .stdin(Stdio::null());
-        command.env("DOCKER_CONFIG", self.path("docker-config"));
-        Ran::from(command.output().expect("corten"))
+            .env("DOCKER_CONFIG", self.path("docker-config"));
+        command
     }
 
     /// Standard output of a docker command that must succeed, without the last newline.
