@@ -121,7 +121,7 @@ impl Engine {
                 local_node_state: "inactive".into(),
                 ..SwarmInfo::default()
             },
-            live_restore_enabled: true,
+            live_restore_enabled: config.live_restore,
             init_binary: "keeper".into(),
             containerd_commit: Commit::default(),
             security_options: security_options(features),

@@ -160,7 +160,12 @@ impl State {
         let database = Database::builder()
             .set_cache_size(4 << 20)
             .create(path)
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| match error {
+                redb::DatabaseError::DatabaseAlreadyOpen => {
+                    failed("another daemon uses it".to_owned())
+                }
+                error => failed(error.to_string()),
+            })?;
         let found = prepare(&database).map_err(|error| failed(error.to_string()))?;
         if found > SCHEMA {
             return Err(Error::Schema {
