@@ -183,6 +183,8 @@ fn remember_joined(inner: &Inner, host: &mut HostConfig) {
     }
 }
 
+/// Whether a joined container is there is seen at the start: a client takes "not found" as the
+/// answer to a create for a missing image.
 fn modes(host: &HostConfig) -> Result<()> {
     for (mode, what, allowed) in [
         (&host.pid_mode, "PID", &["", "host", "private"][..]),

@@ -60,6 +60,7 @@ impl Engine {
             execs: Execs::default(),
             started: std::time::Instant::now(),
             ending: std::sync::atomic::AtomicBool::new(false),
+            registries: crate::registries::Registries::new(&config),
             config,
             state,
             compute,

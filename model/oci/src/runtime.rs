@@ -3,9 +3,17 @@
 //! One struct per object of the specification, fields in its order. Absent and empty are the same
 //! unless the specification gives them different meanings (then the field is an `Option`).
 
+mod check;
+mod parse;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use check::{
+    IO_CLASSES, Invalid, MEMORY_POLICIES, MEMORY_POLICY_FLAGS, NAMESPACES, RLIMITS,
+    SCHEDULER_FLAGS, SCHEDULER_POLICIES, number_list,
+};
 
 /// The whole configuration (config.md).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -252,9 +260,60 @@ pub struct Hook {
     /// Environment.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
-    /// Seconds.
+    /// Seconds; greater than zero.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<u32>,
+    pub timeout: Option<i64>,
+}
+
+impl Hooks {
+    /// Every stage by the name of its key, in the order they are run.
+    pub fn stages(&self) -> [(&'static str, &[Hook]); 6] {
+        [
+            ("prestart", &self.prestart),
+            ("createRuntime", &self.create_runtime),
+            ("createContainer", &self.create_container),
+            ("startContainer", &self.start_container),
+            ("poststart", &self.poststart),
+            ("poststop", &self.poststop),
+        ]
+    }
+}
+
+/// State of a container (runtime.md#state), as hooks and seccomp agents are told it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct State {
+    /// Version of the specification.
+    pub oci_version: String,
+    /// The container's id.
+    pub id: String,
+    /// `creating`, `created`, `running` or `stopped`.
+    pub status: String,
+    /// The first process, as whoever is told sees it; absent when stopped.
+    #[serde(skip_serializing_if = "no_pid")]
+    pub pid: i32,
+    /// Absolute path of the bundle.
+    pub bundle: String,
+    /// Annotations of the configuration.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What a seccomp agent is sent (config-linux.md#containerprocessstate).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerProcessState {
+    /// Version of the specification.
+    pub oci_version: String,
+    /// Names of the descriptors that travel with this message.
+    pub fds: Vec<String>,
+    /// The process the filter is on, as the runtime sees it.
+    pub pid: i32,
+    /// `listenerMetadata` of the configuration.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub metadata: String,
+    /// The container's state.
+    pub state: State,
 }
 
 /// Linux part (config-linux.md).
@@ -717,5 +776,9 @@ pub struct Personality {
 }
 
 fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+fn no_pid(n: &i32) -> bool {
     *n == 0
 }

@@ -22,7 +22,7 @@ impl Owner {
             // The last run's cgroup has the same path.
             let _ = clearing.await;
         }
-        let parked = std::mem::take(&mut self.parked);
+        let parked = self.parked.take().await;
         match self.build(parked).await {
             Ok(running) => {
                 let state = &mut self.record.state;
