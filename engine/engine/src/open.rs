@@ -131,6 +131,7 @@ fn inherit(mut record: Record, had_process: bool, adopted: Adopted) -> (Record, 
                 error: None,
             })
         }
+        _ if record.state.phase == Phase::Removing => Inherited::Removal,
         _ if record.state.phase == Phase::Restarting => Inherited::Restart,
         _ => match record.host.restart_policy.name.as_str() {
             "always" if record.state.started_at != 0 => Inherited::Restart,
