@@ -316,7 +316,8 @@ impl Lab {
         )
     }
 
-    pub(crate) fn entered(&self, program: &str) -> Command {
+    /// A program in the namespaces of the lab, to be run in whatever way a test needs.
+    pub fn entered(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args([
             "--net",

@@ -162,7 +162,7 @@ fn routes_and_versions() {
     }
     let all = lab.raw("OPTIONS /anything HTTP/1.1\r\nHost: d\r\n\r\n");
     assert_eq!(all.status, 200);
-    let head = lab.raw("HEAD /_ping HTTP/1.1\r\nHost: d\r\n\r\n");
+    let head = lab.raw("HEAD /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
     assert_eq!(head.status, 200);
     for header in [
         "api-version: 1.51",
@@ -230,7 +230,7 @@ fn names() {
         &lab,
         "{\"Image\":\"Not Valid\"}",
         400,
-        "invalid reference format",
+        "invalid reference format: repository name (library/Not Valid) must be lowercase",
     );
     for name in ["a", "-ab", "a b", "ab/c", "\u{e4}b", "a:b"] {
         let path = format!("/containers/create?name={}", name.replace(' ', "%20"));
