@@ -122,6 +122,7 @@ impl Engine {
                 ..SwarmInfo::default()
             },
             live_restore_enabled: config.live_restore,
+            firewall_backend: Some(serde_json::json!({ "Driver": "nftables" })),
             init_binary: "keeper".into(),
             containerd_commit: Commit::default(),
             security_options: security_options(features),
