@@ -21,6 +21,7 @@ mod capabilities;
 mod cgroup_mount;
 mod channel;
 mod child;
+mod copyup;
 mod credentials;
 mod devices;
 mod duties;
@@ -31,13 +32,19 @@ mod identity;
 mod limits;
 mod masks;
 mod mounts;
+mod netdev;
 mod options;
 mod parent;
 mod plan;
+mod procfs;
 mod program;
+mod rdt;
 mod rootfs;
+mod scheduler;
+mod sources;
 mod spawn;
 mod sysctl;
+mod target;
 mod terminal;
 mod userns;
 
@@ -50,6 +57,7 @@ pub use capabilities::available_capabilities;
 pub use error::{Error, Kind, Result};
 pub use filter::{Agent, Filter};
 pub use limits::limits;
+pub use rdt::remove as remove_rdt_groups;
 
 /// What to build.
 #[derive(Debug)]

@@ -10,6 +10,7 @@
 #![allow(unreachable_pub, reason = "shared with other tests")]
 
 mod hooks;
+mod mounts;
 mod seccomp;
 #[path = "../support/mod.rs"]
 mod support;
@@ -18,7 +19,7 @@ use support::bed::Bed;
 
 fn main() {
     let Some(bed) = Bed::new() else { return };
-    for tests in [hooks::TESTS, seccomp::TESTS] {
+    for tests in [hooks::TESTS, mounts::TESTS, seccomp::TESTS] {
         bed.run_all(tests);
     }
 }
