@@ -54,7 +54,7 @@ pub(crate) fn container(
     // With the host's own /proc, and before a change of user closes its files to this process.
     credentials::oom_score(process)?;
     let labels = Labels::open(process)?;
-    crate::plan::join(&plan.joins)?;
+    crate::plan::join(plan)?;
     if plan.new_time {
         crate::plan::make_time(build.spec)?;
     }

@@ -17,6 +17,7 @@
 //! and reaped before the call returns; namespaces and mounts die with it. The cgroup is the
 //! caller's.
 
+mod birth;
 mod capabilities;
 mod cgroup_mount;
 mod channel;
@@ -53,7 +54,7 @@ use std::path::Path;
 
 use oci::runtime::{ConsoleSize, Process, Spec, State};
 
-pub use capabilities::available_capabilities;
+pub use capabilities::{available_capabilities, grantable};
 pub use error::{Error, Kind, Result};
 pub use filter::{Agent, Filter};
 pub use limits::limits;

@@ -12,7 +12,7 @@ use crate::duties::Duties;
 use crate::error::{Context, errno_text};
 use crate::plan::{Excursion, Plan};
 use crate::scheduler::Pinned;
-use crate::{Build, Created, Error, Exec, Filter, Kind, Name, Result, Started, child};
+use crate::{Build, Created, Error, Exec, Filter, Kind, Name, Result, Started, birth, child};
 
 /// Builds the container; with `stop` its process waits before the program.
 pub(crate) fn build(build: &Build<'_>, name: Option<Name<'_>>, stop: bool) -> Result<Created> {
@@ -36,7 +36,7 @@ pub(crate) fn build(build: &Build<'_>, name: Option<Name<'_>>, stop: bool) -> Re
     };
     let trip = Excursion::begin(&plan)?;
     let (ours, theirs) = sys::fdpass::seqpacket_pair().context(|| "make channel")?;
-    let (pid, pidfd) = match sys::process::clone3(&args).map_err(clone_error)? {
+    let (pid, pidfd) = match birth::clone(&plan, &args)? {
         Cloned::Child => {
             drop(ours);
             child::run(theirs.as_fd(), || {

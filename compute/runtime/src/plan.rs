@@ -16,8 +16,10 @@ use crate::{Build, Error, Name, Result, credentials};
 pub(crate) struct Plan {
     /// `CLONE_NEW*` for clone3.
     pub(crate) flags: u64,
-    /// Joined by the child, user namespace first.
+    /// Joined by the child, or by a helper before it is born.
     pub(crate) joins: Vec<(OwnedFd, i32)>,
+    /// A user namespace to join.
+    pub(crate) user_join: Option<OwnedFd>,
     /// Joined by the parent around clone3: it takes effect for children only.
     pub(crate) pid_join: Option<OwnedFd>,
     /// As for `pid_join`.
@@ -70,7 +72,7 @@ impl Plan {
                 libc::CLONE_NEWTIME => plan.time_join = Some(fd),
                 libc::CLONE_NEWUSER => {
                     plan.in_userns = true;
-                    plan.joins.insert(0, (fd, flag));
+                    plan.user_join = Some(fd);
                 }
                 _ => plan.joins.push((fd, flag)),
             }
@@ -86,10 +88,15 @@ impl Plan {
             linux,
             bundle: name.map(|n| n.bundle),
             in_userns: plan.in_userns,
-            joined: plan.joined(libc::CLONE_NEWUSER),
+            joined: plan.user_join.as_ref(),
         };
         plan.sources = Sources::prepare(&setting, &spec.mounts, &plan.options)?;
         Ok(plan)
+    }
+
+    /// A user namespace is in the way of what is joined.
+    pub(crate) fn by_helper(&self) -> bool {
+        self.user_join.is_some() || (self.user && !self.joins.is_empty())
     }
 
     /// The namespace of a kind that the child joins.
@@ -114,8 +121,11 @@ impl Plan {
     }
 
     fn validate(&self, spec: &Spec) -> Result<()> {
-        let has =
-            |flag: i32| self.flags & flag as u64 != 0 || self.joins.iter().any(|(_, f)| *f == flag);
+        let has = |flag: i32| {
+            self.flags & flag as u64 != 0
+                || self.joined(flag).is_some()
+                || (flag == libc::CLONE_NEWUSER && self.user_join.is_some())
+        };
         if !has(libc::CLONE_NEWNS) {
             return Err(Error::unsupported(
                 "linux.namespaces: a container without a mount namespace of its own is not \
@@ -146,7 +156,7 @@ impl Plan {
                 "user namespace mappings specified, but user namespace isn't enabled in the config",
             ));
         }
-        if let (true, Some(fd)) = (mapped, self.joined(libc::CLONE_NEWUSER)) {
+        if let (true, Some(fd)) = (mapped, self.user_join.as_ref()) {
             crate::userns::same_maps(fd, linux)?;
         }
         if !linux.time_offsets.is_empty() && !self.new_time {
@@ -312,16 +322,22 @@ fn process_basics(process: &Process) -> Result<()> {
     Ok(())
 }
 
-/// Joins in order; the user namespace comes first, so that the rest is joined with its rights.
-pub(crate) fn join(joins: &[(OwnedFd, i32)]) -> Result<()> {
+pub(crate) fn not_joined(flag: i32, errno: sys::Errno) -> Error {
+    Error::internal(format!(
+        "linux.namespaces: join {} namespace: {}",
+        kind(flag),
+        errno_text(errno)
+    ))
+}
+
+/// Joins in order, where no helper has done so.
+pub(crate) fn join(plan: &Plan) -> Result<()> {
+    if plan.by_helper() {
+        return Ok(());
+    }
+    let joins = &plan.joins;
     for (fd, flag) in joins {
-        sys::process::setns(fd.as_fd(), *flag).map_err(|e| {
-            Error::internal(format!(
-                "linux.namespaces: join {} namespace: {}",
-                kind(*flag),
-                errno_text(e)
-            ))
-        })?;
+        sys::process::setns(fd.as_fd(), *flag).map_err(|e| not_joined(*flag, e))?;
     }
     Ok(())
 }

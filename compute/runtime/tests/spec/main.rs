@@ -11,6 +11,8 @@
 
 mod hooks;
 mod mounts;
+mod namespaces;
+mod process;
 mod seccomp;
 #[path = "../support/mod.rs"]
 mod support;
@@ -19,7 +21,13 @@ use support::bed::Bed;
 
 fn main() {
     let Some(bed) = Bed::new() else { return };
-    for tests in [hooks::TESTS, mounts::TESTS, seccomp::TESTS] {
+    for tests in [
+        hooks::TESTS,
+        mounts::TESTS,
+        process::TESTS,
+        seccomp::TESTS,
+        namespaces::TESTS,
+    ] {
         bed.run_all(tests);
     }
 }
