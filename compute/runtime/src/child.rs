@@ -4,31 +4,29 @@
 //! root is still there, everything that needs privilege before the credentials, the filter as
 //! late as it can be loaded.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use oci::runtime::{MemoryPolicy, Process, Spec};
 
+use crate::channel::Line;
 use crate::credentials::Labels;
 use crate::error::Context;
 use crate::hooks::{self, Company};
 use crate::identity::Who;
 use crate::plan::Plan;
 use crate::{Build, Error, Exec, Filter, Identity, Kind, Name, Result, Stdio};
-use crate::{channel, credentials, identity, program, rootfs, scheduler, terminal};
+use crate::{credentials, identity, program, rootfs, scheduler, terminal};
 
 /// Runs `body`, which only ever comes back with an error, and reports it.
-pub(crate) fn run(
-    channel: BorrowedFd<'_>,
-    body: impl FnOnce() -> Result<std::convert::Infallible>,
-) -> ! {
+pub(crate) fn run(line: &Line<'_>, body: impl FnOnce() -> Result<std::convert::Infallible>) -> ! {
     // A panic must not unwind into the caller's half of the program.
     let error = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(never)) => match never {},
         Ok(Err(error)) => error,
         Err(_) => Error::internal("panic while building the container"),
     };
-    channel::failed(channel, &error);
+    line.failed(&error);
     sys::process::exit_now(1)
 }
 
@@ -39,12 +37,12 @@ pub(crate) fn container(
     tasks: &[OwnedFd],
     filter: Option<&Filter>,
     name: Option<Name<'_>>,
-    channel: BorrowedFd<'_>,
+    line: &Line<'_>,
     stop: bool,
 ) -> Result<std::convert::Infallible> {
     join_cgroup(tasks)?;
     if plan.waits {
-        channel::wait_go(channel)?;
+        line.wait_go()?;
     }
     let process = build
         .spec
@@ -65,9 +63,11 @@ pub(crate) fn container(
         sys::process::unshare(libc::CLONE_NEWCGROUP).context(|| "make cgroup namespace")?;
     }
     let _ = rustix::process::setsid();
-    let _ = sys::process::new_session_keyring();
+    if !build.extras.keep_keyring {
+        let _ = sys::process::new_session_keyring();
+    }
     names(build)?;
-    let pty = rootfs::build(build, plan, &Company { channel, name })?;
+    let pty = rootfs::build(build, plan, &Company { line, name })?;
     let subject = Subject {
         process,
         identity: build.identity,
@@ -81,20 +81,21 @@ pub(crate) fn container(
             .as_ref()
             .and_then(|l| l.memory_policy.as_ref()),
         hooks: name.map(|name| (build.spec, name)),
+        preserve_fds: build.extras.preserve_fds,
     };
     let stdio = match (build.stdio, pty) {
         (Stdio::Fds(fds), _) => Streams::Fds(fds),
         (Stdio::Terminal(_), Some(pty)) => Streams::Pty(pty),
         (Stdio::Terminal(_), None) => return Err(Error::internal("no terminal was made")),
     };
-    finish(&subject, stdio, channel, stop)
+    finish(&subject, stdio, line, stop)
 }
 
 /// Becomes one more process of a running container.
 pub(crate) fn joined(
     exec: &Exec<'_>,
     tasks: &[OwnedFd],
-    channel: BorrowedFd<'_>,
+    line: &Line<'_>,
 ) -> Result<std::convert::Infallible> {
     join_cgroup(tasks)?;
     scheduler::settle_affinity(exec.process)?;
@@ -115,7 +116,9 @@ pub(crate) fn joined(
     // Its time namespace too, where the kernel has them.
     let _ = sys::process::setns(exec.target, libc::CLONE_NEWTIME);
     let _ = rustix::process::setsid();
-    let _ = sys::process::new_session_keyring();
+    if !exec.extras.keep_keyring {
+        let _ = sys::process::new_session_keyring();
+    }
     let stdio = match exec.stdio {
         Stdio::Fds(fds) => Streams::Fds(fds),
         Stdio::Terminal(size) => Streams::Pty(terminal::open(size)?),
@@ -129,8 +132,9 @@ pub(crate) fn joined(
         labels,
         memory: None,
         hooks: None,
+        preserve_fds: exec.extras.preserve_fds,
     };
-    finish(&subject, stdio, channel, false)
+    finish(&subject, stdio, line, false)
 }
 
 fn not_running(errno: sys::Errno) -> Error {
@@ -154,6 +158,7 @@ struct Subject<'a> {
     memory: Option<&'a MemoryPolicy>,
     /// For the hooks that come right before the program.
     hooks: Option<(&'a Spec, Name<'a>)>,
+    preserve_fds: u32,
 }
 
 enum Streams<'a> {
@@ -165,7 +170,7 @@ enum Streams<'a> {
 fn finish(
     subject: &Subject<'_>,
     stdio: Streams<'_>,
-    channel: BorrowedFd<'_>,
+    line: &Line<'_>,
     stop: bool,
 ) -> Result<std::convert::Infallible> {
     let process = subject.process;
@@ -173,7 +178,7 @@ fn finish(
     if subject.create_cwd {
         program::create_cwd(&process.cwd)?;
     }
-    connect(stdio, &who, channel)?;
+    connect(stdio, &who, line)?;
     credentials::limits(process)?;
     if let Some(policy) = subject.memory {
         scheduler::memory(policy)?;
@@ -182,7 +187,7 @@ fn finish(
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
     } else if let Some(filter) = subject.filter {
         // Without no_new_privs loading takes CAP_SYS_ADMIN, which is about to go.
-        load(filter, channel)?;
+        load(filter, line)?;
     }
     let entered = program::chdir(&process.cwd);
     credentials::take(process, &who, &subject.labels)?;
@@ -191,36 +196,51 @@ fn finish(
         program::chdir(&process.cwd)?;
     }
     let program = program::prepare(process, &who, subject.init.is_some())?;
-    sys::process::cloexec_from(3).context(|| "close_range")?;
+    let first = 3 + subject.preserve_fds as i32;
+    sys::process::cloexec_from(first).context(|| "close_range")?;
     sys::process::reset_signals();
     let last = subject.filter.filter(|_| process.no_new_privileges);
     if let Some(filter) = last.filter(|f| f.agent.is_some()) {
         // Its agent is told by whoever creates, who may be gone when it is started.
-        load(filter, channel)?;
+        load(filter, line)?;
     }
     if stop {
-        channel::ready(channel)?;
-        channel::wait_go(channel)?;
+        close_foreign(first, subject, line)?;
+        line.wait_start()?;
     }
     if let Some((spec, name)) = subject.hooks {
         hooks::before_program(spec, &name)?;
     }
-    channel::executing(channel)?;
+    line.executing()?;
     if let Some(filter) = last.filter(|f| f.agent.is_none()) {
-        load(filter, channel)?;
+        load(filter, line)?;
     }
     Err(program.execute(subject.init))
 }
 
-fn load(filter: &Filter, channel: BorrowedFd<'_>) -> Result<()> {
+/// Closes what execve would close: a process that waits can be looked into by others of its
+/// container, who must find nothing of the host in its descriptors.
+fn close_foreign(first: i32, subject: &Subject<'_>, line: &Line<'_>) -> Result<()> {
+    let mut kept = line.descriptors();
+    kept.extend(subject.init.map(|fd| fd.as_raw_fd()));
+    kept.retain(|fd| *fd >= first);
+    kept.sort_unstable();
+    let mut from = first;
+    for fd in kept {
+        if from < fd {
+            sys::process::close_range(from, fd - 1).context(|| "close_range")?;
+        }
+        from = fd + 1;
+    }
+    sys::process::close_range(from, i32::MAX).context(|| "close_range")
+}
+
+fn load(filter: &Filter, line: &Line<'_>) -> Result<()> {
     let listener = sys::seccomp::load(&filter.program, filter.flags)
         .context(|| "unable to init seccomp: load filter")?;
     match listener {
         None => Ok(()),
-        Some(listener) => {
-            channel::listener(channel, listener.as_fd())?;
-            channel::wait_go(channel)
-        }
+        Some(listener) => line.listener(listener.as_fd()),
     }
 }
 
@@ -245,7 +265,7 @@ fn names(build: &Build<'_>) -> Result<()> {
 }
 
 /// Puts the streams at 0 to 2 and gives them to the user, so that /dev/stdout can be opened.
-fn connect(stdio: Streams<'_>, who: &Who, channel: BorrowedFd<'_>) -> Result<()> {
+fn connect(stdio: Streams<'_>, who: &Who, line: &Line<'_>) -> Result<()> {
     match stdio {
         Streams::Fds(fds) => {
             // Lifted above 2 first: one of them may be where another one goes.
@@ -266,7 +286,7 @@ fn connect(stdio: Streams<'_>, who: &Who, channel: BorrowedFd<'_>) -> Result<()>
             for target in 0..3 {
                 sys::process::place_fd(pty.slave.as_fd(), target).context(|| "place terminal")?;
             }
-            channel::terminal(channel, pty.master.as_fd())?;
+            line.terminal(pty.master.as_fd())?;
         }
     }
     Ok(())

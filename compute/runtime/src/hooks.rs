@@ -15,13 +15,13 @@
 //! as JSON on its stdin. A hook that writes to stdout or stderr is quoted when it fails.
 
 use std::ffi::CString;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::Duration;
 
 use oci::runtime::{Hook, Hooks, Spec, State};
 
+use crate::channel::Line;
 use crate::spawn::{self, Helper, Outcome};
 use crate::{Error, Name, Result};
 
@@ -125,7 +125,7 @@ pub fn poststop(spec: &Spec, name: &Name<'_>) -> Vec<Error> {
 /// The child's companions while it builds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Company<'a> {
-    pub(crate) channel: BorrowedFd<'a>,
+    pub(crate) line: &'a Line<'a>,
     pub(crate) name: Option<Name<'a>>,
 }
 
@@ -134,8 +134,7 @@ pub(crate) struct Company<'a> {
 pub(crate) fn before_pivot(spec: &Spec, company: &Company<'_>) -> Result<()> {
     let parents = [Stage::Prestart, Stage::CreateRuntime];
     if parents.iter().any(|stage| !of(spec, *stage).is_empty()) {
-        crate::channel::hooks(company.channel)?;
-        crate::channel::wait_go(company.channel)?;
+        company.line.hooks()?;
     }
     match company.name {
         Some(name) => run_inside(Stage::CreateContainer, spec, &name, inherited),

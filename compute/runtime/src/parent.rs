@@ -14,8 +14,14 @@ use crate::plan::{Excursion, Plan};
 use crate::scheduler::Pinned;
 use crate::{Build, Created, Error, Exec, Filter, Kind, Name, Result, Started, birth, child};
 
-/// Builds the container; with `stop` its process waits before the program.
-pub(crate) fn build(build: &Build<'_>, name: Option<Name<'_>>, stop: bool) -> Result<Created> {
+/// Builds the container; with `stop` its process waits before the program. `born` is told its pid
+/// at once, while it is being built.
+pub(crate) fn build(
+    build: &Build<'_>,
+    name: Option<Name<'_>>,
+    stop: bool,
+    born: &mut dyn FnMut(&Started) -> Result<()>,
+) -> Result<Created> {
     let plan = Plan::new(build, name)?;
     let compiled = match (
         build.seccomp,
@@ -39,8 +45,10 @@ pub(crate) fn build(build: &Build<'_>, name: Option<Name<'_>>, stop: bool) -> Re
     let (pid, pidfd) = match birth::clone(&plan, &args)? {
         Cloned::Child => {
             drop(ours);
-            child::run(theirs.as_fd(), || {
-                child::container(build, &plan, &tasks, filter, name, theirs.as_fd(), stop)
+            let fifo = build.extras.fifo.filter(|_| stop);
+            let line = channel::Line::new(theirs, fifo);
+            child::run(&line, || {
+                child::container(build, &plan, &tasks, filter, name, &line, stop)
             })
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
@@ -61,6 +69,7 @@ pub(crate) fn build(build: &Build<'_>, name: Option<Name<'_>>, stop: bool) -> Re
             duties.before(build, &plan, &created.process)?;
             channel::go(created.channel.as_fd())?;
         }
+        born(&created.process)?;
         let until = if stop { Until::Ready } else { Until::Running };
         created.hear(until, &duties)
     })();
@@ -88,9 +97,8 @@ pub(crate) fn exec(exec: &Exec<'_>, state: Option<&State>) -> Result<Started> {
     let (pid, pidfd) = match sys::process::clone3(&args).map_err(clone_error)? {
         Cloned::Child => {
             drop(ours);
-            child::run(theirs.as_fd(), || {
-                child::joined(exec, &tasks, theirs.as_fd())
-            })
+            let line = channel::Line::new(theirs, None);
+            child::run(&line, || child::joined(exec, &tasks, &line))
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };

@@ -46,7 +46,10 @@ pub(crate) fn build(build: &Build<'_>, plan: &Plan, company: &Company<'_>) -> Re
     devices::populate(&site, spec)?;
     rustix::process::fchdir(&root).context(|| "chdir to root mount")?;
     hooks::before_pivot(spec, company)?;
-    pivot(shared)?;
+    match build.extras.no_pivot {
+        false => pivot(shared)?,
+        true => enter()?,
+    }
     let pty = match build.stdio {
         Stdio::Terminal(size) => Some(console(size)?),
         Stdio::Fds(_) => None,
@@ -159,6 +162,13 @@ fn pivot(shared: bool) -> Result<()> {
         sys::mount::set_attr(old.as_fd(), &attr, true).context(|| "make old root slave")?;
     }
     rustix::mount::unmount(".", UnmountFlags::DETACH).context(|| "detach old root")?;
+    rustix::process::chdir("/").context(|| "chdir /")
+}
+
+/// Makes the attached root, where the caller is, the process's own without taking the old one
+/// away.
+fn enter() -> Result<()> {
+    rustix::process::chroot(".").context(|| "chroot")?;
     rustix::process::chdir("/").context(|| "chdir /")
 }
 

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use oci::runtime::{IdMapping, Linux, Mount};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
 use sys::mount::{Borrowed, MountAttr};
 
@@ -80,6 +80,9 @@ pub(crate) fn clone(mount: &Mount, options: &Options, bundle: Option<&Path>) -> 
     if options.bind == Some(true) {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
+    if let Some((pid, path)) = elsewhere(&mount.source) {
+        return tree_of(pid, path, flags);
+    }
     let source = Path::new(&mount.source);
     let tree = match bundle {
         Some(bundle) if source.is_relative() => {
@@ -87,6 +90,37 @@ pub(crate) fn clone(mount: &Mount, options: &Options, bundle: Option<&Path>) -> 
         }
         _ => rustix::mount::open_tree(CWD, source, flags),
     };
+    at("open_tree", tree)
+}
+
+/// `/proc/PID/root/PATH`: a place in the mount namespace of another process.
+fn elsewhere(source: &str) -> Option<(&str, &str)> {
+    let (pid, path) = source.strip_prefix("/proc/")?.split_once("/root/")?;
+    let number = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+    number.then_some((pid, path))
+}
+
+/// A copy of what is mounted at a place of another mount namespace. The kernel makes one only for
+/// who is inside; and inside, no link that the other process placed leads out.
+fn tree_of(pid: &str, path: &str, flags: OpenTreeFlags) -> Step<OwnedFd> {
+    let open = |path: &str, flags: OFlags| {
+        let flags = flags | OFlags::CLOEXEC;
+        at("open", rustix::fs::open(path, flags, Mode::empty()))
+    };
+    let place = OFlags::PATH | OFlags::DIRECTORY;
+    let (root, cwd) = (open("/", place)?, open(".", place)?);
+    let own = open("/proc/self/ns/mnt", OFlags::RDONLY)?;
+    let theirs = open(&format!("/proc/{pid}/ns/mnt"), OFlags::RDONLY)?;
+    at(
+        "setns",
+        sys::process::setns(theirs.as_fd(), libc::CLONE_NEWNS),
+    )?;
+    let tree = rustix::mount::open_tree(CWD, format!("/{path}"), flags);
+    at("setns", sys::process::setns(own.as_fd(), libc::CLONE_NEWNS))?;
+    // Entering a mount namespace moves root and working directory.
+    at("fchdir", rustix::process::fchdir(&root))?;
+    at("chroot", rustix::process::chroot("."))?;
+    at("fchdir", rustix::process::fchdir(&cwd))?;
     at("open_tree", tree)
 }
 

@@ -164,6 +164,7 @@ fn create_then_start(bed: &Bed) {
         stdio: Stdio::Fds([null.as_fd(), w.as_fd(), w.as_fd()]),
         cgroup: Some(&cgroup),
         seccomp: None,
+        extras: Extras::default(),
     };
     let created = create(&build).unwrap();
     assert!(created.process().mntns.is_some());
@@ -193,6 +194,7 @@ fn exec_joins(bed: &Bed) {
         stdio: Stdio::Fds([null.as_fd(); 3]),
         cgroup: Some(&cgroup),
         seccomp: None,
+        extras: Extras::default(),
     })
     .unwrap();
     let own = std::fs::read_link("/proc/self/ns/pid_for_children").unwrap();
@@ -211,6 +213,7 @@ fn exec_joins(bed: &Bed) {
             stdio: Stdio::Fds([null.as_fd(), w.as_fd(), w.as_fd()]),
             cgroup: Some(&cgroup),
             seccomp: None,
+            extras: Extras::default(),
         });
         drop(w);
         done.map(|p| {
@@ -264,6 +267,7 @@ fn terminal(bed: &Bed) {
         })),
         cgroup: Some(&cgroup),
         seccomp: None,
+        extras: Extras::default(),
     })
     .unwrap();
     let master = started.terminal.unwrap();

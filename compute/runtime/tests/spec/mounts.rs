@@ -194,6 +194,7 @@ fn rootfs_propagation(bed: &Bed) {
             stdio: Stdio::Fds([in_r.as_fd(), w.as_fd(), w.as_fd()]),
             cgroup: Some(&cgroup),
             seccomp: None,
+            extras: Default::default(),
         })
         .unwrap();
         drop((w, in_r));

@@ -54,6 +54,7 @@ fn beside(bed: &Bed, spec: &Spec, owner: u32, body: impl FnOnce(&Started)) {
         stdio: Stdio::Fds([null.as_fd(); 3]),
         cgroup: Some(&cgroup),
         seccomp: None,
+        extras: Default::default(),
     })
     .unwrap();
     body(&started);

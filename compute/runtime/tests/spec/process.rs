@@ -179,6 +179,7 @@ fn affinity_of_exec(bed: &Bed) {
         stdio: Stdio::Fds([null.as_fd(); 3]),
         cgroup: Some(&cgroup),
         seccomp: None,
+        extras: Default::default(),
     })
     .unwrap();
     let mut process = s.process.clone().unwrap();
@@ -199,6 +200,7 @@ fn affinity_of_exec(bed: &Bed) {
             stdio: Stdio::Fds([null.as_fd(), w.as_fd(), w.as_fd()]),
             cgroup: Some(&cgroup),
             seccomp: None,
+            extras: Default::default(),
         });
         drop(w);
         done.map(|p| {

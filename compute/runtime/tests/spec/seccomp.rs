@@ -77,6 +77,7 @@ fn agent_decides(bed: &Bed) {
                 stdio: Stdio::Fds([null.as_fd(), w.as_fd(), w.as_fd()]),
                 cgroup: Some(&cgroup),
                 seccomp: None,
+                extras: Extras::default(),
             },
             &name,
         )

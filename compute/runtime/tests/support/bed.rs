@@ -137,6 +137,7 @@ impl Bed {
             stdio: Stdio::Fds([null.as_fd(), w.as_fd(), w.as_fd()]),
             cgroup,
             seccomp: None,
+            extras: Extras::default(),
         };
         let started = match name {
             Some(name) => launch_named(&build, name),
