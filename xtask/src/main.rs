@@ -5,6 +5,7 @@
     reason = "a program for people"
 )]
 
+mod bench;
 mod layers;
 mod run;
 mod test;
@@ -17,9 +18,10 @@ fn main() -> ExitCode {
     let rest: Vec<String> = args.collect();
     let result = match chore.as_deref() {
         Some("layers") => layers::check(),
+        Some("bench") => bench::bench(&rest),
         Some("test") => test::test(&rest),
         _ => {
-            eprintln!("usage: cargo xtask layers | test [--no-e2e] | bench");
+            eprintln!("usage: cargo xtask layers | test [--no-e2e] | bench [-n RUNS] …");
             return ExitCode::from(2);
         }
     };

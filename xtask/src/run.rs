@@ -30,6 +30,17 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// The same, unannounced.
+pub(crate) fn run_quietly(words: &[&str]) -> Result<()> {
+    let status = command(words)
+        .status()
+        .with_context(|| words[0].to_owned())?;
+    if !status.success() {
+        bail!("{} failed: {status}", words.join(" "));
+    }
+    Ok(())
+}
+
 /// Whether a program is on the PATH.
 pub(crate) fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -17,8 +17,8 @@
 //! | 1.51   |                                                      | images: `Containers` is -1 |
 
 use dockerapi::{
-    ContainerInspect, ContainerSummary, CreateBody, EndpointSettings, ImageInspect, ImageSummary,
-    Info, JsonMessageError, MountSpec, UpdateBody,
+    ContainerInspect, ContainerSummary, CreateBody, DiskUsage, EndpointSettings, ImageInspect,
+    ImageSummary, Info, JsonMessageError, MountSpec, UpdateBody,
 };
 use engine::{Error, ErrorKind, Result};
 use serde::Serialize;
@@ -212,7 +212,7 @@ pub(crate) fn container(mut found: ContainerInspect, version: ApiVersion) -> Res
         && let Some(networks) = value["NetworkSettings"]["Networks"].as_object_mut()
     {
         for endpoint in networks.values_mut().filter_map(Value::as_object_mut) {
-            endpoint.remove("DNSNames");
+            endpoint.shift_remove("DNSNames");
         }
     }
     Ok(value)
@@ -244,6 +244,14 @@ pub(crate) fn image_list(mut list: Vec<ImageSummary>, version: ApiVersion) -> Ve
     list
 }
 
+/// `GET /system/df`.
+pub(crate) fn disk_usage(mut usage: DiskUsage, version: ApiVersion) -> DiskUsage {
+    for row in usage.images.iter_mut().flatten() {
+        row.virtual_size = version.before(44).then_some(row.size);
+    }
+    usage
+}
+
 /// Fields of a container that images' `Config` had before 1.50.
 const NOT_AN_IMAGES: [&str; 9] = [
     "Hostname",
@@ -272,7 +280,7 @@ pub(crate) fn image(mut found: ImageInspect, version: ApiVersion) -> Result<Valu
         && let Some(config) = value["Config"].as_object_mut()
     {
         for name in NOT_AN_IMAGES {
-            config.remove(name);
+            config.shift_remove(name);
         }
     }
     Ok(value)

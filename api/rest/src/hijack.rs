@@ -87,7 +87,7 @@ impl Hijack {
             match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<Stream>>(upgraded) {
                 Ok(parts) => {
                     self.take(parts.io.into_inner(), parts.read_buf.into())
-                        .await
+                        .await;
                 }
                 Err(_) => tracing::error!("an upgraded connection is of an unknown type"),
             }

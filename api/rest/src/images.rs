@@ -12,11 +12,12 @@ use crate::{Api, compat};
 
 /// `GET /images/json`.
 pub(crate) fn list(api: &Api, call: &Call) -> Result<Answer> {
-    let (all, digests) = (call.query.flag("all"), call.query.flag("digests"));
+    let all = call.query.flag("all");
+    let shared = call.query.flag("shared-size") && !call.version.before(42);
     let list = api
         .0
         .engine
-        .image_list(all, &call.query.filters()?, digests)?;
+        .image_list(all, &call.query.filters()?, shared)?;
     answer::ok(&compat::image_list(list, call.version))
 }
 
@@ -56,6 +57,11 @@ pub(crate) async fn create(api: &Api, call: Call) -> Result<Answer> {
         platform,
     };
     progress(api.0.engine.image_import(call.body.stream(), options)).await
+}
+
+/// `POST /images/prune`.
+pub(crate) async fn prune(api: &Api, call: &Call) -> Result<Answer> {
+    answer::ok(&api.0.engine.image_prune(&call.query.filters()?).await?)
 }
 
 /// `POST /images/load`.

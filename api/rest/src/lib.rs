@@ -31,6 +31,7 @@ mod timestamp;
 mod tls;
 mod unsupported;
 mod version;
+mod volumes;
 
 pub use listen::{Listener, serve};
 pub use tls::{Tls, TlsError};

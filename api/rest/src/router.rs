@@ -5,7 +5,9 @@ use http::StatusCode;
 
 use crate::answer::Answer;
 use crate::call::Call;
-use crate::{Api, answer, archive, containers, create, exec, images, streams, system, unsupported};
+use crate::{
+    Api, answer, archive, containers, create, exec, images, streams, system, unsupported, volumes,
+};
 
 /// Answers a call.
 ///
@@ -26,6 +28,11 @@ pub(crate) async fn route(api: &Api, call: Call) -> Result<Answer> {
         ("POST", ["exec", id, "start"]) => exec::start(api, call, id).await,
         ("POST", ["exec", id, "resize"]) => exec::resize(api, &call, id).await,
         ("GET", ["exec", id, "json"]) => exec::inspect(api, id),
+        ("GET", ["system", "df"]) => system::disk_usage(api, &call).await,
+        ("GET", ["distribution", name @ .., "json"]) if !name.is_empty() => {
+            system::distribution(api, &call, &name.join("/")).await
+        }
+        (_, ["volumes", rest @ ..]) => volume(api, call, method.as_str(), rest).await,
         (_, ["images", rest @ ..]) => image(api, call, method.as_str(), rest).await,
         _ => Err(missing(&call)),
     }
@@ -52,12 +59,23 @@ async fn container(api: &Api, call: Call, method: &str, segments: &[&str]) -> Re
         ("POST", [id, "rename"]) => containers::rename(api, &call, id).await,
         ("POST", [id, "pause"]) => containers::pause(api, id).await,
         ("POST", [id, "unpause"]) => containers::unpause(api, id).await,
-        ("POST", [id, "attach"]) => streams::attach(api, call, id),
+        ("POST", [id, "attach"]) => streams::attach(api, call, id).await,
         ("POST", [id, "wait"]) => streams::wait(api, &call, id).await,
         ("HEAD", [id, "archive"]) => archive::stat(api, &call, id).await,
         ("GET", [id, "archive"]) => archive::get(api, &call, id).await,
         ("PUT", [id, "archive"]) => archive::put(api, call, id).await,
         ("POST", [id, "exec"]) => exec::create(api, call, id).await,
+        _ => Err(missing(&call)),
+    }
+}
+
+async fn volume(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result<Answer> {
+    match (method, segments) {
+        ("GET", []) => volumes::list(api, &call),
+        ("POST", ["create"]) => volumes::create(api, call).await,
+        ("POST", ["prune"]) => volumes::prune(api, &call).await,
+        ("GET", [name]) if !name.is_empty() => volumes::inspect(api, name),
+        ("DELETE", [name]) if !name.is_empty() => volumes::remove(api, &call, name).await,
         _ => Err(missing(&call)),
     }
 }
@@ -69,7 +87,8 @@ async fn image(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result
         ("POST", ["create"]) => images::create(api, call).await,
         ("POST", ["load"]) => images::load(api, call),
         ("GET", ["get"]) => images::save(api, &call.query.all("names")),
-        ("GET", ["search"]) | ("POST", ["prune"]) => Err(missing(&call)),
+        ("POST", ["prune"]) => images::prune(api, &call).await,
+        ("GET", ["search"]) => Err(missing(&call)),
         ("GET", [name @ .., "get"]) => images::save(api, &[name.join("/")]),
         ("GET", [name @ .., "json"]) if !name.is_empty() => {
             images::inspect(api, &call, &name.join("/"))

@@ -1,7 +1,7 @@
 //! Routes about the engine itself.
 
 use dockerapi::AuthConfig;
-use engine::{EventsOptions, Result};
+use engine::{DiskUsageOptions, Error, EventsOptions, Result};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, PRAGMA};
 use serde::Serialize;
@@ -68,4 +68,36 @@ pub(crate) async fn auth(api: &Api, call: Call) -> Result<Answer> {
         status,
         identity_token,
     })
+}
+
+/// `GET /system/df`.
+pub(crate) async fn disk_usage(api: &Api, call: &Call) -> Result<Answer> {
+    let kinds = match call.version.before(42) {
+        true => Vec::new(),
+        false => call.query.all("type"),
+    };
+    let everything = kinds.is_empty();
+    let mut options = DiskUsageOptions {
+        images: everything,
+        containers: everything,
+        volumes: everything,
+        build_cache: everything,
+    };
+    for kind in kinds {
+        match kind.as_str() {
+            "image" => options.images = true,
+            "container" => options.containers = true,
+            "volume" => options.volumes = true,
+            "build-cache" => options.build_cache = true,
+            _ => return Err(Error::invalid(format!("unknown object type: {kind}"))),
+        }
+    }
+    let usage = api.0.engine.disk_usage(options).await?;
+    answer::ok(&compat::disk_usage(usage, call.version))
+}
+
+/// `GET /distribution/{name}/json`.
+pub(crate) async fn distribution(api: &Api, call: &Call, name: &str) -> Result<Answer> {
+    let auth = call.registry_auth();
+    answer::ok(&api.0.engine.distribution_inspect(name, auth).await?)
 }

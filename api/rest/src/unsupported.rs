@@ -4,7 +4,6 @@ use engine::Error;
 
 /// What is missing, by methods and path; `*` is one segment, `**` one or more.
 const TABLE: &[(&str, &str, &str)] = &[
-    ("GET", "/system/df", "disk usage is"),
     ("POST", "/commit", "commit is"),
     ("GET POST", "/containers/*/checkpoints", "checkpoints are"),
     ("DELETE", "/containers/*/checkpoints/*", "checkpoints are"),
@@ -15,14 +14,12 @@ const TABLE: &[(&str, &str, &str)] = &[
     ),
     ("POST", "/images/**/push", "image push is"),
     ("GET", "/images/search", "image search is"),
-    ("POST", "/images/prune", "image prune is"),
     ("GET", "/images/**/attestations", "image attestations are"),
     ("POST", "/build", "builds are"),
     ("POST", "/build/prune", "builds are"),
     ("POST", "/build/cancel", "builds are"),
     ("POST", "/session", "BuildKit sessions are"),
     ("POST", "/grpc", "BuildKit's gRPC is"),
-    ("GET", "/distribution/**/json", "distribution inspect is"),
     ("GET", "/networks", "networks are"),
     ("GET", "/networks/", "networks are"),
     ("POST", "/networks/create", "networks are"),
@@ -30,10 +27,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET DELETE", "/networks/*", "networks are"),
     ("POST", "/networks/*/connect", "networks are"),
     ("POST", "/networks/*/disconnect", "networks are"),
-    ("GET", "/volumes", "volumes are"),
-    ("POST", "/volumes/create", "volumes are"),
-    ("POST", "/volumes/prune", "volumes are"),
-    ("GET PUT DELETE", "/volumes/*", "volumes are"),
+    ("PUT", "/volumes/*", "cluster volumes are"),
     ("GET", "/plugins", "plugins are"),
     ("GET", "/plugins/privileges", "plugins are"),
     ("POST", "/plugins/pull", "plugins are"),
@@ -116,10 +110,9 @@ mod tests {
         );
         for (method, path) in [
             ("POST", "/images/a/b/push"),
-            ("GET", "/system/df"),
             ("GET", "/containers/x/attach/ws"),
             ("DELETE", "/plugins/a/b"),
-            ("GET", "/distribution/a/json"),
+            ("PUT", "/volumes/a"),
         ] {
             assert!(explain(method, path).is_some(), "{method} {path}");
         }

@@ -9,6 +9,7 @@
     missing_docs,
     unreachable_pub,
     dead_code,
+    unused_imports,
     reason = "a measurement, and what it shares with the tests"
 )]
 

@@ -395,7 +395,7 @@ async fn adoption(bed: &Bed) {
     sys::process::kill(killed_keeper, KILL).unwrap();
 
     let after = bed.compute();
-    let mut known = after.known().unwrap();
+    let mut known = after.known().await.unwrap();
     known.sort();
     let mut expected = vec![id.clone(), short_id.clone(), killed_id.clone()];
     expected.sort();

@@ -80,7 +80,7 @@ fn walk(root: &Path) -> std::io::Result<Vec<(PathBuf, Stat)>> {
             match FileType::from_raw_mode(facts.st_mode) {
                 FileType::Directory => pending.push(entry.path()),
                 FileType::CharacterDevice | FileType::BlockDevice => {
-                    nodes.push((entry.path(), facts))
+                    nodes.push((entry.path(), facts));
                 }
                 _ => {}
             }

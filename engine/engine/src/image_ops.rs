@@ -168,15 +168,6 @@ pub(crate) fn ensure_builtin(inner: &Arc<Inner>) -> Result<()> {
     Ok(())
 }
 
-/// `docker login`.
-pub(crate) async fn login(_inner: &Inner, auth: dockerapi::AuthConfig) -> Result<(String, String)> {
-    let server = auth.serveraddress;
-    Err(Error::not_implemented(format!(
-        "logging in to {server:?} through the engine is not supported yet: docker's credential \
-         store is used without it"
-    )))
-}
-
 /// Hands an event of an image to listeners.
 fn tell(inner: &Inner, image: &Image, action: &str, name: &str) {
     inner.events.publish(event(image, action, name));

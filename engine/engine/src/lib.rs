@@ -26,6 +26,8 @@ mod container;
 mod copy;
 mod create;
 mod devices;
+mod disk_usage;
+mod distribution;
 mod error;
 mod events;
 mod exec;
@@ -45,6 +47,7 @@ mod owner;
 mod ports;
 mod pull;
 mod record;
+mod registries;
 mod resolve;
 mod session;
 mod shutdown;
@@ -58,8 +61,8 @@ mod volumes;
 pub use config::{Bridge, Config, Ulimits};
 pub use error::{Error, ErrorKind, Result};
 pub use options::{
-    ArchivePut, AttachOptions, EventsOptions, Filters, ImageRemoveOptions, ImportOptions,
-    ListOptions, LogsOptions, RemoveOptions, WaitCondition,
+    ArchivePut, AttachOptions, DiskUsageOptions, EventsOptions, Filters, ImageRemoveOptions,
+    ImportOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition,
 };
 
 pub use session::Session;
@@ -80,6 +83,7 @@ pub(crate) struct Inner {
     pub(crate) state: state::State,
     pub(crate) compute: Arc<dyn Compute>,
     pub(crate) images: images::Images,
+    pub(crate) registries: registries::Registries,
     pub(crate) containers: container::Containers,
     pub(crate) events: events::Events,
     pub(crate) volumes: volumes::Volumes,

@@ -1,9 +1,12 @@
 //! Opening the engine: what the state database says, compared with what the platform still knows.
 //!
-//! 1. rows are read; 2. the platform is asked for every container that had a process; 3. the bridge
-//! is opened with the endpoints of those that run; 4. an owner is started for each; 5. what has no
-//! row (runs, directories) is swept in the background. Killed at any point, the next open does the
-//! same again.
+//! 1. rows are read;
+//! 2. the platform is asked for every container that had a process;
+//! 3. the bridge is opened with the endpoints of those that run;
+//! 4. an owner is started for each;
+//! 5. what has no row (runs, directories) is swept in the background.
+//!
+//! Killed at any point, the next open does the same again.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -54,6 +57,7 @@ impl Engine {
             execs: Execs::default(),
             started: std::time::Instant::now(),
             ending: std::sync::atomic::AtomicBool::new(false),
+            registries: crate::registries::Registries::new(&config),
             config,
             state,
             compute,

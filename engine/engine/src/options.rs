@@ -73,6 +73,19 @@ pub struct ListOptions {
     pub filters: Filters,
 }
 
+/// `GET /system/df`: which kinds are measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskUsageOptions {
+    /// Images and their layers.
+    pub images: bool,
+    /// Containers' writable layers.
+    pub containers: bool,
+    /// Volumes.
+    pub volumes: bool,
+    /// What builds keep.
+    pub build_cache: bool,
+}
+
 /// `DELETE /containers/{id}`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RemoveOptions {

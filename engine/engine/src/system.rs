@@ -143,7 +143,7 @@ impl Engine {
     /// # Errors
     /// Unauthorized when the registry refuses.
     pub async fn auth(&self, auth: AuthConfig) -> Result<(String, String)> {
-        crate::image_ops::login(&self.0, auth).await
+        self.0.registries.login(auth).await
     }
 }
 

@@ -257,6 +257,14 @@ pub(crate) fn references(inner: &Inner, name: &str) -> Vec<String> {
         .collect()
 }
 
+/// How many containers use a volume, and its bytes. Blocking.
+pub(crate) fn usage(inner: &Inner, name: &str) -> (usize, u64) {
+    (
+        references(inner, name).len(),
+        tree::size(&inner.volumes.path(name)),
+    )
+}
+
 fn event(action: &str, name: &str) -> dockerapi::Event {
     let attributes = [("driver".to_owned(), "local".to_owned())].into();
     crate::events::make("volume", action, name, attributes)

@@ -8,8 +8,10 @@
 //! `O_NOFOLLOW` or a call that does not follow links.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
@@ -19,10 +21,10 @@ use tar::EntryType;
 use crate::Error;
 use crate::metadata::Metadata;
 
-const WHITEOUT: &str = ".wh.";
-const OPAQUE: &str = ".wh..wh..opq";
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Leftovers of AUFS.
-const AUFS: &str = ".wh..wh.";
+const AUFS: &[u8] = b".wh..wh.";
 const LONGEST_PATH: usize = 4096;
 
 /// What an archive is.
@@ -87,10 +89,7 @@ impl Apply<'_> {
         let path = inside(&entry.path_bytes())?;
         let shown = path.to_string_lossy().into_owned();
         self.done.entries += 1;
-        let Some(name) = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-        else {
+        let Some(name) = path.file_name().map(OsStr::to_os_string) else {
             // The root itself: its metadata, when it is a directory.
             if kind.is_dir() {
                 self.directories
@@ -100,7 +99,7 @@ impl Apply<'_> {
         };
         let parent_path = path.parent().unwrap_or(Path::new("")).to_path_buf();
         let parent = self.parent(&parent_path, &shown)?;
-        if self.kind == Target::Layer && name.starts_with(WHITEOUT) {
+        if self.kind == Target::Layer && name.as_bytes().starts_with(WHITEOUT) {
             return self.whiteout(&parent, &name, &shown);
         }
         let metadata = self.metadata(&mut entry, &shown)?;
@@ -111,7 +110,7 @@ impl Apply<'_> {
                 self.file(&mut entry, &parent, &name, &shown)?;
             }
             EntryType::Directory => {
-                match rustix::fs::mkdirat(&parent, name.as_str(), Mode::from_raw_mode(0o700)) {
+                match rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(0o700)) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(error) => return Err(Error::at(&shown)(error)),
                 }
@@ -122,8 +121,7 @@ impl Apply<'_> {
             EntryType::Symlink => {
                 let target = link_name(&entry, &shown)?;
                 is_link = true;
-                rustix::fs::symlinkat(&target, &parent, name.as_str())
-                    .map_err(Error::at(&shown))?;
+                rustix::fs::symlinkat(&target, &parent, &name).map_err(Error::at(&shown))?;
             }
             // The link shares its target's metadata.
             EntryType::Link => {
@@ -170,22 +168,28 @@ impl Apply<'_> {
             reason: reason.to_string(),
         };
         let header = entry.header();
-        let number = |n: u64, what: &str| {
+        let old = header.as_old();
+        let owner = |n: u64, what: &str| {
             u32::try_from(n).map_err(|_| Error::Entry {
                 path: shown.to_owned(),
                 reason: format!("{what} {n} is out of range"),
             })
         };
+        // Some archivers leave fields empty, which other readers take for zero.
+        let or_zero = |field: &[u8], value: std::io::Result<u64>| match value {
+            Err(_) if field.iter().all(|byte| matches!(byte, 0 | b' ')) => Ok(0),
+            value => value.map_err(invalid),
+        };
+        let mtime = or_zero(&old.mtime, header.mtime())?;
+        let (mut uid, mut gid) = (
+            or_zero(&old.uid, header.uid())?,
+            or_zero(&old.gid, header.gid())?,
+        );
         let mut metadata = Metadata {
-            mode: header.mode().map_err(invalid)?,
-            owner: Some((
-                number(header.uid().map_err(invalid)?, "user")?,
-                number(header.gid().map_err(invalid)?, "group")?,
-            )),
-            mtime: (
-                i64::try_from(header.mtime().map_err(invalid)?).unwrap_or(i64::MAX),
-                0,
-            ),
+            mode: u32::try_from(or_zero(&old.mode, header.mode().map(u64::from))?)
+                .unwrap_or_default(),
+            owner: None,
+            mtime: (i64::try_from(mtime).unwrap_or(i64::MAX), 0),
             xattrs: Vec::new(),
         };
         if let Some(extensions) = entry.pax_extensions().map_err(invalid)? {
@@ -195,18 +199,8 @@ impl Apply<'_> {
                 let text = || String::from_utf8_lossy(extension.value_bytes()).into_owned();
                 match key {
                     "mtime" => metadata.mtime = pax_time(&text()).unwrap_or(metadata.mtime),
-                    "uid" => {
-                        let uid = text().parse().unwrap_or(u64::MAX);
-                        metadata.owner = metadata
-                            .owner
-                            .map(|(_, gid)| (u32::try_from(uid).unwrap_or(0), gid));
-                    }
-                    "gid" => {
-                        let gid = text().parse().unwrap_or(u64::MAX);
-                        metadata.owner = metadata
-                            .owner
-                            .map(|(uid, _)| (uid, u32::try_from(gid).unwrap_or(0)));
-                    }
+                    "uid" => uid = text().parse().unwrap_or(u64::MAX),
+                    "gid" => gid = text().parse().unwrap_or(u64::MAX),
                     _ => {
                         if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
                             // overlayfs's own marks are ours to make.
@@ -219,12 +213,12 @@ impl Apply<'_> {
                 }
             }
         }
-        if let Target::Files {
-            owner: Some(owner), ..
-        } = self.kind
-        {
-            metadata.owner = Some(owner);
-        }
+        metadata.owner = Some(match self.kind {
+            Target::Files {
+                owner: Some(all), ..
+            } => all,
+            _ => (owner(uid, "user")?, owner(gid, "group")?),
+        });
         Ok(metadata)
     }
 
@@ -232,7 +226,7 @@ impl Apply<'_> {
     fn make_way(
         &mut self,
         parent: &OwnedFd,
-        name: &str,
+        name: &OsStr,
         is_dir: bool,
         shown: &str,
     ) -> Result<(), Error> {
@@ -273,7 +267,7 @@ impl Apply<'_> {
         &mut self,
         entry: &mut tar::Entry<'_, R>,
         parent: &OwnedFd,
-        name: &str,
+        name: &OsStr,
         shown: &str,
     ) -> Result<(), Error> {
         let flags =
@@ -296,10 +290,9 @@ impl Apply<'_> {
         &self,
         target: &Path,
         parent: &OwnedFd,
-        name: &str,
+        name: &OsStr,
         shown: &str,
     ) -> Result<(), Error> {
-        use std::os::unix::ffi::OsStrExt as _;
         let target = inside(target.as_os_str().as_bytes())?;
         let (dir, file) = (target.parent(), target.file_name());
         let (Some(dir), Some(file)) = (dir, file) else {
@@ -314,8 +307,9 @@ impl Apply<'_> {
         rustix::fs::linkat(&dir, file, parent, name, AtFlags::empty()).map_err(Error::at(shown))
     }
 
-    fn whiteout(&self, parent: &OwnedFd, name: &str, shown: &str) -> Result<(), Error> {
-        if name == OPAQUE {
+    fn whiteout(&self, parent: &OwnedFd, name: &OsStr, shown: &str) -> Result<(), Error> {
+        let bytes = name.as_bytes();
+        if bytes == OPAQUE {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let dir =
                 rustix::fs::openat(parent, ".", flags, Mode::empty()).map_err(Error::at(shown))?;
@@ -327,10 +321,10 @@ impl Apply<'_> {
             )
             .map_err(Error::at(shown));
         }
-        if name.starts_with(AUFS) {
+        if bytes.starts_with(AUFS) {
             return Ok(());
         }
-        let hidden = &name[WHITEOUT.len()..];
+        let hidden = OsStr::from_bytes(&bytes[WHITEOUT.len()..]);
         if hidden.is_empty() || hidden == "." || hidden == ".." {
             return Err(Error::Entry {
                 path: shown.to_owned(),
@@ -355,9 +349,9 @@ impl Apply<'_> {
                 Err(error) => return Err(Error::at(&shown)(error)),
             };
             if path.as_os_str().is_empty() {
-                metadata.set(dir.as_fd(), ".", false, "/")?;
+                metadata.set(dir.as_fd(), OsStr::new("."), false, "/")?;
             } else {
-                metadata.set_times(dir.as_fd(), ".", &shown)?;
+                metadata.set_times(dir.as_fd(), OsStr::new("."), &shown)?;
             }
         }
         Ok(self.done)
@@ -365,7 +359,7 @@ impl Apply<'_> {
 }
 
 /// Removes `name` below `parent` with everything in it, following nothing.
-fn remove_tree(parent: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(parent, name, flags, Mode::empty())?;
     for entry in rustix::fs::Dir::read_from(&dir)? {
@@ -376,7 +370,9 @@ fn remove_tree(parent: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
         }
         match rustix::fs::unlinkat(&dir, child, AtFlags::empty()) {
             Ok(()) => {}
-            Err(Errno::ISDIR | Errno::PERM) => remove_tree(dir.as_fd(), &child.to_string_lossy())?,
+            Err(Errno::ISDIR | Errno::PERM) => {
+                remove_tree(dir.as_fd(), OsStr::from_bytes(child.to_bytes()))?;
+            }
             Err(error) => return Err(error),
         }
     }
@@ -387,7 +383,7 @@ fn node<R: Read>(
     entry: &tar::Entry<'_, R>,
     kind: EntryType,
     parent: &OwnedFd,
-    name: &str,
+    name: &OsStr,
     shown: &str,
 ) -> Result<(), Error> {
     let header = entry.header();
@@ -417,10 +413,9 @@ fn node<R: Read>(
 }
 
 fn link_name<R: Read>(entry: &tar::Entry<'_, R>, shown: &str) -> Result<PathBuf, Error> {
-    use std::os::unix::ffi::OsStrExt as _;
     match entry.link_name_bytes() {
         Some(name) if !name.is_empty() && name.len() < LONGEST_PATH => {
-            Ok(Path::new(std::ffi::OsStr::from_bytes(&name)).to_path_buf())
+            Ok(Path::new(OsStr::from_bytes(&name)).to_path_buf())
         }
         _ => Err(Error::Entry {
             path: shown.to_owned(),
@@ -431,7 +426,6 @@ fn link_name<R: Read>(entry: &tar::Entry<'_, R>, shown: &str) -> Result<PathBuf,
 
 /// The path relative to the root: leading slashes and `.` are dropped, `..` is refused.
 fn inside(bytes: &[u8]) -> Result<PathBuf, Error> {
-    use std::os::unix::ffi::OsStrExt as _;
     let shown = || String::from_utf8_lossy(bytes).into_owned();
     if bytes.len() >= LONGEST_PATH || bytes.contains(&0) {
         let reason = "not a path".to_owned();
@@ -441,7 +435,7 @@ fn inside(bytes: &[u8]) -> Result<PathBuf, Error> {
         });
     }
     let mut path = PathBuf::new();
-    for component in Path::new(std::ffi::OsStr::from_bytes(bytes)).components() {
+    for component in Path::new(OsStr::from_bytes(bytes)).components() {
         match component {
             Component::Normal(name) => path.push(name),
             Component::ParentDir => return Err(Error::Escape(shown())),
@@ -461,3 +455,6 @@ fn pax_time(text: &str) -> Option<(i64, i64)> {
         .collect();
     Some((seconds.parse().ok()?, digits.parse().ok()?))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
@@ -80,12 +81,8 @@ impl<W: Write> Packer<'_, W> {
             FileType::Symlink => {
                 let target =
                     rustix::fs::readlinkat(parent, file, Vec::new()).map_err(Error::at(&shown))?;
-                let mut header = header(&facts, tar::EntryType::Symlink);
-                header.set_size(0);
-                let target = Path::new(std::ffi::OsStr::new(target.to_str().unwrap_or_default()));
-                self.builder
-                    .append_link(&mut header, name, target)
-                    .map_err(Error::Malformed)
+                let header = header(&facts, tar::EntryType::Symlink);
+                self.link(header, name, target.to_bytes())
             }
             FileType::CharacterDevice | FileType::BlockDevice | FileType::Fifo => {
                 let entry = match kind {
@@ -136,7 +133,6 @@ impl<W: Write> Packer<'_, W> {
             let entry = entry.map_err(Error::at(&shown))?;
             let child = entry.file_name();
             if child != c"." && child != c".." {
-                use std::os::unix::ffi::OsStrExt as _;
                 children.push(std::ffi::OsStr::from_bytes(child.to_bytes()).to_os_string());
             }
         }
@@ -165,13 +161,9 @@ impl<W: Write> Packer<'_, W> {
         if facts.st_nlink > 1 {
             let key = (facts.st_dev, facts.st_ino);
             if let Some(first) = self.links.get(&key) {
-                let mut header = header(facts, tar::EntryType::Link);
-                header.set_size(0);
-                let first = first.clone();
-                return self
-                    .builder
-                    .append_link(&mut header, name, first)
-                    .map_err(Error::Malformed);
+                let header = header(facts, tar::EntryType::Link);
+                let first = first.clone().into_os_string();
+                return self.link(header, name, first.as_bytes());
             }
             self.links.insert(key, name.to_path_buf());
         }
@@ -187,6 +179,19 @@ impl<W: Write> Packer<'_, W> {
         let content = std::io::Read::take(content, size);
         self.builder
             .append_data(&mut header, name, content)
+            .map_err(Error::Malformed)
+    }
+
+    /// A link whose target is kept to the byte: it means what it says, dots and slashes included.
+    fn link(&mut self, mut header: tar::Header, name: &Path, target: &[u8]) -> Result<(), Error> {
+        header.set_size(0);
+        if header.set_link_name_literal(target).is_err() {
+            self.builder
+                .append_pax_extensions([("linkpath", target)])
+                .map_err(Error::Malformed)?;
+        }
+        self.builder
+            .append_data(&mut header, name, std::io::empty())
             .map_err(Error::Malformed)
     }
 

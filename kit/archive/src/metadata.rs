@@ -1,8 +1,9 @@
 //! Owner, mode, times and extended attributes of one entry.
 
-use std::os::fd::BorrowedFd;
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 
 use crate::Error;
 
@@ -17,11 +18,12 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
-    /// Sets everything on `name` below `parent`. Times last, since the rest changes them.
+    /// Sets everything on `name` below `parent`. Times last, since the rest changes them. Nothing
+    /// is followed: whoever shares the directory may have put a link in the file's place.
     pub(crate) fn set(
         &self,
         parent: BorrowedFd<'_>,
-        name: &str,
+        name: &OsStr,
         is_link: bool,
         shown: &str,
     ) -> Result<(), Error> {
@@ -36,12 +38,18 @@ impl Metadata {
             )
             .map_err(Error::at(shown))?;
         }
-        if !is_link {
-            let mode = Mode::from_raw_mode(self.mode & 0o7777);
-            rustix::fs::chmodat(parent, name, mode, AtFlags::empty()).map_err(Error::at(shown))?;
-        }
-        if !self.xattrs.is_empty() {
-            self.set_xattrs(parent, name, shown)?;
+        if !is_link || !self.xattrs.is_empty() {
+            // chmod(2) and setxattr(2) take no descriptor opened with O_PATH, but its name in /proc,
+            // which leads to the very file and no further.
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file =
+                rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(Error::at(shown))?;
+            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+            if !is_link {
+                let mode = Mode::from_raw_mode(self.mode & 0o7777);
+                rustix::fs::chmod(&path, mode).map_err(Error::at(shown))?;
+            }
+            self.set_xattrs(&path, shown)?;
         }
         self.set_times(parent, name, shown)
     }
@@ -49,7 +57,7 @@ impl Metadata {
     pub(crate) fn set_times(
         &self,
         parent: BorrowedFd<'_>,
-        name: &str,
+        name: &OsStr,
         shown: &str,
     ) -> Result<(), Error> {
         let times = Timestamps {
@@ -66,15 +74,9 @@ impl Metadata {
             .map_err(Error::at(shown))
     }
 
-    fn set_xattrs(&self, parent: BorrowedFd<'_>, name: &str, shown: &str) -> Result<(), Error> {
-        use rustix::fs::{OFlags, XattrFlags};
-        // The entry was made by us below a descriptor we hold; its own link is not followed.
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(Error::at(shown))?;
-        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    fn set_xattrs(&self, path: &str, shown: &str) -> Result<(), Error> {
         for (key, value) in &self.xattrs {
-            match rustix::fs::setxattr(&path, key.as_str(), value, XattrFlags::empty()) {
+            match rustix::fs::setxattr(path, key.as_str(), value, XattrFlags::empty()) {
                 Ok(()) => {}
                 // Attributes that this file system or kind of file cannot have, as docker does.
                 Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::PERM)

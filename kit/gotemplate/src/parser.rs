@@ -27,9 +27,9 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Parsed, ParseError> {
     };
     let (nodes, end) = parser.list()?;
     match end {
-        End::Input => Ok((nodes, parser.defined)),
-        End::End => Err(parser.error("unexpected {{end}}")),
-        End::Else => Err(parser.error("unexpected {{else}}")),
+        Ending::Input => Ok((nodes, parser.defined)),
+        Ending::End => Err(parser.error("unexpected {{end}}")),
+        Ending::Else => Err(parser.error("unexpected {{else}}")),
     }
 }
 
@@ -46,7 +46,7 @@ struct Parser<'a> {
 
 /// What ended a list of nodes.
 #[derive(PartialEq, Eq)]
-enum End {
+enum Ending {
     Input,
     End,
     Else,
@@ -55,19 +55,19 @@ enum End {
 type Result<T, E = ParseError> = std::result::Result<T, E>;
 
 impl Parser<'_> {
-    fn list(&mut self) -> Result<(Vec<Node>, End)> {
+    fn list(&mut self) -> Result<(Vec<Node>, Ending)> {
         let mut nodes = Vec::new();
         loop {
             let Some(token) = self.take() else {
-                return Ok((nodes, End::Input));
+                return Ok((nodes, Ending::Input));
             };
             match token.token {
                 Token::Text(text) => nodes.push(Node::Text(text)),
                 _ => match self.action()? {
                     Action::Node(node) => nodes.push(node),
                     Action::Nothing => {}
-                    Action::End => return Ok((nodes, End::End)),
-                    Action::Else => return Ok((nodes, End::Else)),
+                    Action::End => return Ok((nodes, Ending::End)),
+                    Action::Else => return Ok((nodes, Ending::Else)),
                 },
             }
         }
@@ -146,9 +146,9 @@ impl Parser<'_> {
         let (list, end) = self.list()?;
         self.loops -= usize::from(is_loop);
         let otherwise = match end {
-            End::End => None,
-            End::Input => return Err(self.error("unexpected EOF")),
-            End::Else => Some(self.otherwise(word)?),
+            Ending::End => None,
+            Ending::Input => return Err(self.error("unexpected EOF")),
+            Ending::Else => Some(self.otherwise(word)?),
         };
         self.variables.truncate(scope);
         Ok(Branch {
@@ -173,9 +173,9 @@ impl Parser<'_> {
         }
         let (list, end) = self.list()?;
         match end {
-            End::End => Ok(list),
-            End::Input => Err(self.error("unexpected EOF")),
-            End::Else => Err(self.error("expected end; found {{else}}")),
+            Ending::End => Ok(list),
+            Ending::Input => Err(self.error("unexpected EOF")),
+            Ending::Else => Err(self.error("expected end; found {{else}}")),
         }
     }
 
@@ -207,7 +207,7 @@ impl Parser<'_> {
         let (list, end) = self.list()?;
         self.variables = outer;
         self.loops = loops;
-        if end != End::End {
+        if end != Ending::End {
             return Err(self.error(&format!("unexpected EOF in {context}")));
         }
         self.defined.insert(name.clone(), list);

@@ -5,6 +5,7 @@
 //! [`Errno`] values: callers know what they were doing and say so.
 
 pub mod bpf;
+pub mod datagram;
 pub mod exec;
 pub mod fdpass;
 pub mod keeper;

@@ -39,8 +39,8 @@ pub use stats::{
     StorageStats, ThrottlingData,
 };
 pub use system::{
-    AuthConfig, Commit, Component, ErrorResponse, Info, Plugins, RegistryConfig, RuntimeInfo,
-    SwarmInfo, Version, VersionPlatform,
+    AuthConfig, Commit, Component, DiskUsage, DistributionInspect, ErrorResponse, Info, Plugins,
+    RegistryConfig, RuntimeInfo, SwarmInfo, Version, VersionPlatform,
 };
 pub use volume::{Volume, VolumeCreate, VolumeList, VolumePruneReport, VolumeUsage};
 

@@ -6,7 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::ContainerSummary;
 use crate::flexible::Map;
+use crate::image::ImageSummary;
+use crate::volume::Volume;
 
 /// Body of every error.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -185,4 +188,25 @@ impl std::fmt::Debug for AuthConfig {
             .field("serveraddress", &self.serveraddress)
             .finish_non_exhaustive()
     }
+}
+
+/// `GET /system/df`; what was not asked for is null.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct DiskUsage {
+    /// Layers of all images, each counted once.
+    pub layers_size: i64,
+    pub images: Option<Vec<ImageSummary>>,
+    pub containers: Option<Vec<ContainerSummary>>,
+    pub volumes: Option<Vec<Volume>>,
+    pub build_cache: Option<Vec<serde_json::Value>>,
+}
+
+/// `GET /distribution/{name}/json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DistributionInspect {
+    /// Of the manifest or list that the name stands for.
+    pub descriptor: oci::image::Descriptor,
+    pub platforms: Vec<oci::Platform>,
 }

@@ -85,7 +85,8 @@ pub enum Error {
     Several(Vec<Error>),
 }
 
-/// A port of the host that somebody has.
+/// A port of the host that somebody has. `{:#}` leaves out the id of an endpoint, for callers who
+/// know a better name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortInUse {
     /// Address of the host.
@@ -127,19 +128,24 @@ impl PortInUse {
 impl std::error::Error for PortInUse {}
 
 impl fmt::Display for PortInUse {
+    /// dockerd has one text for its own ports and one for those of others; tools look for both.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ip, port) = (Bracketed(self.host_ip), self.host_port);
+        if let Some(PortOwner::Endpoint(id)) = &self.owner {
+            write!(f, "Bind for {ip}:{port} failed: port is already allocated")?;
+            return match f.alternate() {
+                true => Ok(()),
+                false => write!(f, " (held by endpoint {id})"),
+            };
+        }
         write!(
             f,
-            "failed to bind host port for {}:{}:{}/{}: address already in use",
-            Bracketed(self.host_ip),
-            self.host_port,
-            self.target,
-            self.proto
+            "failed to bind host port for {ip}:{port}:{}/{}: address already in use",
+            self.target, self.proto
         )?;
         match &self.owner {
-            Some(PortOwner::Endpoint(id)) => write!(f, " (held by endpoint {id})"),
             Some(PortOwner::Process { pid, name }) => write!(f, " (held by {name}, pid {pid})"),
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 }

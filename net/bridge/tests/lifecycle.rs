@@ -72,8 +72,8 @@ fn conflicts_name_the_owner() {
         };
         assert_eq!(conflict.endpoint(), Some(id(1).as_str()));
         let text = error.to_string();
-        let expected = "failed to bind host port for 0.0.0.0:8080:172.17.0.3:81/tcp: \
-                        address already in use (held by endpoint 0000";
+        let expected = "Bind for 0.0.0.0:8080 failed: port is already allocated (held by endpoint \
+                        0000";
         assert!(text.starts_with(expected), "{text}");
         // A socket that is nobody's endpoint: this very process.
         let foreign = TcpListener::bind("127.0.0.1:9090").unwrap();

@@ -34,8 +34,11 @@ pub(crate) struct Catalog {
     database: Arc<Database>,
     memory: RwLock<Memory>,
     /// Held over a whole change, so that database and memory agree.
-    changing: Mutex<()>,
+    changing: Mutex<Leased>,
 }
+
+/// How many leases each chain has.
+type Leased = BTreeMap<String, usize>;
 
 #[derive(Debug, Default)]
 struct Memory {
@@ -87,7 +90,7 @@ impl Catalog {
         Ok(Self {
             database,
             memory: RwLock::new(memory),
-            changing: Mutex::new(()),
+            changing: Mutex::default(),
         })
     }
 
@@ -152,7 +155,9 @@ impl Catalog {
     pub(crate) fn add(&self, row: Row, names: &[Reference]) -> Result<(), Error> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut row = row;
-        row.last_tagged = if names.is_empty() { 0 } else { now() };
+        if !names.is_empty() {
+            row.last_tagged = now();
+        }
         let bytes = serde_json::to_vec(&row).map_err(|error| Error::Database(error.to_string()))?;
         let transaction = self.database.begin_write()?;
         {
@@ -176,11 +181,11 @@ impl Catalog {
         Ok(())
     }
 
-    pub(crate) fn tag(&self, id: &Digest, name: &Reference) -> Result<(), Error> {
+    pub(crate) fn tag(&self, id: &Digest, names: &[Reference]) -> Result<(), Error> {
         let row = self
             .row(id)
             .ok_or_else(|| Error::NotFound(id.to_string()))?;
-        self.add(Row::clone(&row), std::slice::from_ref(name))
+        self.add(Row::clone(&row), names)
     }
 
     /// Takes a name away; with the last tag of a repository its digests go as well.
@@ -223,9 +228,14 @@ impl Catalog {
         }))
     }
 
-    /// Removes an image with its names. Answers its row and the chains that no other image has.
-    pub(crate) fn remove(&self, id: &Digest) -> Result<(Arc<Row>, Vec<String>), Error> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Removes an image with its names. Answers its row and the chains that nobody else has, which
+    /// were given to `discard`.
+    pub(crate) fn remove(
+        &self,
+        id: &Digest,
+        discard: &dyn Fn(&str),
+    ) -> Result<(Arc<Row>, Vec<String>), Error> {
+        let leased = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let row = self
             .row(id)
             .ok_or_else(|| Error::NotFound(id.to_string()))?;
@@ -248,14 +258,39 @@ impl Catalog {
         for name in &names {
             memory.names.remove(name);
         }
-        let used: BTreeSet<&String> = memory.images.values().flat_map(|row| &row.chains).collect();
-        let freed = row
-            .chains
-            .iter()
-            .filter(|chain| !used.contains(chain))
-            .cloned()
-            .collect();
+        drop(memory);
+        let used = self.chains();
+        let free = |chain: &&String| !used.contains(*chain) && !leased.contains_key(*chain);
+        let freed: Vec<String> = row.chains.iter().filter(free).cloned().collect();
+        // Still under the lock: who takes a lease now finds them gone, not going.
+        freed.iter().for_each(|chain| discard(chain));
         Ok((row, freed))
+    }
+
+    /// Counts a lease of these chains.
+    pub(crate) fn lease(&self, chains: &[String]) {
+        let mut leased = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        for chain in chains {
+            *leased.entry(chain.clone()).or_default() += 1;
+        }
+    }
+
+    /// Ends a lease; chains that neither another lease nor an image has are given to `discard`.
+    pub(crate) fn release(&self, chains: &[String], discard: &dyn Fn(&str)) {
+        let mut leased = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = self.chains();
+        for chain in chains {
+            let Some(count) = leased.get_mut(chain) else {
+                continue;
+            };
+            *count -= 1;
+            if *count == 0 {
+                leased.remove(chain);
+                if !used.contains(chain) {
+                    discard(chain);
+                }
+            }
+        }
     }
 
     /// Every chain that some image has.

@@ -17,6 +17,7 @@ mod error;
 mod image;
 mod import;
 mod layers;
+mod lease;
 mod load;
 mod rootfs;
 mod trash;
@@ -38,6 +39,7 @@ pub use image::{
     Usage,
 };
 pub use layers::{Expected, Layer, chain_id};
+pub use lease::Lease;
 
 /// The image store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -105,7 +107,28 @@ impl Images {
     /// # Errors
     /// Not found.
     pub fn tag(&self, id: &Digest, reference: &Reference) -> Result<(), Error> {
-        self.0.catalog.tag(id, reference)
+        self.0.catalog.tag(id, std::slice::from_ref(reference))
+    }
+
+    /// Gives an image several names at once.
+    ///
+    /// # Errors
+    /// Not found.
+    pub fn tag_all(&self, id: &Digest, references: &[Reference]) -> Result<(), Error> {
+        self.0.catalog.tag(id, references)
+    }
+
+    /// Keeps layers, by chain, whether an image has them or not, until the lease is dropped. Ask
+    /// for layers that are there only after that.
+    pub fn lease(&self, chains: Vec<String>) -> Lease {
+        Lease::new(Arc::clone(&self.0), chains)
+    }
+
+    /// Whether an image's files are all in place: its configuration and every layer.
+    pub fn is_whole(&self, image: &Image) -> bool {
+        let row = self.row(image);
+        row.is_ok_and(|row| row.chains.iter().all(|chain| self.0.layer(chain).is_some()))
+            && self.0.read_blob(&image.id).is_ok()
     }
 
     /// Takes a name away; `None` when nothing has it.
@@ -121,14 +144,13 @@ impl Images {
     /// # Errors
     /// Not found.
     pub fn remove(&self, id: &Digest) -> Result<Vec<Digest>, Error> {
-        let (row, freed) = self.0.catalog.remove(id)?;
-        let mut gone = Vec::new();
-        for (chain, diff_id) in row.chains.iter().zip(&row.config.rootfs.diff_ids) {
-            if freed.contains(chain) {
-                self.0.trash.take(&self.0.layer_dir(chain));
-                gone.push(diff_id.clone());
-            }
-        }
+        let discard = |chain: &str| self.0.trash.take(&self.0.layer_dir(chain));
+        let (row, freed) = self.0.catalog.remove(id, &discard)?;
+        let chains = row.chains.iter().zip(&row.config.rootfs.diff_ids);
+        let gone = chains
+            .filter(|(chain, _)| freed.contains(chain))
+            .map(|(_, diff_id)| diff_id.clone())
+            .collect();
         self.0.trash.take(&self.0.blob_path(id));
         if let Some(manifest) = &row.manifest {
             self.0.trash.take(&self.0.blob_path(&manifest.digest));
@@ -291,14 +313,17 @@ impl Images {
                 })
             })
             .transpose()?;
+        // What is known only here of an image that comes again stays.
+        let before = self.0.catalog.row(&id);
+        let before = before.as_deref();
         let row = Row {
             id: id.clone(),
             config: Arc::new(parsed),
-            manifest,
+            manifest: manifest.or_else(|| before.and_then(|row| row.manifest.clone())),
             chains,
             layer_sizes,
-            parent: None,
-            last_tagged: 0,
+            parent: before.and_then(|row| row.parent.clone()),
+            last_tagged: before.map_or(0, |row| row.last_tagged),
         };
         self.0.catalog.add(row, references)?;
         Ok(id)

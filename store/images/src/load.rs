@@ -114,6 +114,7 @@ impl Images {
                 entry.layers.len()
             )));
         }
+        let _lease = self.lease(chains(&parsed));
         let layers = entry.layers.iter().map(|path| (path.clone(), None));
         self.load_layers(spool, &parsed, layers.collect(), progress)?;
         let id = self.commit(&config, None, &references)?;
@@ -147,6 +148,7 @@ impl Images {
                 .map_err(|error| Error::Corrupt(format!("image manifest: {error}")))?;
             let config = spool.blob(&parsed.config.digest)?;
             let image = parse_config(&config)?;
+            let _lease = self.lease(chains(&image));
             let layers = parsed.layers.iter().map(|layer| {
                 (
                     blob_path(&layer.digest),
@@ -210,6 +212,16 @@ impl Images {
 fn parse_config(bytes: &[u8]) -> Result<ImageConfig, Error> {
     serde_json::from_slice(bytes)
         .map_err(|error| Error::Corrupt(format!("image configuration: {error}")))
+}
+
+/// Chain IDs of an image's layers, base first.
+fn chains(config: &ImageConfig) -> Vec<String> {
+    let ids = config.rootfs.diff_ids.iter();
+    ids.scan(String::new(), |below, diff_id| {
+        *below = chain_id(below, diff_id);
+        Some(below.clone())
+    })
+    .collect()
 }
 
 fn blob_path(digest: &Digest) -> String {

@@ -59,7 +59,7 @@ impl Store {
             fsconfig_set_string(&overlay, "lowerdir+", &empty)?;
         }
         if row.chains.is_empty() && writable.is_none() {
-            fsconfig_set_string(&overlay, "lowerdir+", &self.root.join("layers/empty2"))?;
+            fsconfig_set_string(&overlay, "lowerdir+", self.root.join("layers/empty2"))?;
         }
         if let Some(writable) = writable {
             forget_volatile(writable);

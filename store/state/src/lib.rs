@@ -340,13 +340,13 @@ fn write(database: &Database, jobs: &[Job]) -> Result<(), redb::Error> {
     }
     if jobs.iter().any(|job| !job.change.events.is_empty()) {
         let mut events = transaction.open_table(EVENTS)?;
-        let mut next = events.last()?.map_or(0, |(key, _)| key.value() + 1);
-        for event in jobs.iter().flat_map(|job| &job.change.events) {
-            events.insert(next, event.as_slice())?;
-            if next >= EVENTS_KEPT {
-                events.remove(next - EVENTS_KEPT)?;
+        let first = events.last()?.map_or(0, |(key, _)| key.value() + 1);
+        let new = jobs.iter().flat_map(|job| &job.change.events);
+        for (number, event) in (first..).zip(new) {
+            events.insert(number, event.as_slice())?;
+            if number >= EVENTS_KEPT {
+                events.remove(number - EVENTS_KEPT)?;
             }
-            next += 1;
         }
     }
     transaction.commit()?;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::http::{self, Response};
+use crate::terminal::Terminal;
 use crate::{image, leaks};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -149,14 +150,13 @@ impl Lab {
             .open(self.path("daemon.log"));
         let log = log.expect("daemon.log");
         let mut command = self.entered(&corten());
+        let config = self.path("daemon.json");
+        if !config.exists() {
+            std::fs::write(&config, "{}").expect("daemon.json");
+        }
         command
-            .args([
-                "daemon",
-                "--config-file",
-                "/nonexistent/daemon.json",
-                "-H",
-                &self.host(),
-            ])
+            .args(["daemon", "--config-file", &config.display().to_string()])
+            .args(["-H", &self.host()])
             .args(["--data-root", &self.data_root().display().to_string()])
             .args(["--exec-root", &self.exec_root().display().to_string()])
             .args(["--pidfile", &self.path("pid").display().to_string()])
@@ -165,12 +165,19 @@ impl Lab {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("daemon.log"))
             .stderr(log);
-        self.daemon = Some(command.spawn().expect("daemon"));
+        let mut daemon = command.spawn().expect("daemon");
         let socket = self.socket();
-        let answers = wait_for(Duration::from_secs(20), || {
-            std::os::unix::net::UnixStream::connect(&socket).is_ok()
-                && self.get("/_ping").status == 200
+        let (mut ended, mut answers) = (false, false);
+        wait_for(Duration::from_secs(20), || {
+            ended = daemon.try_wait().expect("daemon").is_some();
+            answers = std::os::unix::net::UnixStream::connect(&socket).is_ok()
+                && self.get("/_ping").status == 200;
+            ended || answers
         });
+        if ended {
+            panic!("the daemon ended:\n{}", self.daemon_log());
+        }
+        self.daemon = Some(daemon);
         assert!(
             answers,
             "the daemon does not answer:\n{}",
@@ -229,6 +236,21 @@ impl Lab {
         Ran::from(child.wait_with_output().expect("docker"))
     }
 
+    /// A docker command that goes on beside the test, its three streams piped.
+    pub fn spawn(&self, args: &[&str]) -> Child {
+        self.docker_command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("docker")
+    }
+
+    /// A docker command at a terminal.
+    pub fn terminal(&self, args: &[&str]) -> Terminal {
+        Terminal::run(&self.docker_command(args))
+    }
+
     /// The command, to be run in whatever way a test needs.
     pub fn docker_command(&self, args: &[&str]) -> Command {
         let mut command = self.entered("docker");
@@ -282,7 +304,7 @@ impl Lab {
         )
     }
 
-    fn entered(&self, program: &str) -> Command {
+    pub(crate) fn entered(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args([
             "--net",
@@ -317,6 +339,13 @@ impl Lab {
         http::request(&self.socket(), text)
     }
 
+    /// Now, for `--since` and `--until`.
+    pub fn now(&self) -> String {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.expect("after 1970");
+        format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
+    }
+
     /// A field of `docker inspect`.
     #[track_caller]
     pub fn inspect(&self, name: &str, format: &str) -> String {
@@ -330,6 +359,12 @@ impl Lab {
             .filter_map(|line| line.split(' ').nth(4))
             .map(str::to_owned)
             .collect()
+    }
+
+    /// A path as the lab's mount namespace has it, for file systems that only it sees.
+    pub fn seen(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
+        root.join(path.strip_prefix("/").expect("an absolute path"))
     }
 
     pub(crate) fn holder_pid(&self) -> u32 {
@@ -408,14 +443,15 @@ pub fn wait_for(time: Duration, mut done: impl FnMut() -> bool) -> bool {
     }
 }
 
-pub(crate) fn signal(pid: u32, name: &str) {
+/// Sends a signal by `kill(1)`'s name for it.
+pub fn signal(pid: u32, name: &str) {
     let _ = Command::new("kill")
         .args([&format!("-{name}"), &pid.to_string()])
         .status();
 }
 
 /// The program under test: of the same build as the tests.
-fn corten() -> String {
+pub(crate) fn corten() -> String {
     if let Ok(path) = std::env::var("CORTEN") {
         return path;
     }

@@ -17,10 +17,8 @@ pub(crate) fn files(lab: &Lab) -> Vec<String> {
         lab.exec_root().join("containers"),
         lab.exec_root().join("files"),
     ];
-    // The data root may be on a file system that only the lab's namespace sees.
-    let seen = dirs.iter().filter(|dir| dir.exists());
     let mut found = Vec::new();
-    for dir in seen {
+    for dir in dirs.map(|dir| lab.seen(&dir)).iter().filter(|d| d.exists()) {
         if !wait_for(Duration::from_secs(10), || empty(dir)) {
             let entries: Vec<String> = std::fs::read_dir(dir)
                 .into_iter()
@@ -57,9 +55,9 @@ pub(crate) fn host(lab: &Lab, mounts_before: &[String]) -> Vec<String> {
     if !quiet {
         found.push(format!("links: {:?}", links(lab)));
     }
-    let rules = lab.inside(&["nft", "list", "ruleset"]).out;
-    if rules.contains("elements = {") {
-        found.push(format!("nft elements: {rules}"));
+    let ports = lab.published();
+    if !ports.is_empty() {
+        found.push(format!("nft elements: {ports:?}"));
     }
     found.extend(cgroups(lab));
     found
@@ -103,12 +101,11 @@ fn links(lab: &Lab) -> Vec<String> {
 /// Groups below the lab's parent; the parent itself is the harness's to remove.
 fn cgroups(lab: &Lab) -> Vec<String> {
     let mut found = Vec::new();
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup")
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let parent = hierarchy.path().join(lab.cgroup.trim_start_matches('/'));
+    // Version 2 alone is mounted there; otherwise it and each of version 1 have a directory.
+    let root = Path::new("/sys/fs/cgroup");
+    let below = std::fs::read_dir(root).into_iter().flatten().flatten();
+    for hierarchy in below.map(|entry| entry.path()).chain([root.to_owned()]) {
+        let parent = hierarchy.join(lab.cgroup.trim_start_matches('/'));
         if !parent.is_dir() {
             continue;
         }

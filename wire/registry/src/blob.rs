@@ -107,6 +107,15 @@ impl Blob {
             .open_blob(&self.descriptor, self.offset)
             .await?;
         self.skip = 0;
+        if let Some(length) = whole_length(&answer)
+            && length != self.descriptor.size
+        {
+            let text = format!(
+                "blob {} has {length} bytes, its manifest says {}",
+                self.descriptor.digest, self.descriptor.size
+            );
+            return Err(Error::new(Kind::Corrupt, text));
+        }
         if self.offset > 0 {
             match answer.head.status {
                 StatusCode::PARTIAL_CONTENT => {
@@ -137,5 +146,16 @@ impl Blob {
         let pause = Duration::from_millis(100) * 4u32.saturating_pow(self.failures - 1);
         tokio::time::sleep(pause.min(Duration::from_secs(5))).await;
         Ok(())
+    }
+}
+
+/// The length of the whole blob, where the registry tells it.
+fn whole_length(answer: &Answer) -> Option<u64> {
+    let of = |name| answer.head.headers.get(name)?.to_str().ok();
+    match answer.head.status {
+        StatusCode::OK => of(header::CONTENT_LENGTH)?.parse().ok(),
+        // `bytes 5-9/10`; the last part may be `*`.
+        StatusCode::PARTIAL_CONTENT => of(header::CONTENT_RANGE)?.rsplit('/').next()?.parse().ok(),
+        _ => None,
     }
 }

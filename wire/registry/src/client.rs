@@ -24,6 +24,8 @@ const MANIFEST_LIMIT: usize = 4 << 20;
 const CONFIG_LIMIT: u64 = 8 << 20;
 /// Longest body of an error answer.
 const REFUSAL_LIMIT: usize = 64 << 10;
+/// Most tags of a repository.
+const TAGS_LIMIT: usize = 100_000;
 const REDIRECTS: usize = 10;
 const INDEX_DEPTH: usize = 3;
 /// Waits between tries of a request that failed for reasons that pass.
@@ -147,10 +149,16 @@ impl Client {
             .body(Full::default())
             .map_err(|error| Error::new(Kind::Invalid, error.to_string()))?;
         let answer = self.transport.send(request, at.insecure).await?;
-        if answer.head.status.is_success() {
+        let status = answer.head.status;
+        if status.is_success() {
             return Ok(identity);
         }
-        Err(refused(&self.refusal(answer).await))
+        let kind = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Kind::Unauthorized,
+            _ => Kind::Unavailable,
+        };
+        let text = format!("login attempt to {url} failed with status: {status}");
+        Err(Error::new(kind, text))
     }
 
     /// Asks `/v2/` for what the endpoint wants to know of us.
@@ -198,11 +206,19 @@ impl Repository {
             (None, tag) => tag.unwrap_or("latest").to_owned(),
         };
         let top = self.manifest(&named).await?;
+        self.select(top, platform).await
+    }
+
+    /// The image for `platform` that a document stands for.
+    ///
+    /// # Errors
+    /// Not found when an index has none; else as [`Repository::resolve`].
+    pub async fn select(&self, top: Document, platform: &Platform) -> Result<Resolved, Error> {
         let mut document = top.clone();
         for _ in 0..INDEX_DEPTH {
             let index = match &document.content {
                 Content::Manifest(manifest) => {
-                    let manifest = manifest.clone();
+                    let manifest = Manifest::clone(manifest);
                     return Ok(Resolved {
                         top,
                         document,
@@ -253,6 +269,40 @@ impl Repository {
             }
         }
         Document::parse(bytes, &kind)
+    }
+
+    /// All tags of the repository, in the registry's order.
+    ///
+    /// # Errors
+    /// As [`Repository::resolve`].
+    pub async fn tags(&self) -> Result<Vec<String>, Error> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            #[serde(default)]
+            tags: Option<Vec<String>>,
+        }
+        let mut all = Vec::new();
+        let mut query = String::new();
+        loop {
+            let path = format!("tags/list{query}");
+            let answer = self.get(&path, |request| request).await?;
+            let more = next_page(&answer.head.headers);
+            let bytes = answer.read(MANIFEST_LIMIT, self.stall()).await?;
+            let page: Page = serde_json::from_slice(&bytes)
+                .map_err(|error| Error::new(Kind::Corrupt, format!("list of tags: {error}")))?;
+            let tags = page.tags.unwrap_or_default();
+            // A page without tags that leads to another would never end.
+            let empty = tags.is_empty();
+            all.extend(tags);
+            if all.len() > TAGS_LIMIT {
+                let text = format!("more than {TAGS_LIMIT} tags");
+                return Err(Error::new(Kind::Unsupported, text));
+            }
+            match more {
+                Some(next) if !empty => query = next,
+                _ => return Ok(all),
+            }
+        }
     }
 
     /// The configuration of an image, verified.
@@ -525,6 +575,15 @@ impl Repository {
         let mut access = self.0.access.lock().unwrap_or_else(PoisonError::into_inner);
         access.insert(endpoint.base.clone(), new);
     }
+}
+
+/// The query of the next page of a list, by its `Link` header (RFC 5988).
+fn next_page(headers: &http::HeaderMap) -> Option<String> {
+    let text = headers.get(header::LINK)?.to_str().ok()?;
+    let (target, parameters) = text.strip_prefix('<')?.split_once('>')?;
+    let is_next = parameters.contains("rel=\"next\"") || parameters.contains("rel=next");
+    let (_, query) = target.split_once('?').filter(|_| is_next)?;
+    Some(format!("?{query}"))
 }
 
 /// A failed try.

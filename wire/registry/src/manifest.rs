@@ -29,6 +29,10 @@ pub struct Document {
 }
 
 /// What a document is.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one a pull, and nearly always the large one"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// One image.

@@ -245,4 +245,22 @@ mod tests {
         assert!(refusal("iptables", "true").is_none());
         assert!(refusal("iptables", "false").is_some());
     }
+
+    #[test]
+    fn the_manual_has_every_option_where_it_belongs() {
+        let manual = include_str!("../../../../docs/daemon.md");
+        let (_, options) = manual.split_once("**Honoured**").expect("section");
+        let (honoured, rest) = options.split_once("**One value only**").expect("section");
+        let (single, refused) = rest.split_once("**Refused**").expect("section");
+        for flag in FLAGS {
+            let section = match FIXED.iter().find(|(name, _)| *name == flag.name) {
+                None => honoured,
+                Some((_, "")) => refused,
+                Some(_) => single,
+            };
+            let name = format!("`--{}`", flag.name);
+            assert!(section.contains(&name), "{name}");
+            assert_eq!(options.matches(&name).count(), 1, "{name}");
+        }
+    }
 }

@@ -212,6 +212,7 @@ fn assemble(
         },
         started_at,
         oom_kills: 0,
+        ooms_told: 0,
     })
 }
 

@@ -1,5 +1,7 @@
 //! `image ls`, `inspect` and `history`.
 
+use std::collections::BTreeMap;
+
 use dockerapi::{
     ContainerConfig, GraphDriver, HistoryItem, ImageInspect, ImageMetadata, ImageSummary,
     RootFsInspect,
@@ -9,13 +11,15 @@ use oci::Reference;
 use oci::image::Execution;
 
 use super::glob;
+use crate::disk_usage::tell_shared;
 use crate::list::{labels_match, parse_time};
 use crate::options::Filters;
 use crate::{Engine, Error, Result, clock};
 
 impl Engine {
     /// Images that pass the filters (`before`, `dangling`, `label`, `reference`, `since`, `until`),
-    /// newest first. Unnamed parents of others are left out unless `all`.
+    /// newest first. Unnamed parents of others are left out unless `all`. `shared`: what each
+    /// shares with others is computed.
     ///
     /// # Errors
     /// Invalid parameter for other filters and bad values; not found for images in filters.
@@ -23,7 +27,7 @@ impl Engine {
         &self,
         all: bool,
         filters: &Filters,
-        _digests: bool,
+        shared: bool,
     ) -> Result<Vec<ImageSummary>> {
         let wanted = Wanted::parse(self, filters)?;
         let images = self.0.images.list()?;
@@ -32,18 +36,29 @@ impl Engine {
                 .iter()
                 .any(|child| child.parent.as_ref() == Some(&image.id))
         };
+        let mut users: BTreeMap<String, i64> = BTreeMap::new();
+        for container in self.0.containers.all() {
+            *users
+                .entry(container.record().image_id.clone())
+                .or_default() += 1;
+        }
         let mut found = Vec::new();
         for image in &images {
             let unnamed = image.tags.is_empty() && image.digests.is_empty();
             if unnamed && !all && is_parent(image) {
                 continue;
             }
-            if let Some(summary) = wanted.take(image)? {
-                found.push(summary);
+            if let Some((created, mut summary)) = wanted.take(image)? {
+                summary.containers = users.get(&summary.id).copied().unwrap_or_default();
+                found.push((created, summary));
             }
         }
         found.sort_by_key(|(created, _)| std::cmp::Reverse(*created));
-        Ok(found.into_iter().map(|(_, summary)| summary).collect())
+        let mut rows: Vec<ImageSummary> = found.into_iter().map(|(_, row)| row).collect();
+        if shared {
+            tell_shared(&mut rows, &images);
+        }
+        Ok(rows)
     }
 
     /// Everything about one image.
@@ -163,8 +178,8 @@ impl<'a> Wanted<'a> {
 fn summary(image: &Image, created: i64) -> ImageSummary {
     let labels = &image.config.config.labels;
     ImageSummary {
-        // Not counted here, as moby says it.
-        containers: -1,
+        containers: 0,
+        // Not computed, as moby says it.
         shared_size: -1,
         created,
         id: image.id.to_string(),

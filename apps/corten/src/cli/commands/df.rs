@@ -35,9 +35,6 @@ pub(super) async fn run(call: &Call) -> Outcome {
     let flags = &call.flags;
     let format = flags.text("format");
     let verbose = flags.on("verbose");
-    if verbose && !format.is_empty() && format != "json" {
-        return Err("the format and the verbose options conflict".into());
-    }
     let client = call.app.client().await?;
     let answer: Json = client.get("/system/df").await?.json().await?;
     if verbose {

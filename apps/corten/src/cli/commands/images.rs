@@ -149,11 +149,7 @@ fn row(image: &ImageSummary, name: &Name, trunc: bool) -> Value {
     } else {
         &image.id
     };
-    let since = if image.created <= 0 {
-        "N/A".to_owned()
-    } else {
-        units::ago(image.created)
-    };
+    let since = units::ago(image.created);
     let virtual_size = image.virtual_size.unwrap_or(image.size);
     KIND.row(vec![
         ("ID", id.into()),
@@ -167,7 +163,7 @@ fn row(image: &ImageSummary, name: &Name, trunc: bool) -> Value {
             "Containers",
             counted(image.containers, image.containers.to_string()).into(),
         ),
-        ("VirtualSize", size(virtual_size).into()),
+        ("VirtualSize", units::human_size(virtual_size as f64).into()),
         (
             "SharedSize",
             counted(image.shared_size, size(image.shared_size)).into(),

@@ -19,6 +19,7 @@ mod pull;
 mod resources;
 mod run;
 mod stats;
+mod typed;
 mod update;
 pub(crate) mod version;
 

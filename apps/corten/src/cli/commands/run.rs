@@ -27,8 +27,6 @@ pub(super) async fn run(call: &Call) -> Outcome {
     } else {
         check_terminal(body.config.attach_stdin, body.config.tty)?;
     }
-    let keys_text = detach_keys_text(call);
-    let keys = stream::detach_keys(&keys_text)?;
     let id = match create::create(call, &body).await {
         Ok(id) => id,
         Err(failure) => return Err(start_failure(call, &failure.text)),
@@ -44,6 +42,9 @@ pub(super) async fn run(call: &Call) -> Outcome {
         return Ok(());
     }
     let forward = flags.on("sig-proxy") && !config.tty;
+    let keys_text = detach_keys_text(call);
+    let keys = stream::detach_keys(&keys_text)
+        .map_err(|failure| start_failure(call, &failure.text))?;
     let session = Session {
         client,
         id: &id,

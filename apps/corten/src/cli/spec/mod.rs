@@ -194,7 +194,8 @@ pub(crate) fn find(words: &[String]) -> Found {
     if let Some(second) = words.get(1) {
         let both = format!("{first} {second}");
         if let Some(command) = named(&both) {
-            return Found::Command(command, both, 2);
+            // Another name within the group stands for the first one, in every text.
+            return Found::Command(command, command.path.to_owned(), 2);
         }
         if absent(&both) {
             return Found::Absent(both);
