@@ -168,15 +168,27 @@ fn what_structs_leave_out() {
         let template = crate::Template::parse("", text).expect("valid");
         template.execute(&row).expect("fits")
     };
-    assert_eq!(run("{{.ID}} {{.Health}} {{.Binds}} {{len .Binds}}"), "x <nil> [] 0");
+    assert_eq!(
+        run("{{.ID}} {{.Health}} {{.Binds}} {{len .Binds}}"),
+        "x <nil> [] 0"
+    );
     assert_eq!(run("{{.}}"), "{x  [] <nil>}");
-    assert_eq!(run("{{json .}}"), r#"{"Id":"x","Binds":null,"Health":null}"#);
-    assert_eq!(run("{{range .Binds}}x{{else}}none{{end}}{{eq .Name \"\"}}"), "nonetrue");
+    assert_eq!(
+        run("{{json .}}"),
+        r#"{"Id":"x","Binds":null,"Health":null}"#
+    );
+    assert_eq!(
+        run("{{range .Binds}}x{{else}}none{{end}}{{eq .Name \"\"}}"),
+        "nonetrue"
+    );
 }
 
 #[test]
 fn rows_escape_for_html() {
-    let row = Value::Struct("*x.rowContext", vec![("A".to_owned(), Value::from("a<b>&"))]);
+    let row = Value::Struct(
+        "*x.rowContext",
+        vec![("A".to_owned(), Value::from("a<b>&"))],
+    );
     let template = crate::Template::parse("", "{{json .}} {{json .A}}").expect("valid");
     assert_eq!(
         template.execute(&row).expect("fits"),

@@ -17,9 +17,7 @@ pub(super) async fn events(call: &Call) -> Outcome {
         "" => None,
         format => Some(listing::template("", format).map_err(parsing)?),
     };
-    let moment = |flag: &str| {
-        timestamp::parse(flags.text(flag)).map_err(Failure::new)
-    };
+    let moment = |flag: &str| timestamp::parse(flags.text(flag)).map_err(Failure::new);
     let query = Query::new()
         .with_some(
             "filters",
@@ -33,11 +31,9 @@ pub(super) async fn events(call: &Call) -> Outcome {
         match &template {
             None => out::print(&pretty(&event)),
             Some(template) => {
-                let text = template
-                    .execute(&value(&event)?)
-                    .map_err(|error| {
-                        Failure::new(format!("Error parsing format: {error}")).with_code(64)
-                    })?;
+                let text = template.execute(&value(&event)?).map_err(|error| {
+                    Failure::new(format!("Error parsing format: {error}")).with_code(64)
+                })?;
                 out::line(&text);
             }
         }

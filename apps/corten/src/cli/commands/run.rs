@@ -43,8 +43,8 @@ pub(super) async fn run(call: &Call) -> Outcome {
     }
     let forward = flags.on("sig-proxy") && !config.tty;
     let keys_text = detach_keys_text(call);
-    let keys = stream::detach_keys(&keys_text)
-        .map_err(|failure| start_failure(call, &failure.text))?;
+    let keys =
+        stream::detach_keys(&keys_text).map_err(|failure| start_failure(call, &failure.text))?;
     let session = Session {
         client,
         id: &id,

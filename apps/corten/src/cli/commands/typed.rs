@@ -70,10 +70,20 @@ const NAMES: &[(&str, &str)] = &[
 const OMITTED: &[(&str, &[&str])] = &[
     ("", &["SizeRw", "SizeRootFs"]),
     ("State", &["Health"]),
-    ("Config", &["Healthcheck", "StopTimeout", "StopSignal", "Shell"]),
+    (
+        "Config",
+        &["Healthcheck", "StopTimeout", "StopSignal", "Shell"],
+    ),
     (
         "HostConfig",
-        &["Mounts", "Init", "Sysctls", "Tmpfs", "StorageOpt", "Annotations"],
+        &[
+            "Mounts",
+            "Init",
+            "Sysctls",
+            "Tmpfs",
+            "StorageOpt",
+            "Annotations",
+        ],
     ),
 ];
 
@@ -160,9 +170,12 @@ fn typed(value: Value, name: &str, parent: &str) -> Value {
 
 fn element(value: Value, name: &str) -> Value {
     match value {
-        Value::List(values) => {
-            Value::List(values.into_iter().map(|value| element(value, name)).collect())
-        }
+        Value::List(values) => Value::List(
+            values
+                .into_iter()
+                .map(|value| element(value, name))
+                .collect(),
+        ),
         Value::Map(_) => structure(value, name, "struct"),
         value => value,
     }
