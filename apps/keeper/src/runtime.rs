@@ -51,6 +51,8 @@ struct Global {
     log: Log,
     /// Cgroups that cannot be had are done without.
     rootless: bool,
+    /// Containers get cgroups.
+    cgroups: bool,
 }
 
 /// The arguments behind `runtime`, or behind the program's name when that is the role.
@@ -112,7 +114,7 @@ fn global(program: &str, args: &Args) -> Result<Global> {
         args.has("debug"),
     )?;
     let manager = args.text("cgroup-manager").unwrap_or("cgroupfs");
-    if args.has("systemd-cgroup") || manager != "cgroupfs" {
+    if args.has("systemd-cgroup") || !matches!(manager, "cgroupfs" | "disabled") {
         return Err(Fail::said(
             "--systemd-cgroup: the systemd cgroup driver is not supported yet",
         ));
@@ -132,6 +134,7 @@ fn global(program: &str, args: &Args) -> Result<Global> {
         root_given,
         log,
         rootless,
+        cgroups: manager != "disabled",
     })
 }
 

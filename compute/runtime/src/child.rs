@@ -64,7 +64,8 @@ pub(crate) fn container(
     let subject = Subject {
         process,
         identity: build.identity,
-        create_cwd: build.create_cwd,
+        // Made with the root.
+        create_cwd: false,
         init: build.init,
         filter,
         hooks: name.map(|name| (build.spec, name)),

@@ -61,7 +61,7 @@ fn run(global: &Global, args: &Args) -> Result<u8> {
         target: init.as_fd(),
         process: &process,
         identity: None,
-        create_cwd: true,
+        create_cwd: false,
         stdio: match process.terminal {
             true => Stdio::Terminal(process.console_size),
             false => Stdio::Fds([

@@ -167,6 +167,7 @@ impl Making {
     /// Directory, lock and memory of a container of which nothing else is there yet.
     fn begin(global: &Global, plan: &Plan) -> Result<Self> {
         let layout = match Layout::detect() {
+            _ if !global.cgroups => None,
             Ok(layout) => Some(layout),
             Err(_) if global.rootless => None,
             Err(e) => return Err(e.into()),

@@ -35,6 +35,8 @@ pub(crate) fn start(global: &Global, args: &Args) -> Result<u8> {
         if let Err(error) = runtime::hooks::run(Stage::Poststart, &spec, &container.name(), pid) {
             let _ = sys::process::pidfd_signal(init.as_fd(), super::kill::SIGKILL);
             let _ = super::state::wait_end(&init, delete::PATIENCE);
+            // runtime.md#lifecycle, step 9: the container is stopped and goes the way of a delete.
+            delete::finish(global, &container)?;
             return Err(error.into());
         }
     }
