@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 
 /// The largest JSON body that is read into memory, in bytes.
 const MAX_JSON: usize = 8 << 20;
+/// How long the unwanted rest of a body may take to come.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(10);
 /// Chunks of a request's body that may wait for the engine.
 const QUEUE: usize = 4;
 
@@ -19,9 +21,49 @@ const QUEUE: usize = 4;
 #[derive(Debug)]
 pub(crate) enum RequestBody {
     /// From hyper.
-    Incoming(Incoming),
+    Incoming(Unread),
     /// Read already.
     Full(Bytes),
+}
+
+/// A body that is read to its end even when nobody wants the rest: a connection that is closed on a
+/// client which still sends takes the answer along that says why.
+#[derive(Debug)]
+pub(crate) struct Unread(Option<Incoming>);
+
+impl Unread {
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.0.as_ref().and_then(|body| body.size_hint().exact())
+    }
+
+    async fn frame(&mut self) -> Option<hyper::Result<Frame<Bytes>>> {
+        self.0.as_mut()?.frame().await
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let Some(mut body) = self.0.take().filter(|body| !body.is_end_stream()) else {
+            return;
+        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
+            let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+            let _ = tokio::time::timeout(DRAIN, rest).await;
+        });
+    }
+}
+
+impl From<Incoming> for RequestBody {
+    fn from(body: Incoming) -> Self {
+        Self::Incoming(Unread(Some(body)))
+    }
 }
 
 impl RequestBody {
@@ -36,7 +78,7 @@ impl RequestBody {
     /// Its length, where the request told it.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
-            Self::Incoming(body) => body.size_hint().exact(),
+            Self::Incoming(body) => body.length(),
             Self::Full(bytes) => Some(bytes.len() as u64),
         }
     }
