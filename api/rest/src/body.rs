@@ -14,21 +14,61 @@ use tokio::sync::mpsc;
 const MAX_JSON: usize = 8 << 20;
 /// Chunks of a request's body that may wait for the engine.
 const QUEUE: usize = 4;
+/// What is read of a body that nobody wants, in bytes.
+const MAX_UNWANTED: usize = 64 << 20;
+
+/// A body on its way. What was not read when it is dropped is read and thrown away: a client that
+/// still sends when the connection closes reports a broken pipe, and never reads the answer that
+/// says what was wrong.
+#[derive(Debug)]
+pub(crate) struct Upload(Option<Incoming>);
+
+impl Upload {
+    async fn frame(&mut self) -> Option<std::result::Result<Frame<Bytes>, hyper::Error>> {
+        self.0.as_mut()?.frame().await
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let Some(mut body) = self.0.take().filter(|body| !body.is_end_stream()) else {
+            return;
+        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
+            let mut left = MAX_UNWANTED;
+            while let Some(Ok(frame)) = body.frame().await {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                match left.checked_sub(length) {
+                    Some(less) => left = less,
+                    None => return,
+                }
+            }
+        });
+    }
+}
 
 /// The body of a request.
 #[derive(Debug)]
 pub(crate) enum RequestBody {
     /// From hyper.
-    Incoming(Incoming),
+    Incoming(Upload),
     /// Read already.
     Full(Bytes),
 }
 
 impl RequestBody {
+    /// From hyper.
+    pub(crate) fn incoming(body: Incoming) -> Self {
+        Self::Incoming(Upload(Some(body)))
+    }
+
     /// Whether the request said that it has no body.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
-            Self::Incoming(body) => body.is_end_stream(),
+            Self::Incoming(Upload(body)) => body.as_ref().is_none_or(Body::is_end_stream),
             Self::Full(bytes) => bytes.is_empty(),
         }
     }
@@ -36,7 +76,7 @@ impl RequestBody {
     /// Its length, where the request told it.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
-            Self::Incoming(body) => body.size_hint().exact(),
+            Self::Incoming(Upload(body)) => body.as_ref()?.size_hint().exact(),
             Self::Full(bytes) => Some(bytes.len() as u64),
         }
     }

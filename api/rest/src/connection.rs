@@ -109,7 +109,7 @@ async fn respond<S: Service>(
     let upgrade: Option<OnUpgrade> = request.extensions_mut().remove();
     let (parts, body) = request.into_parts();
     let (method, uri) = (parts.method, parts.uri);
-    let body = RequestBody::Incoming(body);
+    let body = RequestBody::incoming(body);
     tracing::debug!(%method, %uri, "request");
     let answer = match service.decode(method, &uri, parts.headers, body) {
         Ok(call) => service.call(call).await,

@@ -157,8 +157,7 @@ fn what_structs_leave_out() {
     let row = Value::Struct(
         "inspected",
         vec![
-            pair("Id", Value::from("x")),
-            pair("ID", Value::Hidden(Box::new(Value::from("x")))),
+            pair("ID", Value::Named("Id", Box::new(Value::from("x")))),
             pair("Name", Value::Omitted(Box::new(Value::from("")))),
             pair("Binds", Value::Null("[]")),
             pair("Health", Value::Null("<nil>")),
@@ -168,15 +167,29 @@ fn what_structs_leave_out() {
         let template = crate::Template::parse("", text).expect("valid");
         template.execute(&row).expect("fits")
     };
-    assert_eq!(run("{{.ID}} {{.Health}} {{.Binds}} {{len .Binds}}"), "x <nil> [] 0");
+    assert_eq!(
+        run("{{.ID}} {{.Health}} {{.Binds}} {{len .Binds}}"),
+        "x <nil> [] 0"
+    );
+    let template = crate::Template::parse("", "{{.Id}}").expect("valid");
+    assert!(template.execute(&row).is_err());
     assert_eq!(run("{{.}}"), "{x  [] <nil>}");
-    assert_eq!(run("{{json .}}"), r#"{"Id":"x","Binds":null,"Health":null}"#);
-    assert_eq!(run("{{range .Binds}}x{{else}}none{{end}}{{eq .Name \"\"}}"), "nonetrue");
+    assert_eq!(
+        run("{{json .}}"),
+        r#"{"Id":"x","Binds":null,"Health":null}"#
+    );
+    assert_eq!(
+        run("{{range .Binds}}x{{else}}none{{end}}{{eq .Name \"\"}}"),
+        "nonetrue"
+    );
 }
 
 #[test]
 fn rows_escape_for_html() {
-    let row = Value::Struct("*x.rowContext", vec![("A".to_owned(), Value::from("a<b>&"))]);
+    let row = Value::Struct(
+        "*x.rowContext",
+        vec![("A".to_owned(), Value::from("a<b>&"))],
+    );
     let template = crate::Template::parse("", "{{json .}} {{json .A}}").expect("valid");
     assert_eq!(
         template.execute(&row).expect("fits"),

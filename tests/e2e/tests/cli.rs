@@ -11,12 +11,18 @@ mod cases;
 /// Why outputs of these may differ. Anything else that differs is a fault of ours.
 const INTENDED: &[(&str, &str)] = &[
     ("version", "the client part tells the program's own version"),
-    ("info", "the client part tells the program's own version and plugins"),
+    (
+        "info",
+        "the client part tells the program's own version and plugins",
+    ),
     ("--version", "the program's own version"),
-    ("--help", "commands that are not there are not listed, `corten daemon` is"),
+    (
+        "--help",
+        "commands that are not there are not listed, `corten daemon` is",
+    ),
     ("image --help", "`build` and `push` are not there"),
     ("network --help", "networks cannot be made yet"),
-    ("system --help", "`dial-stdio` is not there"),
+    ("--context nowhere ps", "contexts are not there yet"),
 ];
 
 /// What docker 28 misspells, and what it means.
@@ -65,7 +71,10 @@ fn difference(line: &str, stock: &Ran, ours: &Ran) -> String {
     if stock.code != ours.code {
         text += &format!("   code: docker {}, corten {}\n", stock.code, ours.code);
     }
-    for (name, theirs, own) in [("out", &stock.out, &ours.out), ("err", &stock.err, &ours.err)] {
+    for (name, theirs, own) in [
+        ("out", &stock.out, &ours.out),
+        ("err", &stock.err, &ours.err),
+    ] {
         if theirs == own {
             continue;
         }
@@ -75,7 +84,8 @@ fn difference(line: &str, stock: &Ran, ours: &Ran) -> String {
         // After the first few, lines are only shifted.
         for n in differing.take(6) {
             let (docker, corten) = (theirs.get(n), own.get(n));
-            text += &format!("   {name} {n}: docker {docker:?}\n   {name} {n}: corten {corten:?}\n");
+            text +=
+                &format!("   {name} {n}: docker {docker:?}\n   {name} {n}: corten {corten:?}\n");
         }
     }
     text
@@ -105,7 +115,12 @@ fn compare(lab: &Lab, lines: impl IntoIterator<Item = String>) -> Vec<String> {
 
 #[track_caller]
 fn nothing_wrong(wrong: &[String]) {
-    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 /// IDs, times and durations blanked out, and runs of blanks that come from their width.
@@ -144,8 +159,12 @@ fn variable(text: &str) -> Option<(&'static str, usize)> {
         let part = text.as_bytes().get(from..from + n);
         part.is_some_and(|part| part.iter().all(u8::is_ascii_digit))
     };
-    if digits(0, 4) && text.get(4..5) == Some("-") && digits(5, 2) && digits(8, 2) && digits(11, 2) {
-        let length = text.bytes().take_while(|b| b"0123456789-:.TZ+ ".contains(b)).count();
+    if digits(0, 4) && text.get(4..5) == Some("-") && digits(5, 2) && digits(8, 2) && digits(11, 2)
+    {
+        let length = text
+            .bytes()
+            .take_while(|b| b"0123456789-:.TZ+ ".contains(b))
+            .count();
         return Some(("<time>", text[..length].trim_end().len()));
     }
     None
@@ -156,6 +175,8 @@ fn play(lab: &Lab, twin: Twin, scene: &[&str]) -> Vec<(String, Ran)> {
     let played = scene
         .iter()
         .map(|line| {
+            // Shown when the test fails or hangs.
+            println!("{twin:?}: docker {line}");
             let mut ran = run(lab, twin, line);
             ran.out = blanked(&ran.out);
             ran.err = blanked(&ran.err);
@@ -206,8 +227,12 @@ fn wrong_options_and_counts_of_arguments() {
             format!("{command} --bogus=1 x"),
         ]
     });
-    let none = cases::WITH_ARGUMENTS.iter().map(|command| (*command).to_owned());
-    let many = cases::LIMITED.iter().map(|command| format!("{command} a b c d"));
+    let none = cases::WITH_ARGUMENTS
+        .iter()
+        .map(|command| (*command).to_owned());
+    let many = cases::LIMITED
+        .iter()
+        .map(|command| format!("{command} a b c d"));
     let own = cases::WRONG.iter().map(|line| (*line).to_owned());
     nothing_wrong(&compare(&lab, wrong.chain(none).chain(many).chain(own)));
 }
@@ -230,7 +255,10 @@ fn what_is_read() {
         let ran = run(&lab, Twin::Stock, line);
         assert!(ran.code == 0 || line.contains("exit 3"), "{line}: {ran:?}");
     }
-    nothing_wrong(&compare(&lab, cases::READS.iter().map(|line| (*line).to_owned())));
+    nothing_wrong(&compare(
+        &lab,
+        cases::READS.iter().map(|line| (*line).to_owned()),
+    ));
 }
 
 #[test]
