@@ -12,11 +12,6 @@ use crate::{Api, compat};
 
 /// `GET /images/json`.
 pub(crate) fn list(api: &Api, call: &Call) -> Result<Answer> {
-    if call.query.flag("manifests") && !call.version.before(47) {
-        return Err(Error::not_implemented(
-            "listing the manifests of images is not supported yet: manifests",
-        ));
-    }
     let all = call.query.flag("all");
     let shared = call.query.flag("shared-size") && !call.version.before(42);
     let list = api

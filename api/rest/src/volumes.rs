@@ -1,12 +1,16 @@
 //! Routes about volumes.
 
 use dockerapi::VolumeCreate;
-use engine::Result;
+use engine::{Error, Result};
 use http::StatusCode;
 
 use crate::Api;
 use crate::answer::{self, Answer};
 use crate::call::Call;
+
+/// moby's refusal of what only a swarm has.
+const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker \
+                        swarm join\" to connect this node to swarm and try again.";
 
 /// `GET /volumes`.
 pub(crate) fn list(api: &Api, call: &Call) -> Result<Answer> {
@@ -15,7 +19,11 @@ pub(crate) fn list(api: &Api, call: &Call) -> Result<Answer> {
 
 /// `POST /volumes/create`.
 pub(crate) async fn create(api: &Api, call: Call) -> Result<Answer> {
+    let version = call.version;
     let body: VolumeCreate = call.json().await?;
+    if body.cluster_volume_spec.is_some() && !version.before(42) {
+        return Err(Error::unavailable(NO_SWARM));
+    }
     answer::json(
         StatusCode::CREATED,
         &api.0.engine.volume_create(body).await?,

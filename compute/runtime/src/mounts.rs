@@ -109,6 +109,37 @@ fn one(site: &Site<'_>, mount: &Mount, options: &Options) -> Step<()> {
     }
 }
 
+/// `/proc/PID/root/PATH`: a place in the mount namespace of another process.
+fn elsewhere(source: &str) -> Option<(&str, &str)> {
+    let (pid, path) = source.strip_prefix("/proc/")?.split_once("/root/")?;
+    let number = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+    number.then_some((pid, path))
+}
+
+/// A copy of what is mounted at a place of another mount namespace. The kernel makes one only for
+/// who is inside; and inside, no link that the other process placed leads out.
+fn tree_of(pid: &str, path: &str, flags: OpenTreeFlags) -> Step<OwnedFd> {
+    let open = |path: &str, flags: OFlags| {
+        let flags = flags | OFlags::CLOEXEC;
+        at("open", rustix::fs::open(path, flags, Mode::empty()))
+    };
+    let place = OFlags::PATH | OFlags::DIRECTORY;
+    let (root, cwd) = (open("/", place)?, open(".", place)?);
+    let own = open("/proc/self/ns/mnt", OFlags::RDONLY)?;
+    let theirs = open(&format!("/proc/{pid}/ns/mnt"), OFlags::RDONLY)?;
+    at(
+        "setns",
+        sys::process::setns(theirs.as_fd(), libc::CLONE_NEWNS),
+    )?;
+    let tree = rustix::mount::open_tree(CWD, format!("/{path}"), flags);
+    at("setns", sys::process::setns(own.as_fd(), libc::CLONE_NEWNS))?;
+    // Entering a mount namespace moves root and working directory.
+    at("fchdir", rustix::process::fchdir(&root))?;
+    at("chroot", rustix::process::chroot("."))?;
+    at("fchdir", rustix::process::fchdir(&cwd))?;
+    at("open_tree", tree)
+}
+
 fn bind_mount(site: &Site<'_>, mount: &Mount, options: &Options, recursive: bool) -> Step<()> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
@@ -117,10 +148,13 @@ fn bind_mount(site: &Site<'_>, mount: &Mount, options: &Options, recursive: bool
     if let Some((key, _)) = options.data.first() {
         return Err(Error::invalid(format!("invalid option {key:?} for a bind mount")).into());
     }
-    let tree = at(
-        "open_tree",
-        rustix::mount::open_tree(CWD, &mount.source, flags),
-    )?;
+    let tree = match elsewhere(&mount.source) {
+        Some((pid, path)) => tree_of(pid, path, flags)?,
+        None => at(
+            "open_tree",
+            rustix::mount::open_tree(CWD, &mount.source, flags),
+        )?,
+    };
     let stat = at("stat", rustix::fs::fstat(&tree))?;
     let path = Path::new(&mount.destination);
     let place = match FileType::from_raw_mode(stat.st_mode) {

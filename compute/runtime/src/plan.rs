@@ -2,11 +2,11 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use oci::runtime::{Hooks, Spec};
+use oci::runtime::{Hooks, Process, Spec};
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Context, errno_text};
-use crate::{Build, Error, Result};
+use crate::{Build, Error, Name, Result};
 
 /// Namespaces: to make, and to join.
 #[derive(Debug, Default)]
@@ -27,12 +27,14 @@ pub(crate) struct Plan {
     pub(crate) user: bool,
     /// A user namespace is made or joined.
     pub(crate) in_userns: bool,
+    /// The child waits at its beginning for what only the parent can do.
+    pub(crate) waits: bool,
 }
 
 impl Plan {
-    pub(crate) fn new(build: &Build<'_>) -> Result<Self> {
+    pub(crate) fn new(build: &Build<'_>, name: Option<Name<'_>>) -> Result<Self> {
         let spec = build.spec;
-        refuse_unsupported(spec)?;
+        check(spec, name)?;
         let mut plan = Self::default();
         let Some(linux) = &spec.linux else {
             return Err(Error::invalid("linux is missing in config.json"));
@@ -64,6 +66,7 @@ impl Plan {
             plan.joins.push((fd, libc::CLONE_NEWNET));
         }
         plan.validate(spec)?;
+        plan.waits = plan.user;
         Ok(plan)
     }
 
@@ -204,12 +207,16 @@ fn flag(kind: &str) -> Result<i32> {
 }
 
 /// Names each key that would otherwise be ignored.
-fn refuse_unsupported(spec: &Spec) -> Result<()> {
+fn check(spec: &Spec, name: Option<Name<'_>>) -> Result<()> {
     let not = |key: &str| Err(Error::unsupported(format!("{key} is not supported yet")));
+    spec.check().map_err(|e| Error::invalid(e.to_string()))?;
     if let Some(hooks) = &spec.hooks
         && *hooks != Hooks::default()
+        && name.is_none()
     {
-        return Err(Error::unsupported("hooks are not supported yet"));
+        return Err(Error::unsupported(
+            "hooks: there is no bundle that could be told to them",
+        ));
     }
     if let Some(linux) = &spec.linux {
         if linux.intel_rdt.is_some() {
@@ -226,12 +233,18 @@ fn refuse_unsupported(spec: &Spec) -> Result<()> {
         }
     }
     match &spec.process {
-        Some(process) => refuse_unsupported_process(process),
+        Some(process) => process_basics(process),
         None => Err(Error::invalid("process is missing in config.json")),
     }
 }
 
-pub(crate) fn refuse_unsupported_process(process: &oci::runtime::Process) -> Result<()> {
+/// What is checked of a process that comes without a spec around it.
+pub(crate) fn check_process(process: &Process) -> Result<()> {
+    process.check().map_err(|e| Error::invalid(e.to_string()))?;
+    process_basics(process)
+}
+
+fn process_basics(process: &Process) -> Result<()> {
     if process.args.is_empty() {
         return Err(Error::invalid("process.args must not be empty"));
     }

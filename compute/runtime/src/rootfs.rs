@@ -5,6 +5,7 @@
 //! path of the image is followed as a path.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use oci::runtime::{Linux, Spec};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -12,13 +13,14 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 use sys::mount::MountAttr;
 
 use crate::error::{Context, errno_text};
+use crate::hooks::{self, Company};
 use crate::plan::Plan;
 use crate::terminal::{self, Pty};
 use crate::{Build, Error, Result, Rootfs, Stdio};
 use crate::{credentials, devices, masks, mounts, sysctl};
 
 /// Builds the root and moves into it; the terminal, when one is asked for, is of its devpts.
-pub(crate) fn build(build: &Build<'_>, plan: &Plan) -> Result<Option<Pty>> {
+pub(crate) fn build(build: &Build<'_>, plan: &Plan, company: &Company<'_>) -> Result<Option<Pty>> {
     let spec = build.spec;
     let (Some(linux), Some(process)) = (&spec.linux, &spec.process) else {
         return Err(Error::invalid(
@@ -30,7 +32,7 @@ pub(crate) fn build(build: &Build<'_>, plan: &Plan) -> Result<Option<Pty>> {
         credentials::personality(personality)?;
     }
     let shared = host_propagation(linux)?;
-    let root = attach(build.rootfs)?;
+    let root = attach(build.rootfs, hooks::see_host_paths(spec))?;
     // Nodes and mountpoints get the modes asked for, whatever the caller's umask.
     rustix::process::umask(Mode::empty());
     let site = mounts::Site {
@@ -40,7 +42,12 @@ pub(crate) fn build(build: &Build<'_>, plan: &Plan) -> Result<Option<Pty>> {
     };
     mounts::mount_all(&site, &spec.mounts)?;
     devices::populate(&site, spec)?;
-    pivot(root.as_fd(), shared)?;
+    rustix::process::fchdir(&root).context(|| "chdir to root mount")?;
+    hooks::before_pivot(spec, company)?;
+    match build.extras.no_pivot {
+        false => pivot(shared)?,
+        true => enter()?,
+    }
     let pty = match build.stdio {
         Stdio::Terminal(size) => Some(console(size)?),
         Stdio::Fds(_) => None,
@@ -75,8 +82,9 @@ fn host_propagation(linux: &Linux) -> Result<bool> {
     Ok(!recursive)
 }
 
-/// Puts the root over `/`.
-fn attach(rootfs: Rootfs<'_>) -> Result<OwnedFd> {
+/// Puts the root over `/`, or over its own path when `in_place`: hooks of the create stage join
+/// this mount namespace and look for it, and for the host's files, where the host has them.
+fn attach(rootfs: Rootfs<'_>, in_place: bool) -> Result<OwnedFd> {
     let root = match rootfs {
         Rootfs::Mount(fd) => {
             rustix::io::fcntl_dupfd_cloexec(fd, 3).context(|| "duplicate root mount")?
@@ -98,13 +106,44 @@ fn attach(rootfs: Rootfs<'_>) -> Result<OwnedFd> {
         }
     };
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    rustix::mount::move_mount(&root, "", CWD, "/", flags).context(|| "attach root mount")?;
+    let place = match rootfs {
+        Rootfs::Path(path) if in_place => {
+            cut_off(path)?;
+            path
+        }
+        _ => Path::new("/"),
+    };
+    rustix::mount::move_mount(&root, "", CWD, place, flags).context(|| "attach root mount")?;
     Ok(root)
 }
 
-/// Makes the attached root the only one.
-fn pivot(root: BorrowedFd<'_>, shared: bool) -> Result<()> {
-    rustix::process::fchdir(root).context(|| "chdir to root mount")?;
+/// Makes the mount that `path` is on private: what is mounted on a shared one travels, and
+/// pivot_root(2) refuses to leave one.
+fn cut_off(path: &Path) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let place = rustix::fs::open(path, flags, Mode::empty())
+        .context(|| format!("open rootfs {}", path.display()))?;
+    let attr = MountAttr {
+        propagation: libc::MS_PRIVATE,
+        ..MountAttr::default()
+    };
+    match sys::mount::set_attr(place.as_fd(), &attr, false) {
+        Ok(()) => Ok(()),
+        // Not the root of a mount: its mount is then found one directory up.
+        Err(sys::Errno::INVAL) => match path.parent() {
+            Some(parent) => cut_off(parent),
+            None => Ok(()),
+        },
+        Err(e) => Err(Error::internal(format!(
+            "make the mount of rootfs {} private: {}",
+            path.display(),
+            errno_text(e)
+        ))),
+    }
+}
+
+/// Makes the attached root, where the caller is, the only one.
+fn pivot(shared: bool) -> Result<()> {
     rustix::process::pivot_root(".", ".").context(|| "pivot_root")?;
     if shared {
         // Detaching must not travel to the host.
@@ -117,6 +156,13 @@ fn pivot(root: BorrowedFd<'_>, shared: bool) -> Result<()> {
         sys::mount::set_attr(old.as_fd(), &attr, true).context(|| "make old root slave")?;
     }
     rustix::mount::unmount(".", UnmountFlags::DETACH).context(|| "detach old root")?;
+    rustix::process::chdir("/").context(|| "chdir /")
+}
+
+/// Makes the attached root, where the caller is, the process's own without taking the old one
+/// away.
+fn enter() -> Result<()> {
+    rustix::process::chroot(".").context(|| "chroot")?;
     rustix::process::chdir("/").context(|| "chdir /")
 }
 

@@ -74,6 +74,15 @@ pub fn clone3(args: &CloneArgs<'_>) -> Result<Cloned> {
     }
 }
 
+/// fork(2), for where clone3 may be denied: seccomp profiles cannot look into its arguments.
+///
+/// Call it from a process with one thread only. The child gets `None`.
+pub fn fork() -> Result<Option<Pid>> {
+    // SAFETY: no memory is shared with the child, and by contract no other thread holds a lock.
+    let pid = check(unsafe { libc::fork() }.into())?;
+    Ok(Pid::from_raw(pid as i32))
+}
+
 /// Ends the process at once, without running exit handlers.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit(2) has no preconditions.
@@ -106,6 +115,16 @@ pub fn cloexec_from(first: RawFd) -> Result<()> {
             libc::CLOSE_RANGE_CLOEXEC,
         )
     };
+    check(ret).map(drop)
+}
+
+/// Closes every descriptor from `first` to `last`.
+///
+/// For a copy of a process that is about to execve: whatever owned them in it must never be used
+/// or dropped again.
+pub fn close_range(first: RawFd, last: RawFd) -> Result<()> {
+    // SAFETY: no memory is involved; the caller gives up the descriptors.
+    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     check(ret).map(drop)
 }
 

@@ -55,6 +55,9 @@ pub struct VolumeCreate {
     pub driver_opts: Map<String>,
     #[serde(deserialize_with = "null_default")]
     pub labels: Map<String>,
+    /// Makes a volume of a swarm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_volume_spec: Option<serde_json::Value>,
 }
 
 /// `POST /volumes/prune`.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::http::{self, Response};
+use crate::terminal::Terminal;
 use crate::{image, leaks};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -235,6 +236,21 @@ impl Lab {
         Ran::from(child.wait_with_output().expect("docker"))
     }
 
+    /// A docker command that goes on beside the test, its three streams piped.
+    pub fn spawn(&self, args: &[&str]) -> Child {
+        self.docker_command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("docker")
+    }
+
+    /// A docker command at a terminal.
+    pub fn terminal(&self, args: &[&str]) -> Terminal {
+        Terminal::run(&self.docker_command(args))
+    }
+
     /// The command, to be run in whatever way a test needs.
     pub fn docker_command(&self, args: &[&str]) -> Command {
         let mut command = self.entered("docker");
@@ -321,6 +337,13 @@ impl Lab {
     /// A request's text as it stands.
     pub fn raw(&self, text: &str) -> Response {
         http::request(&self.socket(), text)
+    }
+
+    /// Now, for `--since` and `--until`.
+    pub fn now(&self) -> String {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.expect("after 1970");
+        format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
     }
 
     /// A field of `docker inspect`.

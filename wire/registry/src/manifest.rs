@@ -36,7 +36,7 @@ pub struct Document {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// One image.
-    Manifest(Box<Manifest>),
+    Manifest(Manifest),
     /// Images for several platforms.
     Index(Index),
 }

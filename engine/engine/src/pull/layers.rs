@@ -18,7 +18,7 @@ use images::{Expected, Lease};
 use oci::Digest;
 use oci::image::Descriptor;
 use registry::{Blob, Repository};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -89,14 +89,14 @@ impl Fetch {
     }
 
     async fn one(&self, layer: &Wanted) -> Result<()> {
-        let turn = self.inner.registries.turn(&layer.chain);
-        let (_turn, slot) = tokio::select! {
+        let (turn, slot) = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(cancelled()),
-            turn_and_slot = self.turn(layer, &turn) => turn_and_slot?,
+            turn = self.turn(layer) => turn?,
         };
         if self.inner.images.layer(&layer.chain).is_some() {
             // Another pull made it meanwhile.
+            drop((turn, slot));
             self.report.step(layer.id(), "Download complete").await;
             self.report.step(layer.id(), "Pull complete").await;
             return Ok(());
@@ -106,17 +106,13 @@ impl Fetch {
         let downloaded = self.download(layer, sender).await;
         drop(slot);
         let complete = *downloaded.as_ref().unwrap_or(&false);
-        if complete {
-            let id = layer.id();
-            for action in ["Verifying Checksum", "Download complete"] {
-                self.report.step(id, action).await;
-            }
-            self.report
-                .progress(id, "Extracting", layer.blob.size, layer.blob.size);
-        }
-        let unpacked = unpacking
-            .await
-            .unwrap_or_else(|_| Err(Error::system("interrupted")));
+        let unpacked = async {
+            let unpacked = unpacking.await;
+            // Not held while lines wait for a client that does not read: others want this layer.
+            drop(turn);
+            unpacked.unwrap_or_else(|_| Err(Error::system("interrupted")))
+        };
+        let (unpacked, ()) = tokio::join!(unpacked, self.tell_downloaded(layer, complete));
         // A failed download is the reason why unpacking failed too.
         downloaded?;
         unpacked?;
@@ -124,24 +120,28 @@ impl Fetch {
         Ok(())
     }
 
+    async fn tell_downloaded(&self, layer: &Wanted, complete: bool) {
+        if complete {
+            let (id, size) = (layer.id(), layer.blob.size);
+            for action in ["Verifying Checksum", "Download complete"] {
+                self.report.step(id, action).await;
+            }
+            self.report.progress(id, "Extracting", size, size);
+        }
+    }
+
     /// Waits until nobody else makes this layer and there is room for one more download.
-    async fn turn<'a>(
-        &self,
-        layer: &Wanted,
-        turn: &'a tokio::sync::Mutex<()>,
-    ) -> Result<(
-        tokio::sync::MutexGuard<'a, ()>,
-        tokio::sync::OwnedSemaphorePermit,
-    )> {
-        let slots = &self.inner.registries.slots;
-        if let Ok(turn) = turn.try_lock()
-            && let Ok(slot) = Arc::clone(slots).try_acquire_owned()
+    async fn turn(&self, layer: &Wanted) -> Result<(OwnedMutexGuard<()>, OwnedSemaphorePermit)> {
+        let registries = &self.inner.registries;
+        let turn = registries.turn(&layer.chain);
+        if let Ok(turn) = Arc::clone(&turn).try_lock_owned()
+            && let Ok(slot) = Arc::clone(&registries.slots).try_acquire_owned()
         {
             return Ok((turn, slot));
         }
         self.report.step(layer.id(), "Waiting").await;
-        let turn = turn.lock().await;
-        let slot = Arc::clone(slots).acquire_owned().await;
+        let turn = turn.lock_owned().await;
+        let slot = Arc::clone(&registries.slots).acquire_owned().await;
         Ok((
             turn,
             slot.map_err(|_| Error::unavailable("the engine is stopping"))?,
@@ -220,20 +220,27 @@ pub(super) fn cancelled() -> Error {
 
 /// In dockerd's words.
 fn unpacking_failed(error: images::Error) -> Error {
+    let file = match &error {
+        images::Error::Archive(archive::Error::Write { path, source }) => Some(format!(
+            "write /{}: {source}",
+            path.trim_start_matches("./").trim_start_matches('/')
+        )),
+        _ => None,
+    };
     let error = Error::from(error);
-    match error.kind {
-        crate::ErrorKind::System => {
-            let (full, go) = (
-                "No space left on device (os error 28)",
-                "no space left on device",
-            );
-            let text = error.message.replace(full, go);
-            Error {
-                message: format!("failed to register layer: {text}"),
-                ..error
-            }
-        }
-        _ => error,
+    if error.kind != crate::ErrorKind::System {
+        return error;
+    }
+    let (ours, go) = (
+        "No space left on device (os error 28)",
+        "no space left on device",
+    );
+    let text = file
+        .unwrap_or_else(|| error.message.clone())
+        .replace(ours, go);
+    Error {
+        message: format!("failed to register layer: {text}"),
+        ..error
     }
 }
 
@@ -263,5 +270,23 @@ impl Read for Pieces {
         let length = buffer.len().min(self.piece.len());
         self.piece.copy_to_slice(&mut buffer[..length]);
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unpacking_failed;
+
+    #[test]
+    fn a_full_disk_is_told_as_go_does() {
+        let source = std::io::Error::from_raw_os_error(28);
+        let write = archive::Error::Write {
+            path: "./usr/x".into(),
+            source,
+        };
+        assert_eq!(
+            unpacking_failed(write.into()).message,
+            "failed to register layer: write /usr/x: no space left on device"
+        );
     }
 }

@@ -24,8 +24,8 @@ impl Drop for Distribution {
 }
 
 impl Distribution {
-    /// Starts one that keeps its files below `dir`; `None` where the program is not installed.
-    pub(crate) async fn start(dir: &Path) -> Option<Self> {
+    /// Starts one that keeps its files below `dir`.
+    pub(crate) async fn start(dir: &Path) -> Self {
         let storage = dir.join("registry");
         let config = dir.join("registry.yml");
         // Freed before it starts: it cannot be given a socket.
@@ -46,11 +46,11 @@ impl Distribution {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .ok()?;
+            .expect("docker-registry is installed");
         let started = Self { address, process };
         for _ in 0..500 {
             if TcpStream::connect(address).await.is_ok() {
-                return Some(started);
+                return started;
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }

@@ -1,0 +1,222 @@
+//! Routes over HTTP, with an engine on a platform where nothing runs: statuses and shapes.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "../../../wire/registry/tests/faulty/mod.rs"]
+mod faulty;
+#[path = "../../../engine/engine/tests/pull/idle.rs"]
+mod idle;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use engine::{Config, Engine};
+use faulty::{Registry, Reply};
+use rest::{Api, ApiVersion, Listener, serve};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+
+struct Daemon {
+    dir: PathBuf,
+    _stop: watch::Sender<bool>,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Daemon {
+    async fn start(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("routes-{}-{name}", std::process::id()));
+        let config = Config {
+            data_root: dir.join("data"),
+            exec_root: dir.join("run"),
+            bridge: None,
+            ..Config::default()
+        };
+        let engine = Engine::open(config, Arc::new(idle::Idle::default()))
+            .await
+            .unwrap();
+        let listener = UnixListener::bind(dir.join("socket")).unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let api = Api::new(engine, ApiVersion::oldest());
+        tokio::spawn(serve(api, Listener::Unix(listener), stopped));
+        Self { dir, _stop: stop }
+    }
+
+    /// Status and body of an answer.
+    async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = UnixStream::connect(self.dir.join("socket")).await.unwrap();
+        let kind = if body.is_empty() {
+            ""
+        } else {
+            "Content-Type: application/json\r\n"
+        };
+        let request = format!(
+            "{method} {path} HTTP/1.0\r\nHost: d\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.to_owned())
+    }
+
+    async fn json(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let (status, body) = self.ask(method, path, body).await;
+        (status, serde_json::from_str(&body).unwrap_or_default())
+    }
+}
+
+#[tokio::test]
+async fn volumes() {
+    let daemon = Daemon::start("volumes").await;
+    let made = json!({"Name": "vol", "Labels": {"a": "b"}}).to_string();
+    let (status, volume) = daemon.json("POST", "/v1.51/volumes/create", &made).await;
+    assert_eq!(
+        (status, &volume["Name"], &volume["Scope"]),
+        (201, &json!("vol"), &json!("local"))
+    );
+    let (status, anonymous) = daemon.json("POST", "/volumes/create", "{}").await;
+    assert_eq!(
+        (status, anonymous["Name"].as_str().unwrap().len()),
+        (201, 64)
+    );
+    let (status, list) = daemon.json("GET", "/volumes", "").await;
+    assert_eq!(
+        (status, list["Volumes"].as_array().unwrap().len()),
+        (200, 2)
+    );
+    assert_eq!(daemon.json("GET", "/volumes/vol", "").await, (200, volume));
+    let (status, error) = daemon.json("GET", "/volumes/other", "").await;
+    assert_eq!(
+        (status, &error["message"]),
+        (404, &json!("get other: no such volume"))
+    );
+    let driver = json!({"Name": "driven", "Driver": "x"}).to_string();
+    assert_eq!(daemon.ask("POST", "/volumes/create", &driver).await.0, 404);
+    let cluster = json!({"Name": "cluster", "ClusterVolumeSpec": {}}).to_string();
+    assert_eq!(daemon.ask("POST", "/volumes/create", &cluster).await.0, 503);
+    let (status, usage) = daemon.json("GET", "/system/df?type=volume", "").await;
+    assert_eq!((status, &usage["Images"]), (200, &Value::Null));
+    assert_eq!(
+        usage["Volumes"][0]["UsageData"],
+        json!({"RefCount": 0, "Size": 0})
+    );
+    // Only anonymous ones, unless an old client asks.
+    let (status, report) = daemon.json("POST", "/volumes/prune", "").await;
+    assert_eq!(
+        (status, &report["VolumesDeleted"]),
+        (200, &json!([anonymous["Name"]]))
+    );
+    let (_, report) = daemon.json("POST", "/v1.41/volumes/prune", "").await;
+    assert_eq!(report["VolumesDeleted"], json!(["vol"]));
+    assert_eq!(daemon.ask("DELETE", "/volumes/vol", "").await.0, 404);
+    assert_eq!(
+        daemon.ask("DELETE", "/volumes/vol?force=1", "").await.0,
+        204
+    );
+    assert_eq!(daemon.ask("PUT", "/volumes/vol", "{}").await.0, 501);
+}
+
+#[tokio::test]
+async fn disk_usage_and_image_prune() {
+    let daemon = Daemon::start("usage").await;
+    let (status, usage) = daemon.json("GET", "/v1.43/system/df", "").await;
+    assert_eq!(status, 200);
+    let image = &usage["Images"][0];
+    assert_eq!(
+        (&image["Containers"], &image["SharedSize"]),
+        (&json!(0), &json!(0))
+    );
+    assert_eq!(image["VirtualSize"], image["Size"]);
+    assert_eq!(usage["LayersSize"], image["Size"]);
+    let empty = json!([]);
+    assert_eq!(
+        (&usage["Containers"], &usage["BuildCache"]),
+        (&empty, &empty)
+    );
+    assert_eq!(daemon.ask("GET", "/system/df?type=x", "").await.0, 400);
+    let (_, report) = daemon.json("POST", "/images/prune", "").await;
+    assert_eq!(report, json!({"ImagesDeleted": null, "SpaceReclaimed": 0}));
+    let all = "/images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D";
+    let (status, report) = daemon.json("POST", all, "").await;
+    assert_eq!(
+        (status, &report["SpaceReclaimed"]),
+        (200, &usage["LayersSize"])
+    );
+    let wrong = "/images/prune?filters=%7B%22x%22%3A%5B%22y%22%5D%7D";
+    assert_eq!(daemon.ask("POST", wrong, "").await.0, 400);
+}
+
+#[tokio::test]
+async fn pulls_have_dockerds_statuses() {
+    let (daemon, registry) = (Daemon::start("pulls").await, Registry::start().await);
+    let at = registry.address;
+    let pull = |image: &str, tag: &str| format!("/images/create?fromImage={image}&tag={tag}");
+    for (path, status, text) in [
+        (
+            pull("a//b", "1"),
+            400,
+            "invalid reference format".to_owned(),
+        ),
+        (pull("a", "-"), 400, "invalid tag format".to_owned()),
+        (
+            pull("scratch", "1"),
+            403,
+            "'scratch' is a reserved name".to_owned(),
+        ),
+        (
+            pull(&format!("{at}/x"), "1"),
+            404,
+            format!("manifest for {at}/x:1 not found: manifest unknown: manifest unknown"),
+        ),
+    ] {
+        let (found, error) = daemon.json("POST", &path, "").await;
+        assert_eq!((found, &error["message"]), (status, &json!(text)), "{path}");
+    }
+    let list = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [],
+    });
+    let top = registry.manifest("x", "1", &list);
+    let (status, lines) = daemon.ask("POST", &pull(&format!("{at}/x"), "1"), "").await;
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!((status, lines.len()), (200, 2));
+    assert_eq!(lines[0], json!({"status": "Pulling from x", "id": "1"}));
+    assert_eq!(lines[1]["errorDetail"]["message"], lines[1]["error"]);
+    let (status, found) = daemon
+        .json("GET", &format!("/distribution/{at}/x:1/json"), "")
+        .await;
+    assert_eq!((status, &found["Descriptor"]["digest"]), (200, &json!(top)));
+    assert_eq!(
+        daemon
+            .ask("GET", &format!("/distribution/{at}/y/json"), "")
+            .await
+            .0,
+        404
+    );
+
+    registry.order(|request, reply| match request.header("authorization") {
+        "Basic dTpw" => reply,
+        _ => Reply::new(401, "").with("WWW-Authenticate", "Basic realm=\"r\""),
+    });
+    let auth = |password: &str| {
+        json!({"username": "u", "password": password, "serveraddress": at.to_string()}).to_string()
+    };
+    let (status, body) = daemon.json("POST", "/auth", &auth("p")).await;
+    let done = json!({"Status": "Login Succeeded", "IdentityToken": ""});
+    assert_eq!((status, body), (200, done));
+    let (status, error) = daemon.json("POST", "/auth", &auth("no")).await;
+    let text = format!("login attempt to http://{at}/v2/ failed with status: 401 Unauthorized");
+    assert_eq!((status, &error["message"]), (401, &json!(text)));
+}
