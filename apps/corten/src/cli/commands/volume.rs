@@ -20,6 +20,7 @@ pub(super) async fn create(call: &Call) -> Outcome {
         driver: flags.text("driver").to_owned(),
         driver_opts: pairs(&flags.list("opt")),
         labels: pairs(&flags.list("label")),
+        ..VolumeCreate::default()
     };
     let client = call.app.client().await?;
     let response = client
