@@ -171,11 +171,11 @@ fn variable(text: &str) -> Option<(&'static str, usize)> {
 }
 
 /// Plays a scene and cleans up behind it.
+#[allow(clippy::print_stdout, reason = "shown when the test fails or hangs")]
 fn play(lab: &Lab, twin: Twin, scene: &[&str]) -> Vec<(String, Ran)> {
     let played = scene
         .iter()
         .map(|line| {
-            // Shown when the test fails or hangs.
             println!("{twin:?}: docker {line}");
             let mut ran = run(lab, twin, line);
             ran.out = blanked(&ran.out);
