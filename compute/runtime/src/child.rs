@@ -71,7 +71,8 @@ pub(crate) fn container(
     let subject = Subject {
         process,
         identity: build.identity,
-        create_cwd: build.create_cwd,
+        // Made with the root.
+        create_cwd: false,
         init: build.init,
         filter,
         labels,
@@ -179,6 +180,12 @@ fn finish(
         program::create_cwd(&process.cwd)?;
     }
     connect(stdio, &who, line)?;
+    // Before the filter, which may know nothing of this call.
+    let first = 3 + subject.preserve_fds as i32;
+    match stop {
+        true => close_foreign(first, subject, line)?,
+        false => sys::process::cloexec_from(first).context(|| "close_range")?,
+    }
     credentials::limits(process)?;
     if let Some(policy) = subject.memory {
         scheduler::memory(policy)?;
@@ -196,8 +203,6 @@ fn finish(
         program::chdir(&process.cwd)?;
     }
     let program = program::prepare(process, &who, subject.init.is_some())?;
-    let first = 3 + subject.preserve_fds as i32;
-    sys::process::cloexec_from(first).context(|| "close_range")?;
     sys::process::reset_signals();
     let last = subject.filter.filter(|_| process.no_new_privileges);
     if let Some(filter) = last.filter(|f| f.agent.is_some()) {
@@ -205,7 +210,6 @@ fn finish(
         load(filter, line)?;
     }
     if stop {
-        close_foreign(first, subject, line)?;
         line.wait_start()?;
     }
     if let Some((spec, name)) = subject.hooks {

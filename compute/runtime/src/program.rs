@@ -70,8 +70,13 @@ pub(crate) fn chdir(cwd: &str) -> Result<()> {
 pub(crate) fn prepare(process: &Process, who: &Who, init: bool) -> Result<Program> {
     let name = process.args.first().map(String::as_str).unwrap_or_default();
     let mut env = Vec::with_capacity(process.env.len() + 1);
-    for pair in &process.env {
-        env.push(c_string(pair, "env")?);
+    for (n, pair) in process.env.iter().enumerate() {
+        // Of several values of one name the last counts, and most programs take the first.
+        let name = pair.split('=').next().unwrap_or_default();
+        let later = process.env.iter().skip(n + 1);
+        if !later.into_iter().any(|p| p.split('=').next() == Some(name)) {
+            env.push(c_string(pair, "env")?);
+        }
     }
     if !process
         .env

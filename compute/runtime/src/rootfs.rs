@@ -17,7 +17,7 @@ use crate::hooks::{self, Company};
 use crate::plan::Plan;
 use crate::terminal::{self, Pty};
 use crate::{Build, Error, Result, Rootfs, Stdio};
-use crate::{credentials, devices, masks, mounts, sysctl};
+use crate::{credentials, devices, masks, mounts, program, sysctl};
 
 /// Builds the root and moves into it; the terminal, when one is asked for, is of its devpts.
 pub(crate) fn build(build: &Build<'_>, plan: &Plan, company: &Company<'_>) -> Result<Option<Pty>> {
@@ -57,6 +57,10 @@ pub(crate) fn build(build: &Build<'_>, plan: &Plan, company: &Company<'_>) -> Re
     sysctl::write(root.as_fd(), &linux.sysctl)?;
     late.settle()?;
     masks::apply(linux)?;
+    if build.create_cwd {
+        // Before the root may become read-only.
+        program::create_cwd(&process.cwd)?;
+    }
     settle(spec, linux, root.as_fd())?;
     Ok(pty)
 }

@@ -10,6 +10,7 @@ mod apply_v2;
 mod control;
 mod device_program;
 mod events;
+mod extended;
 mod layout;
 mod resources;
 mod stats;
@@ -23,6 +24,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use sys::Errno;
 
 pub use events::OomWatch;
+pub use extended::{Cpuset, Extended, Meter, Pressure, Stall};
 pub use layout::{Hierarchy, Layout};
 pub use resources::{BlockIo, Cpu, DeviceKind, DeviceRule, Memory, Resources};
 pub use stats::{IoEntry, Stats};
