@@ -1,11 +1,11 @@
 //! From a command line to execve, with the error texts that Go's os/exec has made familiar.
 
 use std::ffi::CString;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use oci::runtime::Process;
-use rustix::fs::{Access, AtFlags, CWD, FileType, Mode};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use sys::Errno;
 
 use crate::error::errno_text;
@@ -31,21 +31,15 @@ pub(crate) fn create_cwd(cwd: &str) -> Result<()> {
         }
         Err(_) => {}
     }
-    let mut path = std::path::PathBuf::new();
-    for part in Path::new(cwd) {
-        path.push(part);
-        match rustix::fs::mkdirat(CWD, &path, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) => {
-                return Err(Error::internal(format!(
-                    "mkdir {}: {}",
-                    path.display(),
-                    errno_text(e)
-                )));
-            }
-        }
-    }
-    Ok(())
+    // Not over magic links: /proc/self/fd still leads to the host's directories.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open("/", flags, Mode::empty())
+        .and_then(|root| {
+            let mode = Mode::from_raw_mode(0o755);
+            sys::rooted::create_dir_all(root.as_fd(), Path::new(cwd), mode)
+        })
+        .map(drop)
+        .map_err(|e| Error::internal(format!("mkdir {cwd}: {}", errno_text(e))))
 }
 
 /// Enters the working directory, and makes sure that it is inside the root.
