@@ -166,6 +166,10 @@ struct Making {
 impl Making {
     /// Directory, lock and memory of a container of which nothing else is there yet.
     fn begin(global: &Global, plan: &Plan) -> Result<Self> {
+        // The first thing to say, though only its making decides.
+        if Place::new(&global.root, &plan.id)?.dir.exists() {
+            return Err(Fail::Exists);
+        }
         let layout = match Layout::detect() {
             _ if !global.cgroups => None,
             Ok(layout) => Some(layout),
