@@ -17,7 +17,7 @@ use crate::body::{RequestBody, ResponseBody};
 use crate::call::Call;
 use crate::hijack::wanted_protocol;
 use crate::stream::Stream;
-use crate::{Api, router, sniff};
+use crate::{Api, answer, router, sniff, version};
 
 /// What answers calls; the API itself, or a test's.
 pub(crate) trait Service: Clone + Send + Sync + 'static {
@@ -113,6 +113,11 @@ async fn respond<S: Service>(
     tracing::debug!(%method, %uri, "request");
     let answer = match service.decode(method, &uri, parts.headers, body) {
         Ok(call) => service.call(call).await,
+        Err(error) if version::is_ancient(uri.path()) => {
+            let mut response = answer::plain_failure(&error);
+            sign(&mut response);
+            return response;
+        }
         Err(error) => Err(error),
     };
     let response = match answer {

@@ -7,15 +7,16 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use oci::runtime::{Process, Spec};
+use oci::runtime::{MemoryPolicy, Process, Spec};
 
 use crate::channel::Line;
+use crate::credentials::Labels;
 use crate::error::Context;
 use crate::hooks::{self, Company};
 use crate::identity::Who;
 use crate::plan::Plan;
 use crate::{Build, Error, Exec, Filter, Identity, Kind, Name, Result, Stdio};
-use crate::{credentials, identity, program, rootfs, terminal};
+use crate::{credentials, identity, program, rootfs, scheduler, terminal};
 
 /// Runs `body`, which only ever comes back with an error, and reports it.
 pub(crate) fn run(line: &Line<'_>, body: impl FnOnce() -> Result<std::convert::Infallible>) -> ! {
@@ -43,7 +44,18 @@ pub(crate) fn container(
     if plan.waits {
         line.wait_go()?;
     }
-    crate::plan::join(&plan.joins)?;
+    let process = build
+        .spec
+        .process
+        .as_ref()
+        .ok_or_else(|| Error::invalid("process is missing in config.json"))?;
+    // With the host's own /proc, and before a change of user closes its files to this process.
+    credentials::oom_score(process)?;
+    let labels = Labels::open(process)?;
+    crate::plan::join(plan)?;
+    if plan.new_time {
+        crate::plan::make_time(build.spec)?;
+    }
     if plan.in_userns {
         credentials::become_root()?;
     }
@@ -54,11 +66,6 @@ pub(crate) fn container(
     if !build.extras.keep_keyring {
         let _ = sys::process::new_session_keyring();
     }
-    let process = build
-        .spec
-        .process
-        .as_ref()
-        .ok_or_else(|| Error::invalid("process is missing in config.json"))?;
     names(build)?;
     let pty = rootfs::build(build, plan, &Company { line, name })?;
     let subject = Subject {
@@ -68,6 +75,12 @@ pub(crate) fn container(
         create_cwd: false,
         init: build.init,
         filter,
+        labels,
+        memory: build
+            .spec
+            .linux
+            .as_ref()
+            .and_then(|l| l.memory_policy.as_ref()),
         hooks: name.map(|name| (build.spec, name)),
         preserve_fds: build.extras.preserve_fds,
     };
@@ -86,6 +99,8 @@ pub(crate) fn joined(
     line: &Line<'_>,
 ) -> Result<std::convert::Infallible> {
     join_cgroup(tasks)?;
+    scheduler::settle_affinity(exec.process)?;
+    let labels = Labels::open(exec.process)?;
     // Written while the host's /proc is at hand; the container's may be masked or missing.
     credentials::oom_score(exec.process)?;
     let all = libc::CLONE_NEWNS
@@ -115,6 +130,8 @@ pub(crate) fn joined(
         create_cwd: exec.create_cwd,
         init: None,
         filter: exec.seccomp,
+        labels,
+        memory: None,
         hooks: None,
         preserve_fds: exec.extras.preserve_fds,
     };
@@ -138,6 +155,8 @@ struct Subject<'a> {
     create_cwd: bool,
     init: Option<BorrowedFd<'a>>,
     filter: Option<&'a Filter>,
+    labels: Labels,
+    memory: Option<&'a MemoryPolicy>,
     /// For the hooks that come right before the program.
     hooks: Option<(&'a Spec, Name<'a>)>,
     preserve_fds: u32,
@@ -168,6 +187,9 @@ fn finish(
         false => sys::process::cloexec_from(first).context(|| "close_range")?,
     }
     credentials::limits(process)?;
+    if let Some(policy) = subject.memory {
+        scheduler::memory(policy)?;
+    }
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
     } else if let Some(filter) = subject.filter {
@@ -175,7 +197,7 @@ fn finish(
         load(filter, line)?;
     }
     let entered = program::chdir(&process.cwd);
-    credentials::take(process, &who)?;
+    credentials::take(process, &who, &subject.labels)?;
     // A directory that only the user may enter (NFS, FUSE): again as the user.
     if entered.is_err() {
         program::chdir(&process.cwd)?;

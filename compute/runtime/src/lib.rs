@@ -26,10 +26,12 @@
 //! and reaped before the call returns; namespaces and mounts die with it. The cgroup is the
 //! caller's.
 
+mod birth;
 mod capabilities;
 mod cgroup_mount;
 mod channel;
 mod child;
+mod copyup;
 mod credentials;
 mod devices;
 mod duties;
@@ -40,13 +42,19 @@ mod identity;
 mod limits;
 mod masks;
 mod mounts;
+mod netdev;
 mod options;
 mod parent;
 mod plan;
+mod procfs;
 mod program;
+mod rdt;
 mod rootfs;
+mod scheduler;
+mod sources;
 mod spawn;
 mod sysctl;
+mod target;
 mod terminal;
 mod userns;
 
@@ -55,10 +63,11 @@ use std::path::Path;
 
 use oci::runtime::{ConsoleSize, Process, Spec, State};
 
-pub use capabilities::available_capabilities;
+pub use capabilities::{available_capabilities, grantable};
 pub use error::{Error, Kind, Result};
 pub use filter::{Agent, Filter};
 pub use limits::limits;
+pub use rdt::remove as remove_rdt_groups;
 
 /// What to build.
 #[derive(Debug)]

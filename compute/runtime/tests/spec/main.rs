@@ -10,6 +10,9 @@
 #![allow(unreachable_pub, reason = "shared with other tests")]
 
 mod hooks;
+mod mounts;
+mod namespaces;
+mod process;
 mod seccomp;
 #[path = "../support/mod.rs"]
 mod support;
@@ -18,7 +21,13 @@ use support::bed::Bed;
 
 fn main() {
     let Some(bed) = Bed::new() else { return };
-    for tests in [hooks::TESTS, seccomp::TESTS] {
+    for tests in [
+        hooks::TESTS,
+        mounts::TESTS,
+        process::TESTS,
+        seccomp::TESTS,
+        namespaces::TESTS,
+    ] {
         bed.run_all(tests);
     }
 }
