@@ -83,6 +83,7 @@ pub(crate) fn container(
             .and_then(|l| l.memory_policy.as_ref()),
         hooks: name.map(|name| (build.spec, name)),
         preserve_fds: build.extras.preserve_fds,
+        plain_newlines: build.extras.plain_newlines,
     };
     let stdio = match (build.stdio, pty) {
         (Stdio::Fds(fds), _) => Streams::Fds(fds),
@@ -134,6 +135,7 @@ pub(crate) fn joined(
         memory: None,
         hooks: None,
         preserve_fds: exec.extras.preserve_fds,
+        plain_newlines: exec.extras.plain_newlines,
     };
     finish(&subject, stdio, line, false)
 }
@@ -160,6 +162,7 @@ struct Subject<'a> {
     /// For the hooks that come right before the program.
     hooks: Option<(&'a Spec, Name<'a>)>,
     preserve_fds: u32,
+    plain_newlines: bool,
 }
 
 enum Streams<'a> {
@@ -178,6 +181,9 @@ fn finish(
     let who = identity::resolve(&process.user, subject.identity)?;
     if subject.create_cwd {
         program::create_cwd(&process.cwd)?;
+    }
+    if let (true, Streams::Pty(pty)) = (subject.plain_newlines, &stdio) {
+        terminal::plain_newlines(pty)?;
     }
     connect(stdio, &who, line)?;
     // Before the filter, which may know nothing of this call.
@@ -213,7 +219,7 @@ fn finish(
         line.wait_start()?;
     }
     if let Some((spec, name)) = subject.hooks {
-        hooks::before_program(spec, &name)?;
+        hooks::before_program(spec, &name, program.environment())?;
     }
     line.executing()?;
     if let Some(filter) = last.filter(|f| f.agent.is_none()) {

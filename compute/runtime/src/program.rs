@@ -103,6 +103,11 @@ pub(crate) fn prepare(process: &Process, who: &Who, init: bool) -> Result<Progra
 }
 
 impl Program {
+    /// What it is given, HOME included.
+    pub(crate) fn environment(&self) -> &[CString] {
+        &self.env
+    }
+
     /// Runs it, from `init` when there is one; returns only on failure.
     pub(crate) fn execute(&self, init: Option<BorrowedFd<'_>>) -> Error {
         let (errno, shown) = match init {

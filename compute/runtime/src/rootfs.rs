@@ -57,7 +57,7 @@ pub(crate) fn build(build: &Build<'_>, plan: &Plan, company: &Company<'_>) -> Re
     sysctl::write(root.as_fd(), &linux.sysctl)?;
     late.settle()?;
     masks::apply(linux)?;
-    if build.create_cwd {
+    if let (true, Some(process)) = (build.create_cwd, &spec.process) {
         // Before the root may become read-only.
         program::create_cwd(&process.cwd)?;
     }

@@ -7,7 +7,7 @@ use crate::{Cgroup, DeviceKind, DeviceRule, Dir, Error, Memory, Resources, Resul
 pub(crate) fn apply(cgroup: &Cgroup, r: &Resources) -> Result<()> {
     if let Some((file, _)) = r.unified.first_key_value() {
         return Err(Error::new(format!(
-            "unified resource {file:?} needs cgroup v2, this host has v1"
+            "invalid configuration: unified resource {file:?} needs cgroup v2, this host has v1"
         )));
     }
     if let Some((device, ..)) = r.rdma.first() {

@@ -214,7 +214,15 @@ pub(crate) fn resources(spec: &Spec) -> cgroup::Resources {
     // The container's terminals.
     rules.push(rule(true, "c", Some(136), None, "rwm"));
     resources.devices = rules;
-    runtime::limits(&Resources { ..resources })
+    limits(&resources)
+}
+
+/// In the cgroup crate's terms.
+pub(crate) fn limits(resources: &Resources) -> cgroup::Resources {
+    let mut limits = runtime::limits(resources);
+    // The container's first process would be one too many for 0; only -1 is unlimited.
+    limits.pids = limits.pids.map(|limit| if limit == 0 { 1 } else { limit });
+    limits
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ fn launch(global: &Global, args: &Args, run: bool) -> Result<u8> {
         true => None,
         false => Some(Signals::take()?),
     };
+    supervise::reset_affinity();
     let mut making = Making::begin(global, &plan)?;
     let started = match making.build(&plan) {
         Ok(started) => started,
@@ -276,6 +277,7 @@ impl Making {
                 preserve_fds: plan.wishes.preserve_fds,
                 no_pivot: plan.no_pivot,
                 keep_keyring: plan.keep_keyring,
+                plain_newlines: !plan.wishes.detach,
                 fifo: fifo.as_ref().map(AsFd::as_fd),
             },
         };
