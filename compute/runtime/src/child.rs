@@ -100,6 +100,9 @@ pub(crate) fn joined(
     line: &Line<'_>,
 ) -> Result<std::convert::Infallible> {
     join_cgroup(tasks)?;
+    if let Some(personality) = exec.extras.personality {
+        credentials::personality(personality)?;
+    }
     scheduler::settle_affinity(exec.process)?;
     let labels = Labels::open(exec.process)?;
     // Written while the host's /proc is at hand; the container's may be masked or missing.
@@ -216,6 +219,7 @@ fn finish(
         load(filter, line)?;
     }
     if stop {
+        sys::process::exit_on(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT]);
         line.wait_start()?;
     }
     if let Some((spec, name)) = subject.hooks {

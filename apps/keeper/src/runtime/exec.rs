@@ -77,6 +77,7 @@ fn run(global: &Global, args: &Args) -> Result<u8> {
             preserve_fds: wishes.preserve_fds,
             keep_keyring: container.state.no_new_keyring,
             plain_newlines: !wishes.detach,
+            personality: container.state.personality.as_ref(),
             ..Extras::default()
         },
     };

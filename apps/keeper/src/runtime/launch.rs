@@ -99,6 +99,7 @@ impl Plan {
         let mut spec = bundle::load(config.as_deref().unwrap_or(Path::new(bundle::CONFIG)))?;
         let process = bundle::check_process(spec.process.as_ref())?;
         wishes.terminal = process.terminal;
+        bundle::check_scheduler(&spec)?;
         if id.is_empty() {
             return Err(Fail::said("container id cannot be empty"));
         }
@@ -149,6 +150,7 @@ impl Plan {
             annotations: self.spec.annotations.clone(),
             own_pid_namespace: bundle::makes_namespace(&self.spec, "pid"),
             no_new_keyring: self.keep_keyring,
+            personality: self.spec.linux.as_ref().and_then(|l| l.personality.clone()),
             hooks: later,
             ..State::default()
         }
@@ -279,6 +281,7 @@ impl Making {
                 keep_keyring: plan.keep_keyring,
                 plain_newlines: !plan.wishes.detach,
                 fifo: fifo.as_ref().map(AsFd::as_fd),
+                ..Extras::default()
             },
         };
         let receivers = plan.wishes.connect()?;
