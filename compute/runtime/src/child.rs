@@ -7,15 +7,17 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use oci::runtime::{Process, Spec};
+use oci::runtime::{MemoryPolicy, Process, Spec};
+use rustix::process::DumpableBehavior;
 
 use crate::channel::Line;
+use crate::credentials::Labels;
 use crate::error::Context;
 use crate::hooks::{self, Company};
 use crate::identity::Who;
 use crate::plan::Plan;
 use crate::{Build, Error, Exec, Filter, Identity, Kind, Name, Result, Stdio};
-use crate::{credentials, identity, program, rootfs, terminal};
+use crate::{credentials, identity, program, rootfs, scheduler, terminal};
 
 /// Runs `body`, which only ever comes back with an error, and reports it.
 pub(crate) fn run(line: &Line<'_>, body: impl FnOnce() -> Result<std::convert::Infallible>) -> ! {
@@ -43,7 +45,18 @@ pub(crate) fn container(
     if plan.waits {
         line.wait_go()?;
     }
-    crate::plan::join(&plan.joins)?;
+    let process = build
+        .spec
+        .process
+        .as_ref()
+        .ok_or_else(|| Error::invalid("process is missing in config.json"))?;
+    // With the host's own /proc, and before a change of user closes its files to this process.
+    credentials::oom_score(process)?;
+    let labels = Labels::open(process)?;
+    crate::plan::join(plan)?;
+    if plan.new_time {
+        crate::plan::make_time(build.spec)?;
+    }
     if plan.in_userns {
         credentials::become_root()?;
     }
@@ -54,21 +67,25 @@ pub(crate) fn container(
     if !build.extras.keep_keyring {
         let _ = sys::process::new_session_keyring();
     }
-    let process = build
-        .spec
-        .process
-        .as_ref()
-        .ok_or_else(|| Error::invalid("process is missing in config.json"))?;
     names(build)?;
     let pty = rootfs::build(build, plan, &Company { line, name })?;
     let subject = Subject {
         process,
         identity: build.identity,
-        create_cwd: build.create_cwd,
+        // Made with the root.
+        create_cwd: false,
         init: build.init,
         filter,
+        labels,
+        memory: build
+            .spec
+            .linux
+            .as_ref()
+            .and_then(|l| l.memory_policy.as_ref()),
         hooks: name.map(|name| (build.spec, name)),
         preserve_fds: build.extras.preserve_fds,
+        watched: stop || plan.pid_join.is_some(),
+        plain_newlines: build.extras.plain_newlines,
     };
     let stdio = match (build.stdio, pty) {
         (Stdio::Fds(fds), _) => Streams::Fds(fds),
@@ -85,6 +102,11 @@ pub(crate) fn joined(
     line: &Line<'_>,
 ) -> Result<std::convert::Infallible> {
     join_cgroup(tasks)?;
+    if let Some(personality) = exec.extras.personality {
+        credentials::personality(personality)?;
+    }
+    scheduler::settle_affinity(exec.process)?;
+    let labels = Labels::open(exec.process)?;
     // Written while the host's /proc is at hand; the container's may be masked or missing.
     credentials::oom_score(exec.process)?;
     let all = libc::CLONE_NEWNS
@@ -114,8 +136,12 @@ pub(crate) fn joined(
         create_cwd: exec.create_cwd,
         init: None,
         filter: exec.seccomp,
+        labels,
+        memory: None,
         hooks: None,
         preserve_fds: exec.extras.preserve_fds,
+        watched: true,
+        plain_newlines: exec.extras.plain_newlines,
     };
     finish(&subject, stdio, line, false)
 }
@@ -137,9 +163,14 @@ struct Subject<'a> {
     create_cwd: bool,
     init: Option<BorrowedFd<'a>>,
     filter: Option<&'a Filter>,
+    labels: Labels,
+    memory: Option<&'a MemoryPolicy>,
     /// For the hooks that come right before the program.
     hooks: Option<(&'a Spec, Name<'a>)>,
     preserve_fds: u32,
+    /// Processes of a container can see this one before it is its program.
+    watched: bool,
+    plain_newlines: bool,
 }
 
 enum Streams<'a> {
@@ -159,8 +190,24 @@ fn finish(
     if subject.create_cwd {
         program::create_cwd(&process.cwd)?;
     }
+    if let (true, Streams::Pty(pty)) = (subject.plain_newlines, &stdio) {
+        terminal::plain_newlines(pty)?;
+    }
     connect(stdio, &who, line)?;
+    // Before the filter, which may know nothing of this call.
+    let first = 3 + subject.preserve_fds as i32;
+    close_foreign(first, subject, line)?;
+    if subject.watched {
+        // From the moment that its rights are those of the container's processes these could
+        // reach the runtime's program and memory through it (CVE-2016-9962, CVE-2019-5736).
+        // execve undoes it.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .context(|| "set not dumpable")?;
+    }
     credentials::limits(process)?;
+    if let Some(policy) = subject.memory {
+        scheduler::memory(policy)?;
+    }
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
     } else if let Some(filter) = subject.filter {
@@ -168,14 +215,12 @@ fn finish(
         load(filter, line)?;
     }
     let entered = program::chdir(&process.cwd);
-    credentials::take(process, &who)?;
+    credentials::take(process, &who, &subject.labels)?;
     // A directory that only the user may enter (NFS, FUSE): again as the user.
     if entered.is_err() {
         program::chdir(&process.cwd)?;
     }
     let program = program::prepare(process, &who, subject.init.is_some())?;
-    let first = 3 + subject.preserve_fds as i32;
-    sys::process::cloexec_from(first).context(|| "close_range")?;
     sys::process::reset_signals();
     let last = subject.filter.filter(|_| process.no_new_privileges);
     if let Some(filter) = last.filter(|f| f.agent.is_some()) {
@@ -183,11 +228,11 @@ fn finish(
         load(filter, line)?;
     }
     if stop {
-        close_foreign(first, subject, line)?;
+        sys::process::exit_on(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT]);
         line.wait_start()?;
     }
     if let Some((spec, name)) = subject.hooks {
-        hooks::before_program(spec, &name)?;
+        hooks::before_program(spec, &name, program.environment())?;
     }
     line.executing()?;
     if let Some(filter) = last.filter(|f| f.agent.is_none()) {
@@ -196,10 +241,12 @@ fn finish(
     Err(program.execute(subject.init))
 }
 
-/// Closes what execve would close: a process that waits can be looked into by others of its
-/// container, who must find nothing of the host in its descriptors.
+/// Closes what execve would close, and before it: a path such as /proc/self/fd/7/bin/sh is looked
+/// up by execve while descriptors of the host are still open (CVE-2024-21626), and a process that
+/// waits can be looked into by others of its container.
 fn close_foreign(first: i32, subject: &Subject<'_>, line: &Line<'_>) -> Result<()> {
     let mut kept = line.descriptors();
+    kept.extend(subject.labels.descriptors());
     kept.extend(subject.init.map(|fd| fd.as_raw_fd()));
     kept.retain(|fd| *fd >= first);
     kept.sort_unstable();

@@ -5,12 +5,13 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use oci::runtime::{ContainerProcessState, Spec, State};
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::error::Context;
 use crate::hooks::{self, Stage};
 use crate::plan::Plan;
-use crate::{Agent, Build, Error, Filter, Name, Result, Started, userns};
+use crate::{Agent, Build, Error, Filter, Name, Result, Started, netdev, rdt, userns};
 
 /// For one process that is being made.
 #[derive(Debug, Default)]
@@ -54,10 +55,27 @@ impl<'a> Duties<'a> {
 
     /// While the child has done nothing yet.
     pub(crate) fn before(&self, build: &Build<'_>, plan: &Plan, child: &Started) -> Result<()> {
+        let Some(linux) = &build.spec.linux else {
+            return Ok(());
+        };
         if plan.user {
-            userns::map(build.spec.linux.as_ref(), child.pid)?;
+            userns::map(linux, child.pid)?;
         }
-        Ok(())
+        let name = self.spec.as_ref().map(|(_, name)| name);
+        rdt::apply(linux, name, child.pid)?;
+        if linux.net_devices.is_empty() {
+            return Ok(());
+        }
+        match plan.joined(libc::CLONE_NEWNET) {
+            Some(netns) => netdev::move_all(linux, netns.as_fd()),
+            None => {
+                let path = format!("/proc/{}/ns/net", child.pid);
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                let netns = rustix::fs::open(&path, flags, Mode::empty())
+                    .context(|| format!("open {path}"))?;
+                netdev::move_all(linux, netns.as_fd())
+            }
+        }
     }
 
     /// While the child has everything mounted and is about to change its root.

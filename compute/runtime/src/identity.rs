@@ -1,9 +1,10 @@
 //! Who the process is: names looked up in the root's own /etc/passwd and /etc/group.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use oci::runtime::User;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
 use crate::error::{Context, errno_text};
 use crate::{Error, Identity, Result};
@@ -163,7 +164,10 @@ fn group_entries(text: &str) -> impl Iterator<Item = Group<'_>> {
 fn read(path: &str) -> Result<String> {
     // NONBLOCK: an image may have put a pipe there.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+    // Nor over magic links, which lead out of the container while the host's files are open.
+    let resolve = ResolveFlags::NO_MAGICLINKS;
+    let at = Path::new(path);
+    let fd = match sys::rooted::open_with(CWD, at, flags, Mode::empty(), resolve) {
         Ok(fd) => fd,
         Err(sys::Errno::NOENT | sys::Errno::NOTDIR | sys::Errno::LOOP) => return Ok(String::new()),
         Err(e) => return Err(Error::internal(format!("open {path}: {}", errno_text(e)))),

@@ -26,10 +26,12 @@
 //! and reaped before the call returns; namespaces and mounts die with it. The cgroup is the
 //! caller's.
 
+mod birth;
 mod capabilities;
 mod cgroup_mount;
 mod channel;
 mod child;
+mod copyup;
 mod credentials;
 mod devices;
 mod duties;
@@ -40,13 +42,19 @@ mod identity;
 mod limits;
 mod masks;
 mod mounts;
+mod netdev;
 mod options;
 mod parent;
 mod plan;
+mod procfs;
 mod program;
+mod rdt;
 mod rootfs;
+mod scheduler;
+mod sources;
 mod spawn;
 mod sysctl;
+mod target;
 mod terminal;
 mod userns;
 
@@ -55,10 +63,11 @@ use std::path::Path;
 
 use oci::runtime::{ConsoleSize, Process, Spec, State};
 
-pub use capabilities::available_capabilities;
+pub use capabilities::{available_capabilities, grantable};
 pub use error::{Error, Kind, Result};
 pub use filter::{Agent, Filter};
 pub use limits::limits;
+pub use rdt::remove as remove_rdt_groups;
 
 /// What to build.
 #[derive(Debug)]
@@ -96,6 +105,11 @@ pub struct Extras<'a> {
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
     pub keep_keyring: bool,
+    /// Execution domain of a further process; the first one has its specification's.
+    pub personality: Option<&'a oci::runtime::Personality>,
+    /// Newlines written to the terminal stay as they are: the caller copies it to a terminal of
+    /// its own, which adds the carriage returns.
+    pub plain_newlines: bool,
     /// A FIFO open for reading and writing, at which a created process waits for [`release`].
     pub fifo: Option<BorrowedFd<'a>>,
 }

@@ -11,7 +11,8 @@ use crate::channel::{self, Said};
 use crate::duties::Duties;
 use crate::error::{Context, errno_text};
 use crate::plan::{Excursion, Plan};
-use crate::{Build, Created, Error, Exec, Filter, Kind, Name, Result, Started, child};
+use crate::scheduler::Pinned;
+use crate::{Build, Created, Error, Exec, Filter, Kind, Name, Result, Started, birth, child};
 
 /// Builds the container; with `stop` its process waits before the program. `born` is told its pid
 /// at once, while it is being built.
@@ -39,9 +40,9 @@ pub(crate) fn build(
         flags: plan.flags,
         cgroup: build.cgroup.and_then(|c| c.v2_dir()),
     };
-    let trip = Excursion::begin(&plan, build.spec)?;
+    let trip = Excursion::begin(&plan)?;
     let (ours, theirs) = sys::fdpass::seqpacket_pair().context(|| "make channel")?;
-    let (pid, pidfd) = match sys::process::clone3(&args).map_err(clone_error)? {
+    let (pid, pidfd) = match birth::clone(&plan, &args)? {
         Cloned::Child => {
             drop(ours);
             let fifo = build.extras.fifo.filter(|_| stop);
@@ -69,7 +70,11 @@ pub(crate) fn build(
             channel::go(created.channel.as_fd())?;
         }
         born(&created.process)?;
-        let until = if stop { Until::Ready } else { Until::Running };
+        let until = match (stop, build.extras.fifo) {
+            (true, Some(_)) => Until::Waiting,
+            (true, None) => Until::Ready,
+            (false, _) => Until::Running,
+        };
         created.hear(until, &duties)
     })();
     created.or_end(answer)
@@ -92,6 +97,7 @@ pub(crate) fn exec(exec: &Exec<'_>, state: Option<&State>) -> Result<Started> {
     trip.enter(&target, "/proc/self/ns/pid", libc::CLONE_NEWPID, "pid")
         .map_err(|e| Error::new(Kind::NotRunning, e.message))?;
     let (ours, theirs) = sys::fdpass::seqpacket_pair().context(|| "make channel")?;
+    let pinned = Pinned::begin(exec.process)?;
     let (pid, pidfd) = match sys::process::clone3(&args).map_err(clone_error)? {
         Cloned::Child => {
             drop(ours);
@@ -100,7 +106,7 @@ pub(crate) fn exec(exec: &Exec<'_>, state: Option<&State>) -> Result<Started> {
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
-    drop((trip, theirs));
+    drop((trip, theirs, pinned));
     let mut created = Created {
         process: Started {
             pid: pid.as_raw_pid().unsigned_abs(),
@@ -118,6 +124,8 @@ pub(crate) fn exec(exec: &Exec<'_>, state: Option<&State>) -> Result<Started> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Until {
     Ready,
+    /// Ready, and with this channel left for the FIFO.
+    Waiting,
     Running,
 }
 
@@ -133,9 +141,10 @@ impl Created {
     }
 
     fn hear(&mut self, until: Until, duties: &Duties<'_>) -> Result<()> {
-        let mut executing = false;
+        let (mut executing, mut waiting) = (false, false);
         loop {
             match channel::listen(self.channel.as_fd())? {
+                Said::Ready if until == Until::Waiting => waiting = true,
                 Said::Ready if until == Until::Ready => return Ok(()),
                 Said::Ready => {}
                 Said::Terminal(fd) => self.process.terminal = Some(fd),
@@ -149,7 +158,7 @@ impl Created {
                     channel::go(self.channel.as_fd())?;
                 }
                 Said::Failed(error) => return Err(error),
-                Said::Closed if executing => return Ok(()),
+                Said::Closed if executing || waiting => return Ok(()),
                 Said::Closed => {
                     return Err(Error::internal(
                         "the container's first process died while it was being built",

@@ -89,12 +89,12 @@ impl Engine {
     /// # Errors
     /// Conflict when it does not run or is paused; invalid parameter without a command.
     pub async fn exec_create(&self, name: &str, config: ExecCreate) -> Result<String> {
-        let container = self.0.containers.find(name)?;
-        let record = container.record();
-        admit(record.state.phase, Ask::Exec, &record.id, &record.name)?;
         if config.cmd.is_empty() {
             return Err(Error::invalid("No exec command specified"));
         }
+        let container = self.0.containers.find(name)?;
+        let record = container.record();
+        admit(record.state.phase, Ask::Exec, &record.id, &record.name)?;
         let id = names::random_id()?;
         let keys = detach_keys(Some(&config.detach_keys))?;
         let event = exec_event(

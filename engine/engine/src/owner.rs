@@ -95,6 +95,8 @@ pub(crate) enum Inherited {
     Exited(compute::Exit),
     /// It should run by its policy.
     Restart,
+    /// Its removal, with its anonymous volumes, had begun.
+    Removal,
 }
 
 /// The owner's own things.
@@ -142,6 +144,7 @@ impl Owner {
             Inherited::Running(running) => self.notices = Some(running.notices),
             Inherited::Exited(exit) => self.exited(exit).await,
             Inherited::Restart => self.restart_at = Some(Instant::now()),
+            Inherited::Removal => self.take_away(true).await,
         }
         while self.record.state.phase != Phase::Removed {
             tokio::select! {

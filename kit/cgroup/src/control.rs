@@ -103,6 +103,18 @@ impl Cgroup {
         Ok(pids)
     }
 
+    /// Pids of every process in any of its directories, each once: a cgroup that others made may
+    /// have different ones in each hierarchy.
+    pub fn all_procs(&self) -> Result<Vec<u32>> {
+        let mut pids = Vec::new();
+        for dir in &self.dirs {
+            collect_procs(dir, Path::new(""), &mut pids)?;
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+
     /// Kills what is left and removes the directories, those below first. Goes on after a
     /// failure and returns the first one. Idempotent.
     pub fn remove(&self) -> Result<()> {

@@ -154,10 +154,6 @@ fn refusals_are_dockers() {
         ),
         (&["--log-driver", "nosuch", "bb", "true"], "nosuch".into()),
         (
-            &["--network", "nosuch", "bb", "true"],
-            "network nosuch not found".into(),
-        ),
-        (
             &["--ipc", "bogus", "bb", "true"],
             "invalid IPC mode: bogus".into(),
         ),

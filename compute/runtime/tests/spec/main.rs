@@ -9,7 +9,11 @@
 )]
 #![allow(unreachable_pub, reason = "shared with other tests")]
 
+mod escapes;
 mod hooks;
+mod mounts;
+mod namespaces;
+mod process;
 mod seccomp;
 #[path = "../support/mod.rs"]
 mod support;
@@ -18,7 +22,14 @@ use support::bed::Bed;
 
 fn main() {
     let Some(bed) = Bed::new() else { return };
-    for tests in [hooks::TESTS, seccomp::TESTS] {
+    for tests in [
+        hooks::TESTS,
+        mounts::TESTS,
+        process::TESTS,
+        seccomp::TESTS,
+        escapes::TESTS,
+        namespaces::TESTS,
+    ] {
         bed.run_all(tests);
     }
 }

@@ -89,6 +89,18 @@ impl Bed {
         }
     }
 
+    /// In a cgroup of the caller's.
+    pub fn run_in(&self, spec: &Spec, cgroup: &cgroup::Cgroup) -> runtime::Result<Said> {
+        let rootfs = self.lab.rootfs();
+        self.launch_in(
+            spec,
+            Rootfs::Mount(rootfs.as_fd()),
+            None,
+            None,
+            Some(cgroup),
+        )
+    }
+
     fn launch(
         &self,
         spec: &Spec,
@@ -97,6 +109,19 @@ impl Bed {
         name: Option<&Name<'_>>,
     ) -> runtime::Result<Said> {
         let cgroup = self.cgroup();
+        let said = self.launch_in(spec, rootfs, user, name, Some(&cgroup));
+        cgroup.remove().unwrap();
+        said
+    }
+
+    pub fn launch_in(
+        &self,
+        spec: &Spec,
+        rootfs: Rootfs<'_>,
+        user: Option<&str>,
+        name: Option<&Name<'_>>,
+        cgroup: Option<&cgroup::Cgroup>,
+    ) -> runtime::Result<Said> {
         let null = null();
         let (r, w) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let build = Build {
@@ -110,7 +135,7 @@ impl Bed {
             create_cwd: true,
             init: None,
             stdio: Stdio::Fds([null.as_fd(), w.as_fd(), w.as_fd()]),
-            cgroup: Some(&cgroup),
+            cgroup,
             seccomp: None,
             extras: Extras::default(),
         };
@@ -119,17 +144,9 @@ impl Bed {
             None => launch(&build),
         };
         drop(w);
-        let started = match started {
-            Ok(started) => started,
-            Err(error) => {
-                cgroup.remove().unwrap();
-                return Err(error);
-            }
-        };
+        let started = started?;
         let text = read_all(r);
-        let code = wait(started.pidfd.as_fd());
-        cgroup.remove().unwrap();
-        Ok((code, text))
+        Ok((wait(started.pidfd.as_fd()), text))
     }
 
     /// A directory with a `rootfs` in it, a copy that may be changed.
