@@ -85,6 +85,7 @@ pub(crate) fn container(
         hooks: name.map(|name| (build.spec, name)),
         preserve_fds: build.extras.preserve_fds,
         watched: stop || plan.pid_join.is_some(),
+        plain_newlines: build.extras.plain_newlines,
     };
     let stdio = match (build.stdio, pty) {
         (Stdio::Fds(fds), _) => Streams::Fds(fds),
@@ -101,6 +102,9 @@ pub(crate) fn joined(
     line: &Line<'_>,
 ) -> Result<std::convert::Infallible> {
     join_cgroup(tasks)?;
+    if let Some(personality) = exec.extras.personality {
+        credentials::personality(personality)?;
+    }
     scheduler::settle_affinity(exec.process)?;
     let labels = Labels::open(exec.process)?;
     // Written while the host's /proc is at hand; the container's may be masked or missing.
@@ -137,6 +141,7 @@ pub(crate) fn joined(
         hooks: None,
         preserve_fds: exec.extras.preserve_fds,
         watched: true,
+        plain_newlines: exec.extras.plain_newlines,
     };
     finish(&subject, stdio, line, false)
 }
@@ -165,6 +170,7 @@ struct Subject<'a> {
     preserve_fds: u32,
     /// Processes of a container can see this one before it is its program.
     watched: bool,
+    plain_newlines: bool,
 }
 
 enum Streams<'a> {
@@ -183,6 +189,9 @@ fn finish(
     let who = identity::resolve(&process.user, subject.identity)?;
     if subject.create_cwd {
         program::create_cwd(&process.cwd)?;
+    }
+    if let (true, Streams::Pty(pty)) = (subject.plain_newlines, &stdio) {
+        terminal::plain_newlines(pty)?;
     }
     connect(stdio, &who, line)?;
     // Before the filter, which may know nothing of this call.
@@ -219,10 +228,11 @@ fn finish(
         load(filter, line)?;
     }
     if stop {
+        sys::process::exit_on(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT]);
         line.wait_start()?;
     }
     if let Some((spec, name)) = subject.hooks {
-        hooks::before_program(spec, &name)?;
+        hooks::before_program(spec, &name, program.environment())?;
     }
     line.executing()?;
     if let Some(filter) = last.filter(|f| f.agent.is_none()) {

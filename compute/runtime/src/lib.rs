@@ -105,6 +105,11 @@ pub struct Extras<'a> {
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
     pub keep_keyring: bool,
+    /// Execution domain of a further process; the first one has its specification's.
+    pub personality: Option<&'a oci::runtime::Personality>,
+    /// Newlines written to the terminal stay as they are: the caller copies it to a terminal of
+    /// its own, which adds the carriage returns.
+    pub plain_newlines: bool,
     /// A FIFO open for reading and writing, at which a created process waits for [`release`].
     pub fifo: Option<BorrowedFd<'a>>,
 }

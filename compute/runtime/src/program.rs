@@ -72,11 +72,8 @@ pub(crate) fn prepare(process: &Process, who: &Who, init: bool) -> Result<Progra
             env.push(c_string(pair, "env")?);
         }
     }
-    if !process
-        .env
-        .iter()
-        .any(|e| e.strip_prefix("HOME=").is_some_and(|v| !v.is_empty()))
-    {
+    let has_home = |e: &CString| e.as_bytes().starts_with(b"HOME=") && e.as_bytes().len() > 5;
+    if !env.iter().any(has_home) {
         env.retain(|e| !e.as_bytes().starts_with(b"HOME="));
         let home = if who.home.is_empty() { "/" } else { &who.home };
         env.push(c_string(&format!("HOME={home}"), "env")?);
@@ -97,6 +94,11 @@ pub(crate) fn prepare(process: &Process, who: &Who, init: bool) -> Result<Progra
 }
 
 impl Program {
+    /// What it is given, HOME included.
+    pub(crate) fn environment(&self) -> &[CString] {
+        &self.env
+    }
+
     /// Runs it, from `init` when there is one; returns only on failure.
     pub(crate) fn execute(&self, init: Option<BorrowedFd<'_>>) -> Error {
         let (errno, shown) = match init {

@@ -10,7 +10,7 @@ mod digest;
 mod error;
 mod metadata;
 
-pub use apply::{Applied, Target, apply};
+pub use apply::{Applied, Target, apply, apply_renamed};
 pub use compression::{Compression, decompress};
 pub use create::{Pack, pack};
 pub use digest::{Digesting, hex};

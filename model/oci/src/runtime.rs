@@ -206,6 +206,7 @@ pub struct Scheduler {
 
 /// I/O priority.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct IoPriority {
     /// `IOPRIO_CLASS_*`.
     pub class: String,

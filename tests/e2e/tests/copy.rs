@@ -254,6 +254,23 @@ fn links_stay_inside() {
 }
 
 #[test]
+fn a_refused_upload_is_read_so_that_its_answer_arrives() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let body = "x".repeat(240_000);
+    for _ in 0..10 {
+        let answer = lab.send("PUT", "/containers/nosuch/archive?path=/tmp", &body);
+        let text = answer.message();
+        assert_eq!(
+            (answer.status, text.as_str()),
+            (404, "No such container: nosuch")
+        );
+    }
+}
+
+#[test]
 fn exported_and_imported() {
     if !root() {
         return;

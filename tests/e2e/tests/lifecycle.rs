@@ -1,4 +1,4 @@
-//! create, start, stop, kill, restart, pause, wait, rename, update, rm, prune, port, diff.
+//! create, start, stop, kill, restart, pause, wait, rename, update, rm, prune.
 
 use std::time::Duration;
 
@@ -346,64 +346,4 @@ fn renamed() {
     );
     // The old name is free.
     lab.ok(&["create", "--name", "old", "bb", "true"]);
-}
-
-#[test]
-fn ports_and_changes() {
-    if !root() {
-        return;
-    }
-    let lab = Lab::new();
-    lab.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "pp",
-        "-p",
-        "127.0.0.1:18080:80",
-        "-p",
-        "127.0.0.1:18081:81/udp",
-        "bb",
-        "sleep",
-        "1000",
-    ]);
-    assert_eq!(
-        lab.ok(&["port", "pp"]),
-        "80/tcp -> 127.0.0.1:18080\n81/udp -> 127.0.0.1:18081"
-    );
-    assert_eq!(lab.ok(&["port", "pp", "80"]), "127.0.0.1:18080");
-    assert_eq!(
-        lab.fails(1, &["port", "pp", "82"]),
-        "Error: No public port '82' published for pp\n"
-    );
-    assert_eq!(
-        lab.ok(&["ps", "--format", "{{.Ports}}"]),
-        "127.0.0.1:18080->80/tcp, 127.0.0.1:18081->81/udp"
-    );
-    lab.ok(&[
-        "run",
-        "--name",
-        "dd",
-        "bb",
-        "sh",
-        "-c",
-        "echo changed >> /data/seed; mkdir -p /new/dir; touch /new/dir/file; rm /etc/group",
-    ]);
-    let diff = lab.ok(&["diff", "dd"]);
-    let mut lines: Vec<&str> = diff.lines().collect();
-    lines.sort_unstable();
-    assert_eq!(
-        lines,
-        [
-            "A /new",
-            "A /new/dir",
-            "A /new/dir/file",
-            "C /data",
-            "C /data/seed",
-            "C /etc",
-            "D /etc/group"
-        ]
-    );
-    lab.ok(&["create", "--name", "none", "bb", "true"]);
-    assert_eq!(lab.ok(&["diff", "none"]), "");
 }
