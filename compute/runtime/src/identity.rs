@@ -36,13 +36,22 @@ pub(crate) fn resolve(user: &User, identity: Option<Identity<'_>>) -> Result<Who
             home: home.unwrap_or_default(),
         });
     };
-    let group = read("/etc/group")?;
-    let mut who = look_up(user, identity.user, &passwd, &group)?;
+    resolve_in(user, &identity, &passwd, &read("/etc/group")?)
+}
+
+/// By the texts of the two files.
+pub(crate) fn resolve_in(
+    user: &User,
+    identity: &Identity<'_>,
+    passwd: &str,
+    group: &str,
+) -> Result<Who> {
+    let mut who = look_up(user, identity.user, passwd, group)?;
     // The primary group belongs to the supplementary ones, or dropping it would gain access.
     who.groups.insert(0, who.gid);
     who.groups.extend(&user.additional_gids);
     for name in identity.extra_groups {
-        who.groups.push(extra_group(name, &group)?);
+        who.groups.push(extra_group(name, group)?);
     }
     let mut seen = std::collections::HashSet::new();
     who.groups.retain(|gid| seen.insert(*gid));

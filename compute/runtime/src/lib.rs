@@ -61,7 +61,7 @@ mod userns;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use oci::runtime::{ConsoleSize, Process, Spec, State};
+use oci::runtime::{ConsoleSize, Process, Spec, State, User};
 
 pub use capabilities::{available_capabilities, grantable};
 pub use error::{Error, Kind, Result};
@@ -192,6 +192,28 @@ pub struct Exec<'a> {
     pub seccomp: Option<&'a Filter>,
     /// What only a command line asks for; `fifo` and `no_pivot` mean nothing here.
     pub extras: Extras<'a>,
+}
+
+/// Checks a configuration as far as that goes without opening what it names; what is wrong is told
+/// by the name of its key.
+pub fn check(spec: &Spec, name: Option<&Name<'_>>) -> Result<()> {
+    plan::check_all(spec, name.copied())
+}
+
+/// The numeric user of `identity` by the texts of an image's /etc/passwd and /etc/group; what it
+/// does not name is `default`'s.
+pub fn resolve_user(
+    default: &User,
+    identity: &Identity<'_>,
+    passwd: &str,
+    group: &str,
+) -> Result<User> {
+    identity::resolve_in(default, identity, passwd, group).map(|who| User {
+        uid: who.uid,
+        gid: who.gid,
+        umask: default.umask,
+        additional_gids: who.groups,
+    })
 }
 
 /// Builds the container and stops just before its program.

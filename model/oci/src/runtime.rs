@@ -5,6 +5,7 @@
 
 mod check;
 mod parse;
+mod warn;
 
 use std::collections::BTreeMap;
 
