@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use oci::runtime::{MemoryPolicy, Process, Spec};
+use rustix::process::DumpableBehavior;
 
 use crate::channel::Line;
 use crate::credentials::Labels;
@@ -83,6 +84,8 @@ pub(crate) fn container(
             .and_then(|l| l.memory_policy.as_ref()),
         hooks: name.map(|name| (build.spec, name)),
         preserve_fds: build.extras.preserve_fds,
+        watched: stop || plan.pid_join.is_some(),
+        plain_newlines: build.extras.plain_newlines,
     };
     let stdio = match (build.stdio, pty) {
         (Stdio::Fds(fds), _) => Streams::Fds(fds),
@@ -99,6 +102,9 @@ pub(crate) fn joined(
     line: &Line<'_>,
 ) -> Result<std::convert::Infallible> {
     join_cgroup(tasks)?;
+    if let Some(personality) = exec.extras.personality {
+        credentials::personality(personality)?;
+    }
     scheduler::settle_affinity(exec.process)?;
     let labels = Labels::open(exec.process)?;
     // Written while the host's /proc is at hand; the container's may be masked or missing.
@@ -134,6 +140,8 @@ pub(crate) fn joined(
         memory: None,
         hooks: None,
         preserve_fds: exec.extras.preserve_fds,
+        watched: true,
+        plain_newlines: exec.extras.plain_newlines,
     };
     finish(&subject, stdio, line, false)
 }
@@ -160,6 +168,9 @@ struct Subject<'a> {
     /// For the hooks that come right before the program.
     hooks: Option<(&'a Spec, Name<'a>)>,
     preserve_fds: u32,
+    /// Processes of a container can see this one before it is its program.
+    watched: bool,
+    plain_newlines: bool,
 }
 
 enum Streams<'a> {
@@ -179,12 +190,19 @@ fn finish(
     if subject.create_cwd {
         program::create_cwd(&process.cwd)?;
     }
+    if let (true, Streams::Pty(pty)) = (subject.plain_newlines, &stdio) {
+        terminal::plain_newlines(pty)?;
+    }
     connect(stdio, &who, line)?;
     // Before the filter, which may know nothing of this call.
     let first = 3 + subject.preserve_fds as i32;
-    match stop {
-        true => close_foreign(first, subject, line)?,
-        false => sys::process::cloexec_from(first).context(|| "close_range")?,
+    close_foreign(first, subject, line)?;
+    if subject.watched {
+        // From the moment that its rights are those of the container's processes these could
+        // reach the runtime's program and memory through it (CVE-2016-9962, CVE-2019-5736).
+        // execve undoes it.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .context(|| "set not dumpable")?;
     }
     credentials::limits(process)?;
     if let Some(policy) = subject.memory {
@@ -210,10 +228,11 @@ fn finish(
         load(filter, line)?;
     }
     if stop {
+        sys::process::exit_on(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT]);
         line.wait_start()?;
     }
     if let Some((spec, name)) = subject.hooks {
-        hooks::before_program(spec, &name)?;
+        hooks::before_program(spec, &name, program.environment())?;
     }
     line.executing()?;
     if let Some(filter) = last.filter(|f| f.agent.is_none()) {
@@ -222,10 +241,12 @@ fn finish(
     Err(program.execute(subject.init))
 }
 
-/// Closes what execve would close: a process that waits can be looked into by others of its
-/// container, who must find nothing of the host in its descriptors.
+/// Closes what execve would close, and before it: a path such as /proc/self/fd/7/bin/sh is looked
+/// up by execve while descriptors of the host are still open (CVE-2024-21626), and a process that
+/// waits can be looked into by others of its container.
 fn close_foreign(first: i32, subject: &Subject<'_>, line: &Line<'_>) -> Result<()> {
     let mut kept = line.descriptors();
+    kept.extend(subject.labels.descriptors());
     kept.extend(subject.init.map(|fd| fd.as_raw_fd()));
     kept.retain(|fd| *fd >= first);
     kept.sort_unstable();

@@ -1,6 +1,6 @@
 //! Limits, identity and capabilities of the process about to run.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use oci::runtime::{Process, RLIMITS};
 use rustix::fs::{Gid, Mode, Uid};
@@ -73,6 +73,14 @@ impl Labels {
             out.selinux = Some(fd.context(|| "process.selinuxLabel: open attr/exec")?);
         }
         Ok(out)
+    }
+
+    /// Numbers that must stay open until [`take`].
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = i32> {
+        [&self.apparmor, &self.selinux]
+            .into_iter()
+            .flatten()
+            .map(AsRawFd::as_raw_fd)
     }
 
     /// Asks for the labels at the next execve.

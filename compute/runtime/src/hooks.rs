@@ -153,15 +153,8 @@ pub(crate) fn see_host_paths(spec: &Spec) -> bool {
 }
 
 /// In the child, as the container's user, right before its program.
-pub(crate) fn before_program(spec: &Spec, name: &Name<'_>) -> Result<()> {
-    let env = || {
-        let process = spec.process.as_ref();
-        let own = process.map_or(&[][..], |p| p.env.as_slice());
-        own.iter()
-            .filter_map(|pair| CString::new(pair.as_str()).ok())
-            .collect()
-    };
-    run_inside(Stage::StartContainer, spec, name, env)
+pub(crate) fn before_program(spec: &Spec, name: &Name<'_>, env: &[CString]) -> Result<()> {
+    run_inside(Stage::StartContainer, spec, name, || env.to_vec())
 }
 
 fn run_inside(
@@ -203,7 +196,7 @@ pub(crate) fn run_all(stage: Stage, hooks: &[Hook], around: &Surroundings<'_>) -
 fn one(stage: Stage, n: usize, hook: &Hook, around: &Surroundings<'_>) -> Result<()> {
     let fail = |why: String| {
         Error::internal(format!(
-            "error running {} hook #{n} ({}): {why}",
+            "error running {} hook #{n}: {}: {why}",
             stage.key(),
             hook.path
         ))

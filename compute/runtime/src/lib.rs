@@ -61,7 +61,7 @@ mod userns;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use oci::runtime::{ConsoleSize, Process, Spec, State};
+use oci::runtime::{ConsoleSize, Process, Spec, State, User};
 
 pub use capabilities::{available_capabilities, grantable};
 pub use error::{Error, Kind, Result};
@@ -72,7 +72,7 @@ pub use rdt::remove as remove_rdt_groups;
 /// What to build.
 #[derive(Debug)]
 pub struct Build<'a> {
-    /// The configuration. `root.path` is used only by [`Rootfs::Spec`].
+    /// The configuration. Its `root.path` is not used: [`Build::rootfs`] says where the files are.
     pub spec: &'a Spec,
     /// Where the root file system comes from.
     pub rootfs: Rootfs<'a>,
@@ -105,6 +105,11 @@ pub struct Extras<'a> {
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
     pub keep_keyring: bool,
+    /// Execution domain of a further process; the first one has its specification's.
+    pub personality: Option<&'a oci::runtime::Personality>,
+    /// Newlines written to the terminal stay as they are: the caller copies it to a terminal of
+    /// its own, which adds the carriage returns.
+    pub plain_newlines: bool,
     /// A FIFO open for reading and writing, at which a created process waits for [`release`].
     pub fifo: Option<BorrowedFd<'a>>,
 }
@@ -187,6 +192,28 @@ pub struct Exec<'a> {
     pub seccomp: Option<&'a Filter>,
     /// What only a command line asks for; `fifo` and `no_pivot` mean nothing here.
     pub extras: Extras<'a>,
+}
+
+/// Checks a configuration as far as that goes without opening what it names; what is wrong is told
+/// by the name of its key.
+pub fn check(spec: &Spec, name: Option<&Name<'_>>) -> Result<()> {
+    plan::check_all(spec, name.copied())
+}
+
+/// The numeric user of `identity` by the texts of an image's /etc/passwd and /etc/group; what it
+/// does not name is `default`'s.
+pub fn resolve_user(
+    default: &User,
+    identity: &Identity<'_>,
+    passwd: &str,
+    group: &str,
+) -> Result<User> {
+    identity::resolve_in(default, identity, passwd, group).map(|who| User {
+        uid: who.uid,
+        gid: who.gid,
+        umask: default.umask,
+        additional_gids: who.groups,
+    })
 }
 
 /// Builds the container and stops just before its program.

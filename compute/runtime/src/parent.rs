@@ -70,7 +70,11 @@ pub(crate) fn build(
             channel::go(created.channel.as_fd())?;
         }
         born(&created.process)?;
-        let until = if stop { Until::Ready } else { Until::Running };
+        let until = match (stop, build.extras.fifo) {
+            (true, Some(_)) => Until::Waiting,
+            (true, None) => Until::Ready,
+            (false, _) => Until::Running,
+        };
         created.hear(until, &duties)
     })();
     created.or_end(answer)
@@ -120,6 +124,8 @@ pub(crate) fn exec(exec: &Exec<'_>, state: Option<&State>) -> Result<Started> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Until {
     Ready,
+    /// Ready, and with this channel left for the FIFO.
+    Waiting,
     Running,
 }
 
@@ -135,9 +141,10 @@ impl Created {
     }
 
     fn hear(&mut self, until: Until, duties: &Duties<'_>) -> Result<()> {
-        let mut executing = false;
+        let (mut executing, mut waiting) = (false, false);
         loop {
             match channel::listen(self.channel.as_fd())? {
+                Said::Ready if until == Until::Waiting => waiting = true,
                 Said::Ready if until == Until::Ready => return Ok(()),
                 Said::Ready => {}
                 Said::Terminal(fd) => self.process.terminal = Some(fd),
@@ -151,7 +158,7 @@ impl Created {
                     channel::go(self.channel.as_fd())?;
                 }
                 Said::Failed(error) => return Err(error),
-                Said::Closed if executing => return Ok(()),
+                Said::Closed if executing || waiting => return Ok(()),
                 Said::Closed => {
                     return Err(Error::internal(
                         "the container's first process died while it was being built",

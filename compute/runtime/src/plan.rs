@@ -278,6 +278,22 @@ fn kind(flag: i32) -> &'static str {
     known.map_or("a", |(name, _)| name)
 }
 
+/// What can be said of a configuration without opening what it names.
+pub(crate) fn check_all(spec: &Spec, name: Option<Name<'_>>) -> Result<()> {
+    check(spec, name)?;
+    crate::mounts::parse(&spec.mounts)?;
+    let Some(linux) = &spec.linux else {
+        return Err(Error::invalid("linux is missing in config.json"));
+    };
+    crate::netdev::check(linux)?;
+    let has = |flag: i32| linux.namespaces.iter().any(|n| n.kind == kind(flag));
+    crate::sysctl::validate(&linux.sysctl, has)?;
+    match &linux.seccomp {
+        Some(profile) => crate::Filter::compile(profile).map(drop),
+        None => Ok(()),
+    }
+}
+
 /// What can be refused before anything is opened.
 fn check(spec: &Spec, name: Option<Name<'_>>) -> Result<()> {
     spec.check().map_err(|e| Error::invalid(e.to_string()))?;

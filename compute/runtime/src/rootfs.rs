@@ -22,8 +22,10 @@ use crate::{credentials, devices, masks, mounts, program, sysctl};
 /// Builds the root and moves into it; the terminal, when one is asked for, is of its devpts.
 pub(crate) fn build(build: &Build<'_>, plan: &Plan, company: &Company<'_>) -> Result<Option<Pty>> {
     let spec = build.spec;
-    let Some(linux) = &spec.linux else {
-        return Err(Error::invalid("linux is missing in config.json"));
+    let (Some(linux), Some(_)) = (&spec.linux, &spec.process) else {
+        return Err(Error::invalid(
+            "linux and process must be present in config.json",
+        ));
     };
     if let Some(personality) = &linux.personality {
         credentials::personality(personality)?;
@@ -171,7 +173,32 @@ fn pivot(shared: bool) -> Result<()> {
 
 /// Makes the attached root, where the caller is, the process's own without taking the old one
 /// away.
+///
+/// The kernel lets nobody mount a proc or sysfs that shows more than those in sight; the host's
+/// bare ones would be in sight below, so they go.
 fn enter() -> Result<()> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")
+        .map_err(|e| Error::internal(format!("read /proc/self/mountinfo: {e}")))?;
+    for line in table.lines() {
+        let Some((front, back)) = line.split_once(" - ") else {
+            continue;
+        };
+        let bare = matches!(back.split(' ').next(), Some("proc" | "sysfs"));
+        let mut front = front.split(' ').skip(3);
+        if let (true, Some("/"), Some(place)) = (bare, front.next(), front.next()) {
+            // Paths lead through the old root still. EINVAL: one of the new root's own, whose
+            // path here is nothing in the old one.
+            match rustix::mount::unmount(place, UnmountFlags::DETACH) {
+                Ok(()) | Err(sys::Errno::INVAL | sys::Errno::NOENT) => {}
+                Err(e) => {
+                    return Err(Error::internal(format!(
+                        "detach {place} of the host: {}",
+                        errno_text(e)
+                    )));
+                }
+            }
+        }
+    }
     rustix::process::chroot(".").context(|| "chroot")?;
     rustix::process::chdir("/").context(|| "chdir /")
 }

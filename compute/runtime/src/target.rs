@@ -5,7 +5,10 @@
 //! a procfs: files of /proc are what the runtime and the container's programs trust, and a mount
 //! over them redirects what is written there (CVE-2019-16884, CVE-2023-27561, CVE-2025-52881).
 
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
@@ -85,20 +88,25 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &str, guest: Guest) -> Step<(Owne
 const STRAIGHT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_SYMLINKS);
 const MODE: Mode = Mode::from_raw_mode(0o755);
 
+/// The links are read first, also those that lead to nothing yet (an image's /etc/resolv.conf
+/// often does); then the place they name is opened or made without following any.
 fn over_links(
     root: BorrowedFd<'_>,
     path: &Path,
     flags: OFlags,
     guest: Guest,
 ) -> Step<(OwnedFd, bool)> {
-    let (fd, existed) = match sys::rooted::open(root, path, flags, Mode::empty()) {
+    let path = at("open mountpoint", expand(root, path))?;
+    let opened = sys::rooted::open_with(root, &path, flags, Mode::empty(), STRAIGHT);
+    let (fd, existed) = match opened {
         Ok(fd) => (fd, true),
         Err(Errno::NOENT) => {
             let made = match guest {
-                Guest::File => sys::rooted::create_file(root, path, MODE),
-                _ => sys::rooted::create_dir_all(root, path, MODE),
+                Guest::File => Made::File,
+                _ => Made::Directory,
             };
-            (at("create mountpoint", made)?, false)
+            let fd = sys::rooted::make(root, &path, made, MODE, STRAIGHT);
+            (at("create mountpoint", fd)?, false)
         }
         Err(e) => return Err(Problem::Errno("open mountpoint", e)),
     };
@@ -107,6 +115,61 @@ fn over_links(
         return Err(Error::invalid(format!("{path} leads into /proc")).into());
     }
     Ok((fd, existed))
+}
+
+/// As many links as the kernel follows (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+/// The path with all its links replaced by what they say, as seen from inside the root.
+fn expand(root: BorrowedFd<'_>, path: &Path) -> sys::Result<PathBuf> {
+    let mut todo: VecDeque<OsString> = parts(path);
+    let (mut done, mut links, mut missing) = (PathBuf::from("/"), 0, false);
+    while let Some(part) = todo.pop_front() {
+        match part.as_bytes() {
+            b"/" => {
+                done = PathBuf::from("/");
+                continue;
+            }
+            b"." => continue,
+            b".." => {
+                done.pop();
+                continue;
+            }
+            _ => done.push(&part),
+        }
+        if missing {
+            continue;
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let fd = match sys::rooted::open_with(root, &done, flags, Mode::empty(), STRAIGHT) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => {
+                missing = true;
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        let stat = rustix::fs::fstat(&fd)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            continue;
+        }
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(Errno::LOOP);
+        }
+        let says = rustix::fs::readlinkat(&fd, "", Vec::new())?;
+        done.pop();
+        let mut says = parts(Path::new(OsStr::from_bytes(says.as_bytes())));
+        says.append(&mut todo);
+        todo = says;
+    }
+    Ok(done)
+}
+
+fn parts(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .map(|part| part.as_os_str().to_owned())
+        .collect()
 }
 
 /// The topmost mount at a path that must be there, for changing it.

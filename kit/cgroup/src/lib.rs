@@ -364,15 +364,24 @@ fn make_parents(version: u8, hierarchy: &Hierarchy, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Copies an empty v1 cpuset's processors and nodes from its parent: no task can join before.
+/// Copies an empty v1 cpuset's processors and nodes from the nearest directory above that has
+/// some, filling those between, which others made: no task can join before.
 fn inherit_cpuset(dir: &Dir) -> Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        if !dir.read(file)?.trim().is_empty() {
-            continue;
+        let mut empty = Vec::new();
+        let mut at = file.to_owned();
+        let value = loop {
+            let value = dir.read(&at)?;
+            if !value.trim().is_empty() {
+                break value;
+            }
+            let above = format!("../{at}");
+            empty.push(at);
+            at = above;
+        };
+        for at in empty.iter().rev() {
+            dir.write(at, value.trim())?;
         }
-        let from = format!("../{file}");
-        let value = dir.read(&from)?;
-        dir.write(file, value.trim())?;
     }
     Ok(())
 }

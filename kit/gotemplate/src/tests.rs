@@ -157,8 +157,7 @@ fn what_structs_leave_out() {
     let row = Value::Struct(
         "inspected",
         vec![
-            pair("Id", Value::from("x")),
-            pair("ID", Value::Hidden(Box::new(Value::from("x")))),
+            pair("ID", Value::Named("Id", Box::new(Value::from("x")))),
             pair("Name", Value::Omitted(Box::new(Value::from("")))),
             pair("Binds", Value::Null("[]")),
             pair("Health", Value::Null("<nil>")),
@@ -172,6 +171,8 @@ fn what_structs_leave_out() {
         run("{{.ID}} {{.Health}} {{.Binds}} {{len .Binds}}"),
         "x <nil> [] 0"
     );
+    let template = crate::Template::parse("", "{{.Id}}").expect("valid");
+    assert!(template.execute(&row).is_err());
     assert_eq!(run("{{.}}"), "{x  [] <nil>}");
     assert_eq!(
         run("{{json .}}"),

@@ -33,8 +33,8 @@ pub enum Value {
     Lookup(Vec<(String, String)>),
     /// A struct's field that its JSON leaves out, being zero (`omitempty`).
     Omitted(Box<Value>),
-    /// Another name of a struct's field: neither printed nor in its JSON.
-    Hidden(Box<Value>),
+    /// A struct's field that has this other name in JSON.
+    Named(&'static str, Box<Value>),
 }
 
 impl Value {
@@ -45,7 +45,7 @@ impl Value {
                 .iter()
                 .find(|(key, _)| key == name)
                 .map(|(_, value)| match value {
-                    Self::Omitted(inner) | Self::Hidden(inner) => &**inner,
+                    Self::Omitted(inner) | Self::Named(_, inner) => &**inner,
                     value => value,
                 }),
             _ => None,
@@ -56,7 +56,7 @@ impl Value {
     pub fn truth(&self) -> bool {
         match self {
             Self::Nil | Self::Null(_) => false,
-            Self::Omitted(value) | Self::Hidden(value) => value.truth(),
+            Self::Omitted(value) | Self::Named(_, value) => value.truth(),
             Self::Bool(value) => *value,
             Self::Int(value) => *value != 0,
             Self::Float(value) => *value != 0.0,
@@ -71,7 +71,7 @@ impl Value {
     pub(crate) fn type_name(&self) -> &str {
         match self {
             Self::Nil | Self::Null(_) => "interface {}",
-            Self::Omitted(value) | Self::Hidden(value) => value.type_name(),
+            Self::Omitted(value) | Self::Named(_, value) => value.type_name(),
             Self::Bool(_) => "bool",
             Self::Int(_) => "int",
             Self::Float(_) => "float64",
@@ -93,7 +93,7 @@ impl Value {
     fn write_json(&self, out: &mut String) {
         match self {
             Self::Nil | Self::Null(_) | Self::Lookup(_) => out.push_str("null"),
-            Self::Omitted(value) | Self::Hidden(value) => value.write_json(out),
+            Self::Omitted(value) | Self::Named(_, value) => value.write_json(out),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Self::Int(value) => out.push_str(&value.to_string()),
             Self::Float(value) => out.push_str(&crate::number::format_shortest(*value)),
@@ -114,9 +114,7 @@ impl Value {
                 write_entries(out, sorted.into_iter());
             }
             Self::Struct(name, entries) => {
-                let left_out = |value: &Value| {
-                    matches!(value, Self::Lookup(_) | Self::Omitted(_) | Self::Hidden(_))
-                };
+                let left_out = |value: &Value| matches!(value, Self::Lookup(_) | Self::Omitted(_));
                 let mut text = String::new();
                 let fields = entries.iter();
                 write_entries(&mut text, fields.filter(|(_, value)| !left_out(value)));
@@ -137,7 +135,14 @@ fn write_entries<'a>(out: &mut String, entries: impl Iterator<Item = &'a (String
         if n > 0 {
             out.push(',');
         }
-        write_text(out, key);
+        write_text(
+            out,
+            if let Value::Named(key, _) = value {
+                key
+            } else {
+                key
+            },
+        );
         out.push(':');
         value.write_json(out);
     }

@@ -155,6 +155,21 @@ pub fn reset_signals() {
     }
 }
 
+/// Ends the process with `128 + signal` when one of these comes, until the next execve.
+///
+/// For the first process of a pid namespace: the kernel keeps signals from it that it has no
+/// handler for.
+pub fn exit_on(signals: &[i32]) {
+    extern "C" fn end(signal: libc::c_int) {
+        exit_now(128 + signal);
+    }
+    let handler = end as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    for &signal in signals {
+        // SAFETY: the handler only calls _exit(2), which is async-signal-safe.
+        unsafe { libc::signal(signal, handler) };
+    }
+}
+
 /// Blocks the given signals in this thread, as a signalfd wants them.
 pub fn block_signals(signals: &[i32]) -> Result<()> {
     let set = signal_set(signals);

@@ -477,7 +477,7 @@ pub fn signal(pid: u32, name: &str) {
 }
 
 /// The program under test: of the same build as the tests.
-pub(crate) fn corten() -> String {
+pub fn corten() -> String {
     if let Ok(path) = std::env::var("CORTEN") {
         return path;
     }

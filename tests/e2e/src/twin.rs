@@ -31,6 +31,8 @@ impl Twin {
             .env("DOCKER_HOST", lab.host())
             .env("DOCKER_CONFIG", lab.path("docker-config"))
             .env("DOCKER_CLI_HINTS", "false")
+            // The older of the two command lines decides, or the engine would answer differently.
+            .env("DOCKER_API_VERSION", "1.50")
             .stdin(Stdio::null());
         command
     }

@@ -22,7 +22,7 @@ const INTENDED: &[(&str, &str)] = &[
     ),
     ("image --help", "`build` and `push` are not there"),
     ("network --help", "networks cannot be made yet"),
-    ("system --help", "`dial-stdio` is not there"),
+    ("--context nowhere ps", "contexts are not there yet"),
 ];
 
 /// What docker 28 misspells, and what it means.
@@ -171,10 +171,12 @@ fn variable(text: &str) -> Option<(&'static str, usize)> {
 }
 
 /// Plays a scene and cleans up behind it.
+#[allow(clippy::print_stdout, reason = "shown when the test fails or hangs")]
 fn play(lab: &Lab, twin: Twin, scene: &[&str]) -> Vec<(String, Ran)> {
     let played = scene
         .iter()
         .map(|line| {
+            println!("{twin:?}: docker {line}");
             let mut ran = run(lab, twin, line);
             ran.out = blanked(&ran.out);
             ran.err = blanked(&ran.err);

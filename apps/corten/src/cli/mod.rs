@@ -13,6 +13,7 @@ mod jsontext;
 mod listing;
 pub(crate) mod options;
 mod out;
+mod paths;
 mod portlist;
 mod progress;
 mod signals;

@@ -63,6 +63,19 @@ pub(crate) fn check_process(process: Option<&Process>) -> Result<&Process> {
     Ok(process)
 }
 
+/// What sched_setattr(2) would refuse with a bare EPERM.
+pub(crate) fn check_scheduler(spec: &Spec) -> Result<()> {
+    let scheduled = spec.process.as_ref().is_some_and(|p| p.scheduler.is_some());
+    let resources = spec.linux.as_ref().and_then(|l| l.resources.as_ref());
+    let cpu = resources.and_then(|r| r.cpu.as_ref());
+    match scheduled && cpu.is_some_and(|c| !c.cpus.is_empty()) {
+        true => Err(Fail::said(
+            "process scheduler can't be used together with AllowedCPUs",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// The root file system's absolute path.
 pub(crate) fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
     let Some(root) = &spec.root else {
@@ -214,7 +227,15 @@ pub(crate) fn resources(spec: &Spec) -> cgroup::Resources {
     // The container's terminals.
     rules.push(rule(true, "c", Some(136), None, "rwm"));
     resources.devices = rules;
-    runtime::limits(&Resources { ..resources })
+    limits(&resources)
+}
+
+/// In the cgroup crate's terms.
+pub(crate) fn limits(resources: &Resources) -> cgroup::Resources {
+    let mut limits = runtime::limits(resources);
+    // The container's first process would be one too many for 0; only -1 is unlimited.
+    limits.pids = limits.pids.map(|limit| if limit == 0 { 1 } else { limit });
+    limits
 }
 
 #[cfg(test)]

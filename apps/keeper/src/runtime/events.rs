@@ -27,7 +27,7 @@ pub(crate) fn events(global: &Global, args: &Args) -> Result<u8> {
     }
     let cgroup = pause::cgroup(&container)?;
     if args.has("stats") {
-        tell(&json!({"type": "stats", "id": id, "data": stats(&cgroup)?}));
+        tell("stats", id, Some(stats(&cgroup)?));
         return Ok(0);
     }
     watch(&container, &cgroup, interval)
@@ -64,7 +64,7 @@ fn watch(container: &Container, cgroup: &Cgroup, interval: Duration) -> Result<u
             let now = cgroup.oom_kills();
             let v1_alive = cgroup.version() == 1 && !ended && now == kills;
             if now > kills || v1_alive {
-                tell(&json!({"type": "oom", "id": id}));
+                tell("oom", id, None);
             }
             kills = now.max(kills);
         }
@@ -73,13 +73,15 @@ fn watch(container: &Container, cgroup: &Cgroup, interval: Duration) -> Result<u
         }
         if Instant::now() >= next {
             next += interval;
-            tell(&json!({"type": "stats", "id": id, "data": stats(cgroup)?}));
+            tell("stats", id, Some(stats(cgroup)?));
         }
     }
 }
 
-fn tell(event: &Value) {
-    print(&format!("{event}\n"));
+/// In the order of runc's keys, which simple readers look for.
+fn tell(kind: &str, id: &str, data: Option<Value>) {
+    let data = data.map(|d| format!(",\"data\":{d}")).unwrap_or_default();
+    print(&format!("{{\"type\":\"{kind}\",\"id\":\"{id}\"{data}}}\n"));
 }
 
 /// runc's form; what is zero there and left out is left out here.

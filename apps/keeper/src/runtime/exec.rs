@@ -57,6 +57,7 @@ fn run(global: &Global, args: &Args) -> Result<u8> {
         true => None,
         false => Some(Signals::take()?),
     };
+    supervise::reset_affinity();
     let exec = Exec {
         target: init.as_fd(),
         process: &process,
@@ -75,6 +76,8 @@ fn run(global: &Global, args: &Args) -> Result<u8> {
         extras: Extras {
             preserve_fds: wishes.preserve_fds,
             keep_keyring: container.state.no_new_keyring,
+            plain_newlines: !wishes.detach,
+            personality: container.state.personality.as_ref(),
             ..Extras::default()
         },
     };
@@ -252,7 +255,7 @@ impl Below {
                 let full = joined(path, below)?;
                 if !full.is_dir() {
                     return Err(Fail::Said(format!(
-                        "unable to join cgroup: {}: no such file or directory",
+                        "error adding pid to cgroup {}: no such file or directory",
                         full.display()
                     )));
                 }

@@ -51,6 +51,7 @@ fn launch(global: &Global, args: &Args, run: bool) -> Result<u8> {
         true => None,
         false => Some(Signals::take()?),
     };
+    supervise::reset_affinity();
     let mut making = Making::begin(global, &plan)?;
     let started = match making.build(&plan) {
         Ok(started) => started,
@@ -98,6 +99,7 @@ impl Plan {
         let mut spec = bundle::load(config.as_deref().unwrap_or(Path::new(bundle::CONFIG)))?;
         let process = bundle::check_process(spec.process.as_ref())?;
         wishes.terminal = process.terminal;
+        bundle::check_scheduler(&spec)?;
         if id.is_empty() {
             return Err(Fail::said("container id cannot be empty"));
         }
@@ -148,6 +150,7 @@ impl Plan {
             annotations: self.spec.annotations.clone(),
             own_pid_namespace: bundle::makes_namespace(&self.spec, "pid"),
             no_new_keyring: self.keep_keyring,
+            personality: self.spec.linux.as_ref().and_then(|l| l.personality.clone()),
             hooks: later,
             ..State::default()
         }
@@ -166,6 +169,10 @@ struct Making {
 impl Making {
     /// Directory, lock and memory of a container of which nothing else is there yet.
     fn begin(global: &Global, plan: &Plan) -> Result<Self> {
+        // The first thing to say, though only its making decides.
+        if Place::new(&global.root, &plan.id)?.dir.exists() {
+            return Err(Fail::Exists);
+        }
         let layout = match Layout::detect() {
             _ if !global.cgroups => None,
             Ok(layout) => Some(layout),
@@ -272,7 +279,9 @@ impl Making {
                 preserve_fds: plan.wishes.preserve_fds,
                 no_pivot: plan.no_pivot,
                 keep_keyring: plan.keep_keyring,
+                plain_newlines: !plan.wishes.detach,
                 fifo: fifo.as_ref().map(AsFd::as_fd),
+                ..Extras::default()
             },
         };
         let receivers = plan.wishes.connect()?;

@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
-use oci::runtime::{Hooks, Spec};
+use oci::runtime::{Hooks, Personality, Spec};
 use runtime::Name;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
@@ -52,6 +52,9 @@ pub(crate) struct State {
     /// Its processes die with the first one by themselves.
     pub(crate) own_pid_namespace: bool,
     pub(crate) no_new_keyring: bool,
+    /// Execution domain of its processes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) personality: Option<Personality>,
     /// Those of later commands: poststart and poststop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hooks: Option<Hooks>,

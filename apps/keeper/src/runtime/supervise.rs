@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus};
 use rustix::termios::{OptionalActions, OutputModes, Termios};
+use rustix::thread::CpuSet;
 use sys::Errno;
 
 use super::fail::{During, Fail, Result, reason};
@@ -126,6 +127,16 @@ pub(crate) fn reap(started: &Started) -> Result<u8> {
     }
 }
 
+/// Gives up the caller's CPU affinity, which is none of the container's business; what its cgroup
+/// allows is taken when it is joined.
+pub(crate) fn reset_affinity() {
+    let mut all = CpuSet::new();
+    for cpu in 0..CpuSet::MAX_CPU {
+        all.set(cpu);
+    }
+    let _ = rustix::thread::sched_setaffinity(None, &all);
+}
+
 /// Lets orphans of the container come to this process.
 pub(crate) fn become_subreaper() {
     let _ = rustix::process::set_child_subreaper(Pid::from_raw(1));
@@ -148,11 +159,6 @@ impl<'a> Terminal<'a> {
     fn new(master: &'a OwnedFd) -> Result<Self> {
         let flags = rustix::fs::fcntl_getfl(master).during("fcntl", "terminal")?;
         rustix::fs::fcntl_setfl(master, flags | OFlags::NONBLOCK).during("fcntl", "terminal")?;
-        // The caller's terminal adds the carriage returns.
-        if let Ok(mut modes) = rustix::termios::tcgetattr(master) {
-            modes.output_modes.remove(OutputModes::ONLCR);
-            let _ = rustix::termios::tcsetattr(master, OptionalActions::Now, &modes);
-        }
         let host = std::io::stderr();
         let host = rustix::termios::tcgetattr(&host).ok().map(|was| {
             let mut raw = was.clone();

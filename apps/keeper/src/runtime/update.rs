@@ -32,7 +32,7 @@ pub(crate) fn update(global: &Global, args: &Args) -> Result<u8> {
             .warn("Kernel memory settings are ignored and will be removed");
     }
     settle(&mut resources);
-    pause::cgroup(&container)?.apply(&runtime::limits(&resources))?;
+    pause::cgroup(&container)?.apply(&super::bundle::limits(&resources))?;
     Ok(0)
 }
 

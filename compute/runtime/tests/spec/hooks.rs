@@ -166,7 +166,7 @@ fn failures(bed: &Bed) {
         let text = message(hooks);
         assert_eq!(
             text,
-            format!("error running {stage} hook #1 (/bin/sh): exit status 4: no luck")
+            format!("error running {stage} hook #1: /bin/sh: exit status 4: no luck")
         );
     }
     let gone = Hook {

@@ -9,6 +9,7 @@
 )]
 #![allow(unreachable_pub, reason = "shared with other tests")]
 
+mod escapes;
 mod hooks;
 mod mounts;
 mod namespaces;
@@ -26,6 +27,7 @@ fn main() {
         mounts::TESTS,
         process::TESTS,
         seccomp::TESTS,
+        escapes::TESTS,
         namespaces::TESTS,
     ] {
         bed.run_all(tests);

@@ -370,7 +370,27 @@ fn targets_are_made(bed: &Bed) {
     std::fs::write(dir.join("f"), "data\n").unwrap();
     symlink("/etc", bed.lab.dir.join("lower/to-etc")).unwrap();
     symlink("../../../../etc", bed.lab.dir.join("lower/up")).unwrap();
-    let mut s = spec(&[], true);
+    // Links to what is not there yet: a file, and a directory on the way.
+    symlink(
+        "../run/some/resolv.conf",
+        bed.lab.dir.join("lower/etc/dangling"),
+    )
+    .unwrap();
+    symlink("/run/where", bed.lab.dir.join("lower/nowhere")).unwrap();
+    symlink("round", bed.lab.dir.join("lower/round")).unwrap();
+    let mut s = spec(&["true"], true);
+    add(&mut s, "tmpfs", "tmpfs", "/round/x", &[]);
+    let error = bed.run(&s).unwrap_err();
+    assert!(error.message.contains("too many levels"), "{error}");
+    s.mounts.pop();
+    add(
+        &mut s,
+        "bind",
+        text(&dir.join("f")),
+        "/etc/dangling",
+        &["bind"],
+    );
+    add(&mut s, "bind", text(&dir), "/nowhere/deep", &["bind"]);
     add(
         &mut s,
         "bind",
@@ -392,10 +412,14 @@ fn targets_are_made(bed: &Bed) {
     let said = sh(
         bed,
         &mut s,
-        "cat /a/b/c/file /a/b/dir/f /relative/dir/f /etc/new/file /etc/other/f; \
+        "cat /a/b/c/file /a/b/dir/f /relative/dir/f /etc/new/file /etc/other/f \
+         /run/some/resolv.conf /etc/dangling /run/where/deep/f; \
          busybox stat -c %a /a /a/b /x/y",
     );
-    assert_eq!(said, "data\n".repeat(5) + "755\n755\n755\n");
+    assert_eq!(said, "data\n".repeat(8) + "755\n755\n755\n");
+    for link in ["etc/dangling", "nowhere", "round"] {
+        std::fs::remove_file(bed.lab.dir.join("lower").join(link)).unwrap();
+    }
     std::fs::remove_file(bed.lab.dir.join("lower/to-etc")).unwrap();
     std::fs::remove_file(bed.lab.dir.join("lower/up")).unwrap();
 }

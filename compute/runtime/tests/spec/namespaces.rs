@@ -13,6 +13,7 @@ use crate::support::{linux, process, spec};
 
 pub const TESTS: &[Test] = &[
     ("namespaces_join_all", join_all),
+    ("namespaces_join_mount", join_mount),
     ("namespaces_join_user", join_user),
     ("namespaces_mistakes", mistakes),
     ("namespaces_time", time),
@@ -94,7 +95,7 @@ fn links(pid: u32) -> BTreeMap<&'static str, String> {
 
 fn join_all(bed: &Bed) {
     beside(bed, &sleeper(), 0, |first| {
-        let want = links(first.pid);
+        let (own, want) = (links(std::process::id()), links(first.pid));
         let kinds = ["pid", "network", "ipc", "uts", "cgroup", "time"];
         let mut s = spec(&[], true);
         s.hostname.clear();
@@ -114,20 +115,43 @@ fn join_all(bed: &Bed) {
         }
         assert_ne!(lines[6], want["mnt"]);
         assert_eq!(lines[7], "lab");
-        // Into its mount namespace as well: nothing is mounted anew.
-        let mut s = spec(&["sh", "-c", "busybox readlink /proc/self/ns/mnt"], true);
-        s.mounts.clear();
-        let l = linux(&mut s);
-        l.masked_paths.clear();
-        l.readonly_paths.clear();
-        s.hostname.clear();
-        let own = links(std::process::id());
         assert_eq!(
             own,
             links(std::process::id()),
             "the caller stays where it is"
         );
     });
+}
+
+/// A mount namespace that somebody has prepared: the root is built inside it.
+fn join_mount(bed: &Bed) {
+    let flags = sys::process::CloneArgs {
+        flags: libc::CLONE_NEWNS as u64,
+        cgroup: None,
+    };
+    let (wait, hold) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let (pid, pidfd) = match sys::process::clone3(&flags).unwrap() {
+        sys::process::Cloned::Child => {
+            drop(hold);
+            let _ = rustix::io::read(&wait, &mut [0u8]);
+            sys::process::exit_now(0)
+        }
+        sys::process::Cloned::Parent { pid, pidfd } => (pid.as_raw_pid().unsigned_abs(), pidfd),
+    };
+    let own = links(std::process::id());
+    let want = links(pid)["mnt"].clone();
+    let mut s = spec(&[], true);
+    join(&mut s, &["mount"], pid);
+    args(
+        &mut s,
+        "busybox readlink /proc/self/ns/mnt; busybox head -1 /proc/self/mounts",
+    );
+    let (code, said) = bed.run(&s).unwrap();
+    assert_eq!(code, 0, "{said}");
+    assert!(said.starts_with(&format!("{want}\noverlay / ")), "{said}");
+    assert_eq!(own, links(std::process::id()));
+    drop(hold);
+    crate::support::bed::wait(pidfd.as_fd());
 }
 
 fn join_user(bed: &Bed) {

@@ -393,6 +393,12 @@ fn check_resources(resources: &Resources) -> Checked {
     for (n, rule) in resources.devices.iter().enumerate() {
         let key = |part: &str| format!("linux.resources.devices[{n}].{part}");
         one_of(&key("type"), &rule.kind, &["", "a", "b", "c", "u"])?;
+        for (part, number) in [("major", rule.major), ("minor", rule.minor)] {
+            // -1 is how some callers write "any".
+            if number.is_some_and(|n| n != -1 && u32::try_from(n).is_err()) {
+                return Err(Invalid::new(key(part), "is not a device number"));
+            }
+        }
         if let Some(bad) = rule.access.chars().find(|c| !"rwm".contains(*c)) {
             return Err(Invalid::new(
                 key("access"),
@@ -480,103 +486,109 @@ mod tests {
         spec.check().unwrap_err().to_string()
     }
 
+    /// Part of a document, and how what is said of it begins.
+    const MISTAKES: &[(&str, &str)] = &[
+        (
+            r#""linux":{"namespaces":[{"type":"uts"},{"type":"net"}]}"#,
+            "linux.namespaces[1].type: \"net\" is not known",
+        ),
+        (
+            r#""linux":{"namespaces":[{"type":"uts"},{"type":"uts"}]}"#,
+            "linux.namespaces[1].type: \"uts\" is given twice",
+        ),
+        (
+            r#""linux":{"namespaces":[{"type":"uts","path":"x"}]}"#,
+            "linux.namespaces[0].path: \"x\" must be absolute",
+        ),
+        (
+            r#""linux":{"rootfsPropagation":"none"}"#,
+            "linux.rootfsPropagation: \"none\"",
+        ),
+        (
+            r#""linux":{"devices":[{"type":"d","path":"/x"}]}"#,
+            "linux.devices[0].type: \"d\"",
+        ),
+        (
+            r#""linux":{"devices":[{"type":"c","path":"/x","major":-1}]}"#,
+            "linux.devices[0].major: -1",
+        ),
+        (
+            r#""linux":{"personality":{"domain":"BSD"}}"#,
+            "linux.personality.domain: \"BSD\"",
+        ),
+        (
+            r#""linux":{"memoryPolicy":{"mode":"MPOL_BIND"}}"#,
+            "linux.memoryPolicy.nodes: must name",
+        ),
+        (
+            r#""linux":{"memoryPolicy":{"mode":"MPOL_LOCAL","nodes":"0"}}"#,
+            "linux.memoryPolicy.nodes: must be empty",
+        ),
+        (
+            r#""linux":{"intelRdt":{"closID":"a/b"}}"#,
+            "linux.intelRdt.closID: ",
+        ),
+        (
+            r#""linux":{"timeOffsets":{"realtime":{"secs":1}}}"#,
+            "linux.timeOffsets: \"realtime\"",
+        ),
+        (
+            r#""linux":{"resources":{"devices":[{"allow":true,"access":"rx"}]}}"#,
+            "linux.resources.devices[0].access: 'x'",
+        ),
+        (
+            r#""linux":{"resources":{"devices":[{"allow":true,"major":4294967296}]}}"#,
+            "linux.resources.devices[0].major: is not",
+        ),
+        (
+            r#""linux":{"resources":{"hugepageLimits":[{"pageSize":"0MB","limit":1}]}}"#,
+            "linux.resources.hugepageLimits[0].pageSize: ",
+        ),
+        (
+            r#""linux":{"maskedPaths":["/a","b"]}"#,
+            "linux.maskedPaths[1]: must be absolute",
+        ),
+        (
+            r#""hooks":{"poststop":[{"path":"x"}]}"#,
+            "hooks.poststop[0].path: \"x\" must be absolute",
+        ),
+        (
+            r#""hooks":{"prestart":[{"path":"/x","timeout":0}]}"#,
+            "hooks.prestart[0].timeout: must be greater",
+        ),
+        (
+            r#""process":{"cwd":"/","scheduler":{"policy":"SCHED_X"}}"#,
+            "process.scheduler.policy: \"SCHED_X\"",
+        ),
+        (
+            r#""process":{"cwd":"/","scheduler":{"policy":"SCHED_OTHER","priority":3}}"#,
+            "process.scheduler.priority: can be",
+        ),
+        (
+            r#""process":{"cwd":"/","ioPriority":{"class":"IOPRIO_CLASS_BE","priority":8}}"#,
+            "process.ioPriority.priority: 8",
+        ),
+        (
+            r#""process":{"cwd":"/","rlimits":[{"type":"RLIMIT_X","hard":1,"soft":1}]}"#,
+            "process.rlimits[0].type: \"RLIMIT_X\"",
+        ),
+        (
+            r#""process":{"cwd":"/","execCPUAffinity":{"final":"3-1"}}"#,
+            "process.execCPUAffinity.final: \"3-1\"",
+        ),
+        (
+            r#""mounts":[{"destination":""}]"#,
+            "mounts[0].destination: is required",
+        ),
+        (
+            r#""mounts":[{"destination":"/a","uidMappings":[{"containerID":0,"hostID":0,"size":1}]}]"#,
+            "mounts[0].gidMappings: must be given too",
+        ),
+    ];
+
     #[test]
     fn words_are_those_of_the_specification() {
-        let cases = [
-            (
-                r#""linux":{"namespaces":[{"type":"uts"},{"type":"net"}]}"#,
-                "linux.namespaces[1].type: \"net\" is not known",
-            ),
-            (
-                r#""linux":{"namespaces":[{"type":"uts"},{"type":"uts"}]}"#,
-                "linux.namespaces[1].type: \"uts\" is given twice",
-            ),
-            (
-                r#""linux":{"namespaces":[{"type":"uts","path":"x"}]}"#,
-                "linux.namespaces[0].path: \"x\" must be absolute",
-            ),
-            (
-                r#""linux":{"rootfsPropagation":"none"}"#,
-                "linux.rootfsPropagation: \"none\"",
-            ),
-            (
-                r#""linux":{"devices":[{"type":"d","path":"/x"}]}"#,
-                "linux.devices[0].type: \"d\"",
-            ),
-            (
-                r#""linux":{"devices":[{"type":"c","path":"/x","major":-1}]}"#,
-                "linux.devices[0].major: -1",
-            ),
-            (
-                r#""linux":{"personality":{"domain":"BSD"}}"#,
-                "linux.personality.domain: \"BSD\"",
-            ),
-            (
-                r#""linux":{"memoryPolicy":{"mode":"MPOL_BIND"}}"#,
-                "linux.memoryPolicy.nodes: must name",
-            ),
-            (
-                r#""linux":{"memoryPolicy":{"mode":"MPOL_LOCAL","nodes":"0"}}"#,
-                "linux.memoryPolicy.nodes: must be empty",
-            ),
-            (
-                r#""linux":{"intelRdt":{"closID":"a/b"}}"#,
-                "linux.intelRdt.closID: ",
-            ),
-            (
-                r#""linux":{"timeOffsets":{"realtime":{"secs":1}}}"#,
-                "linux.timeOffsets: \"realtime\"",
-            ),
-            (
-                r#""linux":{"resources":{"devices":[{"allow":true,"access":"rx"}]}}"#,
-                "linux.resources.devices[0].access: 'x'",
-            ),
-            (
-                r#""linux":{"resources":{"hugepageLimits":[{"pageSize":"0MB","limit":1}]}}"#,
-                "linux.resources.hugepageLimits[0].pageSize: ",
-            ),
-            (
-                r#""linux":{"maskedPaths":["/a","b"]}"#,
-                "linux.maskedPaths[1]: must be absolute",
-            ),
-            (
-                r#""hooks":{"poststop":[{"path":"x"}]}"#,
-                "hooks.poststop[0].path: \"x\" must be absolute",
-            ),
-            (
-                r#""hooks":{"prestart":[{"path":"/x","timeout":0}]}"#,
-                "hooks.prestart[0].timeout: must be greater",
-            ),
-            (
-                r#""process":{"cwd":"/","scheduler":{"policy":"SCHED_X"}}"#,
-                "process.scheduler.policy: \"SCHED_X\"",
-            ),
-            (
-                r#""process":{"cwd":"/","scheduler":{"policy":"SCHED_OTHER","priority":3}}"#,
-                "process.scheduler.priority: can be",
-            ),
-            (
-                r#""process":{"cwd":"/","ioPriority":{"class":"IOPRIO_CLASS_BE","priority":8}}"#,
-                "process.ioPriority.priority: 8",
-            ),
-            (
-                r#""process":{"cwd":"/","rlimits":[{"type":"RLIMIT_X","hard":1,"soft":1}]}"#,
-                "process.rlimits[0].type: \"RLIMIT_X\"",
-            ),
-            (
-                r#""process":{"cwd":"/","execCPUAffinity":{"final":"3-1"}}"#,
-                "process.execCPUAffinity.final: \"3-1\"",
-            ),
-            (
-                r#""mounts":[{"destination":""}]"#,
-                "mounts[0].destination: is required",
-            ),
-            (
-                r#""mounts":[{"destination":"/a","uidMappings":[{"containerID":0,"hostID":0,"size":1}]}]"#,
-                "mounts[0].gidMappings: must be given too",
-            ),
-        ];
-        for (text, want) in cases {
+        for (text, want) in MISTAKES {
             let got = error(text);
             assert!(
                 got.starts_with(want),

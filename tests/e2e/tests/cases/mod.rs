@@ -15,7 +15,8 @@ pub(crate) const COMMANDS: &[&str] = &[
     "system events", "port", "container port", "rename", "container rename", "cp", "container cp",
     "diff", "container diff", "export", "container export", "update", "container update",
     "commit", "container commit", "container prune", "system df", "system prune", "volume ls",
-    "volume list", "network ls", "network list", "login", "logout", "container", "volume",
+    "volume list", "network ls", "network list", "login", "logout", "container", "volume", "volume create",
+    "volume inspect", "volume rm", "volume remove", "volume prune", "network inspect",
 ];
 
 /// Commands that want at least one argument: called without any.
@@ -26,7 +27,8 @@ pub(crate) const WITH_ARGUMENTS: &[&str] = &[
     "container run", "start", "stop", "container stop", "kill", "restart", "pause", "unpause",
     "wait", "rm", "container rm", "inspect", "container inspect", "logs", "container logs", "exec",
     "exec a", "container exec", "attach", "top", "container top", "port", "rename", "rename a",
-    "cp", "cp a", "diff", "export", "update", "commit",
+    "cp", "cp a", "diff", "export", "update", "commit", "volume inspect",
+    "volume rm", "network inspect",
 ];
 
 /// Commands that want so many arguments and no more: called with four.
@@ -36,7 +38,7 @@ pub(crate) const LIMITED: &[&str] = &[
     "image tag", "ps", "container ls", "logs", "attach", "events", "system events", "port",
     "rename", "cp", "diff", "export", "commit", "container prune", "image prune", "system df",
     "system prune", "volume ls", "network ls", "login", "logout", "container", "image", "volume",
-    "network", "system",
+    "network", "system", "volume create", "volume prune",
 ];
 
 /// Other lines that are refused before the engine is asked.
@@ -84,7 +86,7 @@ pub(crate) const WRONG: &[&str] = &[
     "login --password x", "login --username ''", "system df -v --format '{{.X}}'",
     "system prune --volumes --filter until=1h", "system prune --filter bogus", "rmi", "tag a ''",
     "export a", "save", "save -o /nonexistent/x a", "export -o /nonexistent/x a", "stats --bogus",
-    "volume ls --filter bogus", "network ls --filter bogus",
+    "volume ls --filter bogus", "volume prune -a --filter all=1", "volume create --label ''", "network ls --filter bogus",
 ];
 
 /// What the lines of [`READS`] find.
@@ -198,13 +200,15 @@ pub(crate) const SCENES: &[&[&str]] = &[
     &["run -d --name aa bb sleep 1000", "run -d --name bbb bb sleep 1000", "stop -t 0 aa bbb nothing", "start aa bbb nothing", "kill aa bbb nothing", "wait aa bbb nothing", "rm aa bbb nothing"],
     &["run -d --name aa --stop-signal KILL bb sleep 1000", "stop aa", "ps -a --format '{{.Names}} {{.State}}'", "container prune -f --filter until=1h", "container prune -f"],
     &["run --cidfile cid bb true", "run --cidfile cid bb true"],
-    &["run --name aa bb touch /file", "diff aa", "cp aa:/file copied", "cp aa:/nonexistent copied", "cp aa:/data/. saved", "cp aa:/file nonexistent/dir/", "cp copied aa:/nonexistent/", "cp copied aa:/tmp/new", "cp aa:/tmp/new -", "export -o out.tar aa", "import out.tar one:two", "images one --format '{{.Repository}}:{{.Tag}}'", "image inspect -f '{{.Config.Cmd}}' one:two", "rmi one:two", "import -c 'CMD [\"x\"]' -c 'ENV a=b' -m why out.tar one", "image inspect -f '{{.Config.Cmd}} {{.Config.Env}} {{.Comment}}' one", "import -c 'RUN x' out.tar", "rmi one"],
+    &["run --name aa bb touch /file", "diff aa", "cp aa:/file copied", "cp aa:/nonexistent copied", "cp aa:/data/. saved", "cp aa:/file nonexistent/dir/", "cp copied aa:/nonexistent/", "cp copied aa:/tmp/new", "cp aa:/data/seed -", "export -o out.tar aa", "import out.tar one:two", "images one --format '{{.Repository}}:{{.Tag}}'", "image inspect -f '{{.Config.Cmd}}' one:two", "rmi one:two", "import -c 'CMD [\"x\"]' -c 'ENV a=b' -m why out.tar one", "image inspect -f '{{.Config.Cmd}} {{.Config.Env}} {{.Comment}}' one", "import -c 'RUN x' out.tar", "rmi one"],
     &["tag bb one:a", "tag bb one:b", "rmi one:a", "create --name aa one:b", "rmi one:b", "rmi -f one:b", "rmi one:b"],
     &["run -d --name aa bb sleep 1000", "rmi bb", "update --memory 64m --memory-swap 128m aa", "update --restart always aa", "inspect -f '{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}}' aa", "update --pids-limit 50 aa nothing", "exec -d aa touch /x", "exec aa ls /x", "exec -i aa cat", "top aa -o comm", "port aa"],
     &["run -d -p 127.0.0.1:8081:80 --name aa bb sleep 1000", "port aa", "run -d -p 127.0.0.1:8081:80 --name bbb bb sleep 1000", "rm bbb", "start nothing"],
     &["run -d -P --expose 80 --name aa bb sleep 1000", "run --rm --network none bb ip -o link show eth0", "run --rm --hostname h bb hostname", "run --rm --dns 1.2.3.4 --dns-search x.y bb cat /etc/resolv.conf", "run --rm --add-host a:1.2.3.4 bb grep 1.2.3.4 /etc/hosts"],
     &["run --rm --tmpfs /t:size=1m bb df -h /t", "run --rm --mount type=tmpfs,dst=/t,tmpfs-size=1m bb true", "run --rm --mount type=bind,src=/nonexistent,dst=/x bb true", "run --rm -v /tmp:/x:ro bb touch /x/y", "run --rm --cap-drop ALL bb chown 1 /tmp", "run --rm --cap-add BOGUS bb true", "run --rm --privileged --security-opt no-new-privileges bb true", "run --rm --ulimit nofile=100:200 bb sh -c 'ulimit -n'", "run --rm --init bb true", "run --rm --pid host bb true", "run --rm --sysctl net.ipv4.ip_forward=0 bb true", "run --rm --sysctl bogus=1 bb true", "run --rm --device /nonexistent bb true", "run --rm --log-driver bogus bb true", "run --rm --runtime bogus bb true", "run --rm --gpus all bb true", "run --rm --isolation hyperv bb true", "run --rm --link x bb true", "run --rm --volumes-from x bb true", "run --rm --storage-opt size=1g bb true", "run --rm --userns host bb true", "run --rm --health-cmd true bb true", "run --rm --no-healthcheck bb true", "run --rm --ip 1.2.3.4 bb true", "run --rm --platform linux/arm64 bb true", "run --rm --platform windows/amd64 bb true"],
     &["commit nothing x", "create --name aa bb", "commit aa x", "login -u x -p y localhost:1", "logout localhost:1", "logout"],
-    &["run --rm corten/hello", "images corten/hello", "rmi corten/hello"],
-    &["volume ls -q"],
+    &["run --rm corten/hello", "images corten/hello"],
+    &["volume create vol2", "volume create --label a=b -o x=y vol3", "volume create -d bogus vol4", "volume create -o x", "volume create '!'", "volume create vol2",
+      "volume inspect vol2 nothing", "volume inspect -f '{{.Name}} {{.Labels}} {{.Options}} {{.Scope}} {{.UsageData}} {{.Status}}' vol2", "volume inspect nothing", "inspect --type volume vol2",
+      "run --name user -v vol2:/v bb touch /v/x", "volume rm vol2", "volume ls --format '{{.Name}} {{.Links}} {{.Size}}'", "rm user", "volume prune", "volume prune -f", "volume prune -af --filter label=nothing", "volume prune -af", "volume rm vol2", "volume rm -f vol2", "volume ls"],
 ];

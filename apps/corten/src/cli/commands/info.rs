@@ -43,9 +43,11 @@ pub(super) async fn run(call: &Call) -> Outcome {
             let own = typed::object(own.into(), "*system.clientInfo");
             fields.push(("ClientInfo".into(), own));
         }
-        let text = template
-            .execute(&data)
-            .map_err(|error| Failure::new(error.to_string()))?;
+        let text = template.execute(&data).map_err(|error| {
+            // docker ends the line that it may have begun.
+            out::line("");
+            Failure::new(error.to_string())
+        })?;
         out::line(&text);
     } else {
         out::print(&format!(

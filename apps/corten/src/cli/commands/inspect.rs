@@ -21,9 +21,10 @@ pub(super) async fn run(call: &Call) -> Outcome {
     if flags.changed("type") && kind.is_empty() {
         return Err("type is empty: must be one of \"config\", \"container\", \"image\", \"network\", \"node\", \"plugin\", \"secret\", \"service\", \"task\", \"volume\"".into());
     }
-    let kinds: Vec<&str> = match kind {
-        "" => KINDS.to_vec(),
-        kind if KINDS.contains(&kind) || OTHERS.contains(&kind) => vec![kind],
+    let named = KINDS.iter().chain(OTHERS).find(|known| **known == kind);
+    let kinds = match (kind, named) {
+        ("", _) => KINDS.to_vec(),
+        (_, Some(kind)) => vec![*kind],
         _ => {
             return Err(Failure::new(format!(
                 "unknown type: {kind:?}: must be one of \"config\", \"container\", \"image\", \"network\", \"node\", \"plugin\", \"secret\", \"service\", \"task\", \"volume\""
@@ -43,7 +44,17 @@ pub(super) async fn image(call: &Call) -> Outcome {
     inspect(call, &["image"], false).await
 }
 
-async fn inspect(call: &Call, kinds: &[&str], size: bool) -> Outcome {
+/// `volume inspect`.
+pub(super) async fn volume(call: &Call) -> Outcome {
+    inspect(call, &["volume"], false).await
+}
+
+/// `network inspect`.
+pub(super) async fn network(call: &Call) -> Outcome {
+    inspect(call, &["network"], false).await
+}
+
+async fn inspect(call: &Call, kinds: &[&'static str], size: bool) -> Outcome {
     let format = call.flags.text("format");
     let template = match format {
         "" | "json" => None,
@@ -57,8 +68,8 @@ async fn inspect(call: &Call, kinds: &[&str], size: bool) -> Outcome {
     let mut errors = Vec::new();
     // What is found is shown, whatever else is not.
     for name in &call.flags.args {
-        let raw = match find(client, kinds, name, size).await {
-            Ok(raw) => raw,
+        let (kind, raw) = match find(client, kinds, name, size).await {
+            Ok(found) => found,
             Err(failure) => {
                 errors.push(failure.text);
                 continue;
@@ -66,7 +77,7 @@ async fn inspect(call: &Call, kinds: &[&str], size: bool) -> Outcome {
         };
         match &template {
             None => found.push(raw),
-            Some(template) => match execute(template, &raw) {
+            Some(template) => match execute(template, kind, &raw) {
                 Ok(line) => {
                     text.push_str(&line);
                     text.push('\n');
@@ -89,7 +100,12 @@ async fn inspect(call: &Call, kinds: &[&str], size: bool) -> Outcome {
     Err(Failure::new(errors.join("\n")))
 }
 
-async fn find(client: &Client, kinds: &[&str], name: &str, size: bool) -> Outcome<String> {
+async fn find(
+    client: &Client,
+    kinds: &[&'static str],
+    name: &str,
+    size: bool,
+) -> Outcome<(&'static str, String)> {
     for kind in kinds {
         let path = match *kind {
             "container" => Query::new()
@@ -103,6 +119,7 @@ async fn find(client: &Client, kinds: &[&str], name: &str, size: bool) -> Outcom
             Ok(response) => {
                 let bytes = response.bytes().await?;
                 return String::from_utf8(bytes)
+                    .map(|raw| (*kind, raw))
                     .map_err(|_| Failure::new("the engine's answer is no text"));
             }
             Err(error) if kinds.len() > 1 && skippable(&error) => {}
@@ -119,10 +136,10 @@ fn skippable(error: &client::Error) -> bool {
 }
 
 /// The template over Go's types, or over the plain JSON when it does not fit those.
-fn execute(template: &Template, raw: &str) -> Outcome<String> {
+fn execute(template: &Template, kind: &'static str, raw: &str) -> Outcome<String> {
     let value: Value =
         serde_json::from_str(raw).map_err(|error| Failure::new(error.to_string()))?;
-    let typed = typed::object(value.clone(), "inspected");
+    let typed = typed::object(value.clone(), kind);
     template
         .execute(&typed)
         .or_else(|_| template.execute_strict(&value))

@@ -4,6 +4,7 @@ use client::Query;
 use dockerapi::Event;
 use gotemplate::Value;
 
+use super::typed;
 use crate::cli::Call;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::filters::Filters;
@@ -48,34 +49,12 @@ fn parsing(mut failure: Failure) -> Failure {
     failure
 }
 
-/// The event as docker's type: in its order, and without what that leaves out.
+/// The event as docker's type.
 fn value(event: &Event) -> Outcome<Value> {
-    let json = serde_json::to_string(event).map_err(|error| Failure::new(error.to_string()))?;
-    let value: Value =
-        serde_json::from_str(&json).map_err(|error| Failure::new(error.to_string()))?;
-    let Value::Map(mut fields) = value else {
-        return Ok(value);
-    };
-    for (from, to) in [
-        ("scope", "Scope"),
-        ("time", "Time"),
-        ("timeNano", "TimeNano"),
-        ("status", "Status"),
-        ("id", "ID"),
-        ("from", "From"),
-    ] {
-        let found = fields
-            .iter()
-            .find(|(name, _)| name == from)
-            .map(|(_, value)| value.clone());
-        if let Some(Value::Text(text)) = &found {
-            // Go's names stand beside the JSON ones, for templates alone.
-            fields.push((to.into(), Value::Text(text.clone())));
-        } else if let Some(found) = found {
-            fields.push((to.into(), found));
-        }
-    }
-    Ok(Value::Struct("*events.Message", fields))
+    let failed = |error: serde_json::Error| Failure::new(error.to_string());
+    let json = serde_json::to_string(event).map_err(failed)?;
+    let value = serde_json::from_str(&json).map_err(failed)?;
+    Ok(typed::object(value, "*events.Message"))
 }
 
 fn pretty(event: &Event) -> String {

@@ -15,7 +15,7 @@ const TABLE: &str =
     "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
 const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n";
 
-static KIND: Kind = Kind {
+pub(super) static KIND: Kind = Kind {
     type_name: "*formatter.ContainerContext",
     headers: &[
         ("ID", "CONTAINER ID"),
@@ -92,7 +92,7 @@ pub(super) async fn run(call: &Call) -> Outcome {
     Ok(())
 }
 
-fn row(container: &ContainerSummary, trunc: bool) -> Value {
+pub(super) fn row(container: &ContainerSummary, trunc: bool) -> Value {
     let id = if trunc {
         short_id(&container.id)
     } else {

@@ -34,11 +34,12 @@ pub(super) async fn run(call: &Call) -> Outcome {
     let client = call.app.client().await?;
     let config = &body.config;
     if !config.attach_stdin && !config.attach_stdout && !config.attach_stderr {
+        // Told at once: it is there, whether it starts or not.
+        out::line(&id);
         client
             .container_start(&id, &Query::new())
             .await
             .map_err(|error| start_failure(call, &error.to_string()))?;
-        out::line(&id);
         return Ok(());
     }
     let forward = flags.on("sig-proxy") && !config.tty;

@@ -7,9 +7,11 @@ use gotemplate::Value;
 /// Fields that Go holds as maps; all other objects are structs.
 const MAPS: &[&str] = &[
     "Annotations",
+    "Attributes",
     "AuxiliaryAddresses",
     "Containers",
     "Data",
+    "Details",
     "DriverOpts",
     "ExposedPorts",
     "IndexConfigs",
@@ -63,12 +65,19 @@ const NAMES: &[(&str, &str)] = &[
     ("HttpsProxy", "HTTPSProxy"),
     ("Id", "ID"),
     ("NanoCpus", "NanoCPUs"),
+    ("from", "From"),
+    ("id", "ID"),
+    ("scope", "Scope"),
+    ("status", "Status"),
+    ("time", "Time"),
+    ("timeNano", "TimeNano"),
 ];
 
 /// Fields that JSON leaves out when they are zero, by the struct that has them. `Mounts` stands for
 /// its elements.
 const OMITTED: &[(&str, &[&str])] = &[
-    ("", &["SizeRw", "SizeRootFs"]),
+    ("container", &["SizeRw", "SizeRootFs"]),
+    ("volume", &["ClusterVolume", "Status", "UsageData"]),
     ("State", &["Health"]),
     (
         "Config",
@@ -99,9 +108,10 @@ const MOUNT: &[&str] = &[
     "Propagation",
 ];
 
-/// The object as docker's template sees it; `type_name` is Go's.
+/// The object as docker's template sees it; `type_name` is Go's, or the kind where no error shows
+/// it.
 pub(super) fn object(value: Value, type_name: &'static str) -> Value {
-    structure(value, "", type_name)
+    structure(value, type_name, type_name)
 }
 
 fn structure(value: Value, field: &str, type_name: &'static str) -> Value {
@@ -117,10 +127,10 @@ fn structure(value: Value, field: &str, type_name: &'static str) -> Value {
     let mut fields = Vec::with_capacity(entries.len());
     for (name, value) in entries {
         let value = typed(value, &name, field);
-        if let Some((_, alias)) = NAMES.iter().find(|(json, _)| *json == name) {
-            fields.push(((*alias).to_owned(), Value::Hidden(Box::new(value.clone()))));
-        }
-        fields.push((name, value));
+        fields.push(match NAMES.iter().find(|(json, _)| *json == name) {
+            Some((json, go)) => ((*go).to_owned(), Value::Named(json, Box::new(value))),
+            None => (name, value),
+        });
     }
     for name in omitted {
         let zero = match name {
@@ -202,9 +212,9 @@ mod tests {
             "LogConfig":{"Type":"t","Config":{}},"PidsLimit":null},
             "Mounts":[{"Type":"bind","Source":"/a","Destination":"/b","Mode":"","RW":true,"Propagation":"rprivate"}]}"#;
         let value: Value = serde_json::from_str(json).expect("json");
-        let value = super::object(value, "container.InspectResponse");
+        let value = super::object(value, "container");
         for (text, want) in [
-            ("{{.ID}} {{.Id}}", "x x"),
+            ("{{.ID}}", "x"),
             ("{{.State.Health}} {{.SizeRw}}", "<nil> <nil>"),
             (
                 "{{.Config.Cmd}} {{.Config.Labels}} {{index .Config.Labels \"a\"}}|",

@@ -66,9 +66,11 @@ pub(super) async fn run(call: &Call) -> Outcome {
             "system.versionInfo",
             vec![("Client".into(), own), ("Server".into(), server)],
         );
-        let text = template
-            .execute(&data)
-            .map_err(|error| Failure::new(error.to_string()))?;
+        let text = template.execute(&data).map_err(|error| {
+            // docker ends the line that it may have begun.
+            out::line("");
+            Failure::new(error.to_string())
+        })?;
         out::line(&text);
     } else {
         out::print(&pretty(&own, server.as_ref()));

@@ -124,7 +124,6 @@ static ABSENT: &[&str] = &[
     "network connect",
     "network create",
     "network disconnect",
-    "network inspect",
     "network prune",
     "network rm",
     "node",
@@ -138,10 +137,6 @@ static ABSENT: &[&str] = &[
     "swarm",
     "system dial-stdio",
     "trust",
-    "volume create",
-    "volume inspect",
-    "volume prune",
-    "volume rm",
     "volume update",
 ];
 
