@@ -22,10 +22,8 @@ use crate::{credentials, devices, masks, mounts, program, sysctl};
 /// Builds the root and moves into it; the terminal, when one is asked for, is of its devpts.
 pub(crate) fn build(build: &Build<'_>, plan: &Plan, company: &Company<'_>) -> Result<Option<Pty>> {
     let spec = build.spec;
-    let (Some(linux), Some(_)) = (&spec.linux, &spec.process) else {
-        return Err(Error::invalid(
-            "linux and process must be present in config.json",
-        ));
+    let Some(linux) = &spec.linux else {
+        return Err(Error::invalid("linux is missing in config.json"));
     };
     if let Some(personality) = &linux.personality {
         credentials::personality(personality)?;

@@ -107,6 +107,12 @@ impl Catalog {
             .collect()
     }
 
+    /// For a second store on the same rows.
+    #[cfg(test)]
+    pub(crate) fn database(&self) -> Arc<Database> {
+        Arc::clone(&self.database)
+    }
+
     /// Chains that end with this layer.
     pub(crate) fn same(&self, diff_id: &Digest) -> Vec<String> {
         let memory = self.read();

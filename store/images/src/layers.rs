@@ -7,10 +7,10 @@
 //! ```
 
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use archive::Digesting;
+use archive::{Compression, Digesting};
 use erofs::Facts;
 use oci::Digest;
 use sha2::{Digest as _, Sha256};
@@ -105,6 +105,29 @@ impl Store {
         result
     }
 
+    /// Stores a layer that is in a file below this store. Where that is the tar itself, it is not
+    /// copied: its file gets one more name.
+    pub(crate) fn ingest_file(&self, file: File, expected: &Expected) -> Result<Layer, Error> {
+        let compressed = archive::decompress(&file)?.0 != Compression::None;
+        (&file)
+            .rewind()
+            .map_err(Error::io("reading a layer in", &self.root))?;
+        if compressed || !self.indexes() {
+            return self.ingest(file, expected);
+        }
+        self.check_room()?;
+        let dir = self.temporary("layers")?;
+        let length = file.metadata().map_or(0, |facts| facts.len());
+        let stored = self.link_tar(&dir, &file, expected).and_then(|stored| {
+            check_stream(expected, &stored.diff_id, length)?;
+            self.publish(&dir, stored, expected)
+        });
+        if stored.is_err() {
+            self.trash.take(&dir);
+        }
+        stored
+    }
+
     fn ingest_into(
         &self,
         dir: &Path,
@@ -134,6 +157,11 @@ impl Store {
             }
             _ => self.ingest_plain(dir, &mut stream, expected)?,
         };
+        self.publish(dir, stored, expected)
+    }
+
+    /// Gives a layer that is complete its name.
+    fn publish(&self, dir: &Path, stored: Stored, expected: &Expected) -> Result<Layer, Error> {
         let Stored { diff_id, size } = stored;
         let chain = chain_id(&expected.below, &diff_id);
         let place = self.layer_dir(&chain);

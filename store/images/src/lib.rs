@@ -26,6 +26,7 @@ mod load;
 mod merged;
 mod probe;
 mod rootfs;
+mod save;
 mod tarred;
 mod trash;
 
@@ -48,6 +49,7 @@ pub use image::{
 };
 pub use layers::{Expected, Layer, chain_id};
 pub use lease::Lease;
+pub use save::Saved;
 pub use tarred::LayerTar;
 
 /// The image store. Cheap to clone.

@@ -200,7 +200,7 @@ impl Images {
                     diff_id: Some(diff_id.clone()),
                     below,
                 };
-                self.0.ingest(file, &expected)?;
+                self.0.ingest_file(file, &expected)?;
                 progress(LoadEvent::LayerDone { diff_id });
             }
             below = chain;

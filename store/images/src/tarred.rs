@@ -7,14 +7,14 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use archive::{Digesting, Pack, Target};
 use erofs::{Facts, Tree};
 use oci::Digest;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 
 use crate::index::{self, Scanned};
@@ -53,13 +53,33 @@ impl Store {
         let path = dir.join(TAR);
         let file = File::create(&path).map_err(Error::io("making", &path))?;
         let (_, plain) = archive::decompress(stream)?;
-        let mut tee = Tee {
-            plain,
-            file,
-            hash: Sha256::new(),
-            length: 0,
-            failed: None,
-        };
+        let tee = Tee::new(plain, Some(&file));
+        self.store_scanned(dir, tee, &file, expected)
+    }
+
+    /// The same of a tar that is in a file of this store already.
+    pub(crate) fn link_tar(
+        &self,
+        dir: &Path,
+        file: &File,
+        expected: &Expected,
+    ) -> Result<Stored, Error> {
+        let path = dir.join(TAR);
+        // By its descriptor: a name in an archive may be a link to anywhere.
+        let source = format!("/proc/self/fd/{}", file.as_raw_fd());
+        rustix::fs::linkat(CWD, source, CWD, &path, AtFlags::SYMLINK_FOLLOW)
+            .map_err(Error::errno("linking to", &path))?;
+        self.store_scanned(dir, Tee::new(file, None), file, expected)
+    }
+
+    fn store_scanned(
+        &self,
+        dir: &Path,
+        mut tee: Tee<'_, impl Read>,
+        file: &File,
+        expected: &Expected,
+    ) -> Result<Stored, Error> {
+        let path = dir.join(TAR);
         let scanned = copy(&mut tee);
         if let Some(error) = tee.failed.take() {
             return Err(Error::io("writing", &path)(error));
@@ -70,7 +90,7 @@ impl Store {
         check_diff_id(expected, &diff_id)?;
         match tree {
             Some(tree) => {
-                tee.file.sync_data().map_err(Error::io("syncing", &path))?;
+                file.sync_data().map_err(Error::io("syncing", &path))?;
                 let facts = Facts {
                     tar: tee.length,
                     files: applied.bytes,
@@ -245,7 +265,7 @@ impl Store {
 }
 
 /// Scans a stream while it is stored, and stores what comes after the archive's end as well.
-fn copy(tee: &mut Tee<impl Read>) -> Result<Scanned, archive::Error> {
+fn copy(tee: &mut Tee<'_, impl Read>) -> Result<Scanned, archive::Error> {
     let mut reader = BufReader::with_capacity(PIECE, &mut *tee);
     let scanned = index::scan(&mut reader);
     // To the end also when the archive is broken: then its digest tells whose fault that is.
@@ -280,16 +300,29 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// Digests and stores what is read through it.
-struct Tee<R> {
+struct Tee<'a, R> {
     plain: R,
-    file: File,
+    /// Where to; `None` where it is already.
+    file: Option<&'a File>,
     hash: Sha256,
     length: u64,
     /// What the file refused: our fault, not the stream's.
     failed: Option<io::Error>,
 }
 
-impl<R: Read> Read for Tee<R> {
+impl<'a, R> Tee<'a, R> {
+    fn new(plain: R, file: Option<&'a File>) -> Self {
+        Self {
+            plain,
+            file,
+            hash: Sha256::new(),
+            length: 0,
+            failed: None,
+        }
+    }
+}
+
+impl<R: Read> Read for Tee<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.failed.is_some() {
             return Err(io::Error::other("the file refused"));
@@ -297,7 +330,9 @@ impl<R: Read> Read for Tee<R> {
         let read = self.plain.read(buffer)?;
         self.hash.update(&buffer[..read]);
         self.length += read as u64;
-        if let Err(error) = self.file.write_all(&buffer[..read]) {
+        if let Some(mut file) = self.file
+            && let Err(error) = file.write_all(&buffer[..read])
+        {
             self.failed = Some(error);
             return Err(io::Error::other("the file refused"));
         }
