@@ -369,7 +369,7 @@ fn without_privileges() {
     let home = path.join("home");
     std::fs::create_dir_all(home.join("bundle")).unwrap();
     let program = path.join("runc");
-    std::fs::copy(runtime::KEEPER, &program).unwrap();
+    runtime::copy_program(&program);
     std::fs::rename(lab.bundle().join("rootfs"), home.join("bundle/rootfs")).unwrap();
     std::os::unix::fs::chown(&home, Some(1234), Some(1234)).unwrap();
     std::os::unix::fs::chown(home.join("bundle"), Some(1234), Some(1234)).unwrap();

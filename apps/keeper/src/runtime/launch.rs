@@ -97,6 +97,7 @@ impl Plan {
             rustix::process::chdir(bundle).during("chdir", bundle)?;
         }
         let mut spec = bundle::load(config.as_deref().unwrap_or(Path::new(bundle::CONFIG)))?;
+        bundle::settle_capabilities(&mut spec.process, &global.log);
         let process = bundle::check_process(spec.process.as_ref())?;
         wishes.terminal = process.terminal;
         bundle::check_scheduler(&spec)?;
