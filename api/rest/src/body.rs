@@ -16,8 +16,9 @@ const MAX_JSON: usize = 8 << 20;
 /// Chunks of a request's body that may wait for the engine.
 const QUEUE: usize = 4;
 
-/// What is read of a refused request's body: Go's server reads as much.
-const LEFT_OVER: usize = 256 << 10;
+/// What is read of a refused request's body: a connection that is closed on a client which still
+/// sends takes the answer along that says why. Most archives and contexts are within this.
+const LEFT_OVER: usize = 64 << 20;
 /// How long a client may take to send it.
 const PATIENCE: Duration = Duration::from_secs(5);
 

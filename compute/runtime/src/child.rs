@@ -231,11 +231,18 @@ fn finish(
         sys::process::exit_on(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT]);
         line.wait_start()?;
     }
-    if let Some((spec, name)) = subject.hooks {
+    let mut late = last.filter(|f| f.agent.is_none());
+    if let Some((spec, name)) = subject.hooks
+        && hooks::any_before_program(spec)
+    {
+        // They are programs of the container and get its filter too.
+        if let Some(filter) = late.take() {
+            load(filter, line)?;
+        }
         hooks::before_program(spec, &name, program.environment())?;
     }
     line.executing()?;
-    if let Some(filter) = last.filter(|f| f.agent.is_none()) {
+    if let Some(filter) = late {
         load(filter, line)?;
     }
     Err(program.execute(subject.init))

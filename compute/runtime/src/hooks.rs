@@ -152,6 +152,11 @@ pub(crate) fn see_host_paths(spec: &Spec) -> bool {
     stages.iter().any(|stage| !of(spec, *stage).is_empty())
 }
 
+/// There are hooks for [`before_program`].
+pub(crate) fn any_before_program(spec: &Spec) -> bool {
+    !of(spec, Stage::StartContainer).is_empty()
+}
+
 /// In the child, as the container's user, right before its program.
 pub(crate) fn before_program(spec: &Spec, name: &Name<'_>, env: &[CString]) -> Result<()> {
     run_inside(Stage::StartContainer, spec, name, || env.to_vec())
@@ -232,6 +237,7 @@ fn one(stage: Stage, n: usize, hook: &Hook, around: &Surroundings<'_>) -> Result
     let why = match outcome {
         Outcome::Exited(0) => return Ok(()),
         Outcome::Exited(code) => format!("exit status {code}"),
+        Outcome::Killed(libc::SIGSYS) => "killed by signal 31: bad system call".into(),
         Outcome::Killed(signal) => format!("killed by signal {signal}"),
         Outcome::TimedOut => format!(
             "ran past its timeout of {} seconds",

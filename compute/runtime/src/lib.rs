@@ -72,7 +72,7 @@ pub use rdt::remove as remove_rdt_groups;
 /// What to build.
 #[derive(Debug)]
 pub struct Build<'a> {
-    /// The configuration. `root.path` is used only by [`Rootfs::Spec`].
+    /// The configuration. Its `root.path` is not used: [`Build::rootfs`] says where the files are.
     pub spec: &'a Spec,
     /// Where the root file system comes from.
     pub rootfs: Rootfs<'a>,

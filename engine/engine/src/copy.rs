@@ -15,7 +15,6 @@ use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use dockerapi::{FilesystemChange, PathStat};
 use tokio::sync::{mpsc, oneshot};
 
@@ -304,9 +303,6 @@ fn wants_target(path: &str) -> bool {
 fn interrupted() -> Error {
     Error::system("reading the container's files was interrupted")
 }
-
-/// What is sent to the client.
-type Chunk = Result<Bytes>;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use images::{Image, LoadEvent, Loaded};
 use oci::{Digest, Reference};
 use tokio::sync::mpsc;
 
-use crate::copy::stream::Reader;
+use crate::copy::stream::{Reader, send};
 use crate::options::ImportOptions;
 use crate::{ByteStream, Engine, Error, Inner, Lines, Result, clock, events};
 
@@ -88,15 +88,26 @@ impl Engine {
         })
     }
 
-    /// An archive of images.
+    /// An archive of images, in both docker's form and OCI's.
     ///
     /// # Errors
-    /// Not found; otherwise not implemented.
+    /// Not found, and names that are none. Later failures end the stream.
     pub fn image_save(&self, names: &[String]) -> Result<ByteStream> {
-        for name in names {
-            self.0.images.resolve(name)?;
-        }
-        Err(Error::not_implemented("saving images is not supported yet"))
+        let images = self.0.images.to_save(names)?;
+        let inner = Arc::clone(&self.0);
+        let (sender, stream) = mpsc::channel(QUEUE);
+        tokio::task::spawn_blocking(move || {
+            send(sender, |out| {
+                inner
+                    .images
+                    .save(&images, out)
+                    .map_err(|error| io::Error::other(error.to_string()))
+            });
+            for saved in &images {
+                tell(&inner, &saved.image, "save", saved.image.id.as_str());
+            }
+        });
+        Ok(stream)
     }
 }
 

@@ -12,20 +12,15 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 use tar::EntryType;
 
 use crate::Error;
+use crate::decode::{self, Hides, inside, link_name};
 use crate::metadata::Metadata;
-
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Leftovers of AUFS.
-const AUFS: &[u8] = b".wh..wh.";
-const LONGEST_PATH: usize = 4096;
 
 /// What an archive is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,11 +110,11 @@ impl Apply<'_> {
         };
         let parent_path = path.parent().unwrap_or(Path::new("")).to_path_buf();
         let parent = self.parent(&parent_path, &shown)?;
-        if self.kind == Target::Layer && name.as_bytes().starts_with(WHITEOUT) {
+        if self.kind == Target::Layer && name.as_bytes().starts_with(decode::WHITEOUT) {
             return self.whiteout(&parent, &name, &shown);
         }
         let metadata = self.metadata(&mut entry, &shown)?;
-        self.make_way(&parent, &name, kind.is_dir(), &shown)?;
+        self.make_way(&parent, &path, kind.is_dir(), &shown)?;
         let mut is_link = false;
         match kind {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
@@ -196,62 +191,13 @@ impl Apply<'_> {
         entry: &mut tar::Entry<'_, R>,
         shown: &str,
     ) -> Result<Metadata, Error> {
-        let invalid = |reason: std::io::Error| Error::Entry {
-            path: shown.to_owned(),
-            reason: reason.to_string(),
-        };
-        let header = entry.header();
-        let old = header.as_old();
-        let owner = |n: u64, what: &str| {
-            u32::try_from(n).map_err(|_| Error::Entry {
-                path: shown.to_owned(),
-                reason: format!("{what} {n} is out of range"),
-            })
-        };
-        // Some archivers leave fields empty, which other readers take for zero.
-        let or_zero = |field: &[u8], value: std::io::Result<u64>| match value {
-            Err(_) if field.iter().all(|byte| matches!(byte, 0 | b' ')) => Ok(0),
-            value => value.map_err(invalid),
-        };
-        let mtime = or_zero(&old.mtime, header.mtime())?;
-        let (mut uid, mut gid) = (
-            or_zero(&old.uid, header.uid())?,
-            or_zero(&old.gid, header.gid())?,
-        );
-        let mut metadata = Metadata {
-            mode: u32::try_from(or_zero(&old.mode, header.mode().map(u64::from))?)
-                .unwrap_or_default(),
-            owner: None,
-            mtime: (i64::try_from(mtime).unwrap_or(i64::MAX), 0),
-            xattrs: Vec::new(),
-        };
-        if let Some(extensions) = entry.pax_extensions().map_err(invalid)? {
-            for extension in extensions {
-                let extension = extension.map_err(invalid)?;
-                let Ok(key) = extension.key() else { continue };
-                let text = || String::from_utf8_lossy(extension.value_bytes()).into_owned();
-                match key {
-                    "mtime" => metadata.mtime = pax_time(&text()).unwrap_or(metadata.mtime),
-                    "uid" => uid = text().parse().unwrap_or(u64::MAX),
-                    "gid" => gid = text().parse().unwrap_or(u64::MAX),
-                    _ => {
-                        if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
-                            // overlayfs's own marks are ours to make.
-                            if !name.starts_with("trusted.overlay.") {
-                                let value = extension.value_bytes().to_vec();
-                                metadata.xattrs.push((name.to_owned(), value));
-                            }
-                        }
-                    }
-                }
-            }
+        let mut metadata = decode::metadata(entry, shown)?;
+        if let Target::Files {
+            owner: Some(all), ..
+        } = self.kind
+        {
+            metadata.owner = Some(all);
         }
-        metadata.owner = Some(match self.kind {
-            Target::Files {
-                owner: Some(all), ..
-            } => all,
-            _ => (owner(uid, "user")?, owner(gid, "group")?),
-        });
         Ok(metadata)
     }
 
@@ -259,10 +205,11 @@ impl Apply<'_> {
     fn make_way(
         &mut self,
         parent: &OwnedFd,
-        name: &OsStr,
+        path: &Path,
         is_dir: bool,
         shown: &str,
     ) -> Result<(), Error> {
+        let name = path.file_name().unwrap_or_default();
         let facts = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(facts) => facts,
             Err(Errno::NOENT) => return Ok(()),
@@ -287,8 +234,7 @@ impl Apply<'_> {
         }
         if was_dir {
             // Directories remembered below it are gone with it.
-            let below = PathBuf::from(shown);
-            self.directories.retain(|path, _| !path.starts_with(&below));
+            self.directories.retain(|other, _| !other.starts_with(path));
             self.parent = None;
             remove_tree(parent.as_fd(), name).map_err(Error::at(shown))
         } else {
@@ -341,29 +287,22 @@ impl Apply<'_> {
     }
 
     fn whiteout(&self, parent: &OwnedFd, name: &OsStr, shown: &str) -> Result<(), Error> {
-        let bytes = name.as_bytes();
-        if bytes == OPAQUE {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let dir =
-                rustix::fs::openat(parent, ".", flags, Mode::empty()).map_err(Error::at(shown))?;
-            return rustix::fs::fsetxattr(
-                &dir,
-                "trusted.overlay.opaque",
-                b"y",
-                XattrFlags::empty(),
-            )
-            .map_err(Error::at(shown));
-        }
-        if bytes.starts_with(AUFS) {
-            return Ok(());
-        }
-        let hidden = OsStr::from_bytes(&bytes[WHITEOUT.len()..]);
-        if hidden.is_empty() || hidden == "." || hidden == ".." {
-            return Err(Error::Entry {
-                path: shown.to_owned(),
-                reason: "not a whiteout".into(),
-            });
-        }
+        let hidden = match decode::whiteout(name.as_bytes(), shown)? {
+            Some(Hides::Name(hidden)) => OsStr::from_bytes(hidden),
+            Some(Hides::Everything) => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let dir = rustix::fs::openat(parent, ".", flags, Mode::empty())
+                    .map_err(Error::at(shown))?;
+                return rustix::fs::fsetxattr(
+                    &dir,
+                    "trusted.overlay.opaque",
+                    b"y",
+                    XattrFlags::empty(),
+                )
+                .map_err(Error::at(shown));
+            }
+            Some(Hides::Nothing) | None => return Ok(()),
+        };
         match rustix::fs::mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), 0) {
             // This layer has a file of that name: it hides the lower one by itself.
             Ok(()) | Err(Errno::EXIST) => Ok(()),
@@ -419,74 +358,19 @@ fn node<R: Read>(
     name: &OsStr,
     shown: &str,
 ) -> Result<(), Error> {
-    let header = entry.header();
-    let number = |n: std::io::Result<Option<u32>>| {
-        n.map(Option::unwrap_or_default).map_err(Error::Malformed)
-    };
     let (file_type, device) = match kind {
         EntryType::Fifo => (FileType::Fifo, 0),
         _ => {
-            let device = rustix::fs::makedev(
-                number(header.device_major())?,
-                number(header.device_minor())?,
-            );
-            let block = kind == EntryType::Block;
-            (
-                if block {
-                    FileType::BlockDevice
-                } else {
-                    FileType::CharacterDevice
-                },
-                device,
-            )
+            let (major, minor) = decode::device(entry)?;
+            let file_type = match kind {
+                EntryType::Block => FileType::BlockDevice,
+                _ => FileType::CharacterDevice,
+            };
+            (file_type, rustix::fs::makedev(major, minor))
         }
     };
     rustix::fs::mknodat(parent, name, file_type, Mode::from_raw_mode(0o600), device)
         .map_err(Error::at(shown))
-}
-
-fn link_name<R: Read>(entry: &tar::Entry<'_, R>, shown: &str) -> Result<PathBuf, Error> {
-    match entry.link_name_bytes() {
-        Some(name) if !name.is_empty() && name.len() < LONGEST_PATH => {
-            Ok(Path::new(OsStr::from_bytes(&name)).to_path_buf())
-        }
-        _ => Err(Error::Entry {
-            path: shown.to_owned(),
-            reason: "a link without a target".into(),
-        }),
-    }
-}
-
-/// The path relative to the root: leading slashes and `.` are dropped, `..` is refused.
-fn inside(bytes: &[u8]) -> Result<PathBuf, Error> {
-    let shown = || String::from_utf8_lossy(bytes).into_owned();
-    if bytes.len() >= LONGEST_PATH || bytes.contains(&0) {
-        let reason = "not a path".to_owned();
-        return Err(Error::Entry {
-            path: shown(),
-            reason,
-        });
-    }
-    let mut path = PathBuf::new();
-    for component in Path::new(OsStr::from_bytes(bytes)).components() {
-        match component {
-            Component::Normal(name) => path.push(name),
-            Component::ParentDir => return Err(Error::Escape(shown())),
-            _ => {}
-        }
-    }
-    Ok(path)
-}
-
-/// `1700000000.123456789`.
-fn pax_time(text: &str) -> Option<(i64, i64)> {
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits: String = fraction
-        .chars()
-        .chain("000000000".chars())
-        .take(9)
-        .collect();
-    Some((seconds.parse().ok()?, digits.parse().ok()?))
 }
 
 #[cfg(test)]

@@ -6,12 +6,16 @@
 mod apply;
 mod compression;
 mod create;
+mod decode;
 mod digest;
 mod error;
 mod metadata;
+mod scan;
 
 pub use apply::{Applied, Target, apply, apply_renamed};
 pub use compression::{Compression, decompress};
 pub use create::{Pack, pack};
 pub use digest::{Digesting, hex};
 pub use error::{Error, Kind};
+pub use metadata::Metadata;
+pub use scan::{Item, ItemKind, scan};

@@ -9,12 +9,15 @@ use crate::Error;
 
 /// What an entry says about its file.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Metadata {
-    pub(crate) mode: u32,
-    /// `None` leaves the owner.
-    pub(crate) owner: Option<(u32, u32)>,
-    pub(crate) mtime: (i64, i64),
-    pub(crate) xattrs: Vec<(String, Vec<u8>)>,
+pub struct Metadata {
+    /// Permissions and set-ID bits.
+    pub mode: u32,
+    /// User and group; `None` leaves the owner.
+    pub owner: Option<(u32, u32)>,
+    /// Seconds since 1970, and nanoseconds.
+    pub mtime: (i64, i64),
+    /// Names and values.
+    pub xattrs: Vec<(String, Vec<u8>)>,
 }
 
 impl Metadata {

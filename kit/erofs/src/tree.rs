@@ -202,7 +202,14 @@ impl Tree {
         match &mut old.content {
             Content::Directory(directory) => {
                 directory.implied = false;
+                let attributes = std::mem::take(&mut old.meta.xattrs);
                 old.meta = inode.meta;
+                // Those that are not given again stay: nobody takes them away.
+                for (name, value) in attributes {
+                    if !old.meta.xattrs.iter().any(|(other, _)| *other == name) {
+                        old.meta.xattrs.push((name, value));
+                    }
+                }
                 Ok(())
             }
             // A whiteout speaks of the layers below only (image-spec, layer.md#whiteouts).

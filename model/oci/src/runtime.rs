@@ -256,7 +256,7 @@ pub struct Hooks {
 pub struct Hook {
     /// Absolute path of the program.
     pub path: String,
-    /// Arguments, the first being argv[0].
+    /// Arguments, the first being `argv[0]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Environment.

@@ -107,6 +107,23 @@ impl Catalog {
             .collect()
     }
 
+    /// For a second store on the same rows.
+    #[cfg(test)]
+    pub(crate) fn database(&self) -> Arc<Database> {
+        Arc::clone(&self.database)
+    }
+
+    /// Chains that end with this layer.
+    pub(crate) fn same(&self, diff_id: &Digest) -> Vec<String> {
+        let memory = self.read();
+        let layers = memory
+            .images
+            .values()
+            .flat_map(|row| row.chains.iter().zip(&row.config.rootfs.diff_ids));
+        let same = layers.filter(|(_, other)| *other == diff_id);
+        same.map(|(chain, _)| chain.clone()).collect()
+    }
+
     pub(crate) fn row(&self, id: &Digest) -> Option<Arc<Row>> {
         self.read().images.get(id.hex()).cloned()
     }

@@ -21,7 +21,7 @@ impl Images {
         reader: impl Read + Send,
         options: ImportOptions,
     ) -> Result<Digest, Error> {
-        let layer = self.0.unpack(reader, &Expected::default())?;
+        let layer = self.0.ingest(reader, &Expected::default())?;
         let platform = options.platform.unwrap_or_else(Platform::host);
         let history = History {
             created: Some(options.created.clone()),

@@ -1,16 +1,22 @@
-//! Layers on disk: `layers/<chain>/diff`, made under a temporary name and renamed when complete, so
-//! that a directory with a chain's name is always whole.
+//! Layers on disk, made under a temporary name and renamed when complete, so that a directory with a
+//! chain's name is always whole. What is in it is told by what is there:
+//!
+//! ```text
+//!  layers/<chain>/tar, index     kept as it came (see `tarred`)
+//!  layers/<chain>/diff, size     unpacked, for overlayfs
+//! ```
 
-use std::io::{Read, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::fs::File;
+use std::io::{self, Read, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use archive::{Applied, Digesting, Target};
+use archive::{Compression, Digesting};
+use erofs::Facts;
 use oci::Digest;
-use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Error, Store};
+use crate::tarred::{self, INDEX, Stored, TAR};
+use crate::{Error, Kind, Store};
 
 /// What a layer's stream must turn out to be.
 #[derive(Debug, Clone, Default)]
@@ -43,16 +49,13 @@ pub fn chain_id(below: &str, diff_id: &Digest) -> String {
     archive::hex(&hash)
 }
 
-/// Decompresses and unpacks a stream; answers the digest of the tar in it.
-fn apply(
-    stream: &mut (impl Read + Send),
-    root: BorrowedFd<'_>,
-) -> Result<(Applied, Digest), archive::Error> {
-    let (_, plain) = archive::decompress(stream)?;
-    let mut inner = Digesting::new(plain);
-    let applied = archive::apply(&mut inner, root, Target::Layer)?;
-    let (hash, _) = inner.finish().map_err(archive::Error::Malformed)?;
-    Ok((applied, Digest::sha256(&hash)))
+pub(crate) fn check_diff_id(expected: &Expected, found: &Digest) -> Result<(), Error> {
+    match &expected.diff_id {
+        Some(wanted) if wanted != found => Err(Error::Corrupt(format!(
+            "layer verification failed for digest {wanted}: got {found}"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn check_stream(expected: &Expected, found: &Digest, length: u64) -> Result<(), Error> {
@@ -74,82 +77,140 @@ impl Store {
 
     /// Size of a layer that is there.
     pub(crate) fn layer(&self, chain: &str) -> Option<u64> {
-        let text = std::fs::read_to_string(self.layer_dir(chain).join("size")).ok()?;
-        text.parse().ok()
+        let dir = self.layer_dir(chain);
+        if let Ok(text) = std::fs::read_to_string(dir.join("size")) {
+            return text.parse().ok();
+        }
+        let mut head = [0; Facts::HEADER];
+        let mut index = File::open(dir.join(INDEX)).ok()?;
+        index.read_exact(&mut head).ok()?;
+        // Without its tar it is no layer.
+        let facts = Facts::read(&head)?;
+        let tar = std::fs::metadata(dir.join(TAR)).ok()?;
+        (tar.len() == facts.tar).then_some(facts.files)
     }
 
-    /// Unpacks one layer, whatever its compression, verifying both digests on the way.
-    pub(crate) fn unpack(
+    /// Stores one layer, whatever its compression, verifying both digests on the way.
+    pub(crate) fn ingest(
         &self,
         stream: impl Read + Send,
         expected: &Expected,
     ) -> Result<Layer, Error> {
+        self.check_room()?;
         let dir = self.temporary("layers")?;
-        let result = self.unpack_into(&dir, stream, expected);
+        let result = self.ingest_into(&dir, stream, expected);
         if result.is_err() {
             self.trash.take(&dir);
         }
         result
     }
 
-    fn unpack_into(
+    /// Stores a layer that is in a file below this store. Where that is the tar itself, it is not
+    /// copied: its file gets one more name.
+    pub(crate) fn ingest_file(&self, file: File, expected: &Expected) -> Result<Layer, Error> {
+        let compressed = archive::decompress(&file)?.0 != Compression::None;
+        (&file)
+            .rewind()
+            .map_err(Error::io("reading a layer in", &self.root))?;
+        if compressed || !self.indexes() {
+            return self.ingest(file, expected);
+        }
+        self.check_room()?;
+        let dir = self.temporary("layers")?;
+        let length = file.metadata().map_or(0, |facts| facts.len());
+        let stored = self.link_tar(&dir, &file, expected).and_then(|stored| {
+            check_stream(expected, &stored.diff_id, length)?;
+            self.publish(&dir, stored, expected)
+        });
+        if stored.is_err() {
+            self.trash.take(&dir);
+        }
+        stored
+    }
+
+    fn ingest_into(
         &self,
         dir: &Path,
-        stream: impl Read + Send,
+        mut stream: impl Read + Send,
         expected: &Expected,
     ) -> Result<Layer, Error> {
-        self.check_room()?;
-        let diff = dir.join("diff");
-        std::fs::create_dir(&diff).map_err(Error::io("making", &diff))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(&diff, flags, Mode::empty())
-            .map_err(Error::errno("opening", &diff))?;
-        // The archive's own mode of its root, when it has one, comes later.
-        rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755))
-            .map_err(Error::errno("chmod", &diff))?;
-        let mut outer = Digesting::new(stream);
-        let unpacked = apply(&mut outer, root.as_fd());
-        match &unpacked {
-            // The disk's fault: the rest of the stream would tell nothing.
-            Err(error) if error.kind() == archive::Kind::System => {}
-            // A broken archive is first of all one that does not have its digest.
-            _ => match outer.finish() {
-                Ok((hash, length)) => check_stream(expected, &Digest::sha256(&hash), length)?,
-                Err(error) if unpacked.is_ok() => {
-                    return Err(archive::Error::Malformed(error).into());
+        let stored = match &expected.stream {
+            // A stream that is the tar itself is not digested twice.
+            Some((digest, _)) if expected.diff_id.as_ref() != Some(digest) => {
+                let mut outer = Digesting::new(stream);
+                let stored = self.ingest_plain(dir, &mut outer, expected);
+                match &stored {
+                    // The disk's fault: the rest of the stream would tell nothing.
+                    Err(error) if error.kind() == Kind::System => {}
+                    // A broken archive is first of all one that does not have its digest.
+                    _ => match outer.finish() {
+                        Ok((hash, length)) => {
+                            check_stream(expected, &Digest::sha256(&hash), length)?;
+                        }
+                        Err(error) if stored.is_ok() => {
+                            return Err(archive::Error::Malformed(error).into());
+                        }
+                        Err(_) => {}
+                    },
                 }
-                Err(_) => {}
-            },
-        }
-        let (applied, diff_id) = unpacked?;
-        if let Some(wanted) = expected
-            .diff_id
-            .as_ref()
-            .filter(|wanted| **wanted != diff_id)
-        {
-            return Err(Error::Corrupt(format!(
-                "layer verification failed for digest {wanted}: got {diff_id}"
-            )));
-        }
+                stored?
+            }
+            _ => self.ingest_plain(dir, &mut stream, expected)?,
+        };
+        self.publish(dir, stored, expected)
+    }
+
+    /// Gives a layer that is complete its name.
+    fn publish(&self, dir: &Path, stored: Stored, expected: &Expected) -> Result<Layer, Error> {
+        let Stored { diff_id, size } = stored;
         let chain = chain_id(&expected.below, &diff_id);
-        let size_file = dir.join("size");
-        let mut file =
-            std::fs::File::create(&size_file).map_err(Error::io("making", &size_file))?;
-        file.write_all(applied.bytes.to_string().as_bytes())
-            .map_err(Error::io("writing", &size_file))?;
-        // One sync of the whole file system is cheaper than one of each file, and the row that
-        // names this layer is only written after it.
-        rustix::fs::syncfs(&root).map_err(Error::errno("syncing", &diff))?;
         let place = self.layer_dir(&chain);
         match std::fs::rename(dir, &place) {
             Ok(()) => {}
             // Somebody else was faster with the same bytes.
             Err(_) if self.layer(&chain).is_some() => self.trash.take(dir),
-            Err(error) => return Err(Error::io("renaming to", &place)(error)),
+            Err(error) => {
+                // What is there is not whole, or it would have been told: it makes way.
+                self.trash.take(&place);
+                std::fs::rename(dir, &place)
+                    .map_err(|_| Error::io("renaming to", &place)(error))?;
+            }
         }
         Ok(Layer {
             diff_id,
             chain,
+            size,
+        })
+    }
+
+    fn ingest_plain(
+        &self,
+        dir: &Path,
+        stream: &mut (impl Read + Send),
+        expected: &Expected,
+    ) -> Result<Stored, Error> {
+        if self.indexes() {
+            return self.store_tar(dir, stream, expected);
+        }
+        let (_, plain) = archive::decompress(stream)?;
+        let mut inner = Digesting::new(plain);
+        let applied = tarred::unpack(&dir.join("diff"), &mut inner);
+        let applied = match applied {
+            Err(error) if error.kind() == Kind::System => return Err(error),
+            applied => {
+                // To its end also when it is broken: the outer digest tells whose fault that is.
+                let rest = io::copy(&mut inner, &mut io::sink());
+                let applied = applied?;
+                rest.map_err(archive::Error::Malformed)?;
+                applied
+            }
+        };
+        let (hash, _) = inner.finish().map_err(archive::Error::Malformed)?;
+        let diff_id = Digest::sha256(&hash);
+        check_diff_id(expected, &diff_id)?;
+        tarred::write_synced(&dir.join("size"), applied.bytes.to_string().as_bytes())?;
+        Ok(Stored {
+            diff_id,
             size: applied.bytes,
         })
     }

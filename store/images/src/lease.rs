@@ -26,7 +26,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let store = &self.store;
-        let discard = |chain: &str| store.trash.take(&store.layer_dir(chain));
+        let discard = |chain: &str| store.discard_layer(chain);
         store.catalog.release(&self.chains, &discard);
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! ```text
 //!  <root>/content/blobs/sha256/<hex>   manifests and configurations
-//!  <root>/layers/<chain>/diff          unpacked layers, whole whenever they have this name
+//!  <root>/layers/<chain>               layers, whole whenever they have this name:
+//!         tar, index                   as they came, and what is in them (see `tarred`)
+//!         merged.<n>                   EROFS of the lowest or uppermost n layers up to this one
+//!         diff, size                   unpacked, where the kernel mounts no EROFS from files
 //!  <root>/trash                        what is being unlinked
 //!  database: images, image-names       rows; all look-ups happen in memory
 //! ```
@@ -16,21 +19,27 @@ mod changes;
 mod error;
 mod image;
 mod import;
+mod index;
 mod layers;
 mod lease;
 mod load;
+mod merged;
+mod probe;
 mod rootfs;
+mod save;
+mod tarred;
 mod trash;
 
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use oci::image::{Descriptor, ImageConfig};
 use oci::{Digest, Reference};
 
 use crate::catalog::{Catalog, Row};
+use crate::merged::Mounts;
 use crate::trash::Trash;
 
 pub use error::{Error, Kind};
@@ -40,6 +49,8 @@ pub use image::{
 };
 pub use layers::{Expected, Layer, chain_id};
 pub use lease::Lease;
+pub use save::Saved;
+pub use tarred::LayerTar;
 
 /// The image store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -50,6 +61,19 @@ pub(crate) struct Store {
     root: PathBuf,
     catalog: Catalog,
     trash: Trash,
+    mounts: Mounts,
+    /// Whether layers are kept as tars; found out when it is first asked.
+    indexes: OnceLock<bool>,
+}
+
+/// In which form new layers are kept. Both may be in one store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Form {
+    /// As tars below an EROFS index where the kernel can mount that, else unpacked.
+    #[default]
+    Best,
+    /// Unpacked.
+    Directories,
 }
 
 impl Images {
@@ -58,6 +82,18 @@ impl Images {
     /// # Errors
     /// When directories or rows cannot be read.
     pub fn open(root: &Path, database: Arc<redb::Database>) -> Result<Self, Error> {
+        Self::open_with(root, database, Form::Best)
+    }
+
+    /// The same, with a say in how layers are kept.
+    ///
+    /// # Errors
+    /// As [`Images::open`].
+    pub fn open_with(
+        root: &Path,
+        database: Arc<redb::Database>,
+        form: Form,
+    ) -> Result<Self, Error> {
         for dir in ["content/blobs/sha256", "layers/empty", "layers/empty2"] {
             let dir = root.join(dir);
             std::fs::create_dir_all(&dir).map_err(Error::io("making", &dir))?;
@@ -68,6 +104,11 @@ impl Images {
             root: root.to_owned(),
             catalog,
             trash,
+            mounts: Mounts::default(),
+            indexes: match form {
+                Form::Best => OnceLock::new(),
+                Form::Directories => OnceLock::from(false),
+            },
         };
         store.sweep();
         Ok(Self(Arc::new(store)))
@@ -144,7 +185,7 @@ impl Images {
     /// # Errors
     /// Not found.
     pub fn remove(&self, id: &Digest) -> Result<Vec<Digest>, Error> {
-        let discard = |chain: &str| self.0.trash.take(&self.0.layer_dir(chain));
+        let discard = |chain: &str| self.0.discard_layer(chain);
         let (row, freed) = self.0.catalog.remove(id, &discard)?;
         let chains = row.chains.iter().zip(&row.config.rootfs.diff_ids);
         let gone = chains
@@ -253,9 +294,8 @@ impl Images {
     /// # Errors
     /// None today.
     pub fn usage(&self) -> Result<Usage, Error> {
-        let chains = self.0.catalog.chains();
         Ok(Usage {
-            layers: chains.iter().filter_map(|chain| self.0.layer(chain)).sum(),
+            layers: self.0.layers_on_disk(),
             content: changes::disk_usage(&self.0.root.join("content")),
         })
     }
@@ -265,7 +305,26 @@ impl Images {
         self.0.layer(chain)
     }
 
-    /// Unpacks a layer from a stream in one pass, verifying its digests.
+    /// The same. A layer that some image has on top of other layers is taken over from there,
+    /// without another copy.
+    pub fn layer_or_same(&self, chain: &str, diff_id: &Digest) -> Option<u64> {
+        self.0.layer(chain).or_else(|| {
+            let same = self.0.catalog.same(diff_id);
+            let mut tars = same.iter().filter(|other| self.0.has_tar(other));
+            tars.find_map(|other| self.0.adopt(other, chain).ok())?;
+            self.0.layer(chain)
+        })
+    }
+
+    /// A layer's uncompressed archive, to the byte.
+    ///
+    /// # Errors
+    /// Not found; unsupported when it was unpacked and cannot be put together as it was.
+    pub fn layer_tar(&self, diff_id: &Digest) -> Result<LayerTar, Error> {
+        self.0.layer_tar(diff_id)
+    }
+
+    /// Stores a layer from a stream in one pass, verifying its digests.
     ///
     /// # Errors
     /// Corrupt when a digest or length differs, and those of the archive. Nothing is left then.
@@ -274,7 +333,7 @@ impl Images {
         stream: impl Read + Send,
         expected: &Expected,
     ) -> Result<Layer, Error> {
-        self.0.unpack(stream, expected)
+        self.0.ingest(stream, expected)
     }
 
     /// Publishes an image whose layers are all there, under `references`.
@@ -298,6 +357,10 @@ impl Images {
             })?;
             chains.push(below.clone());
             layer_sizes.push(size);
+        }
+        // Now, so that the first container does not wait for it.
+        if self.0.indexes() {
+            self.0.merge_all(&chains, &parsed.rootfs.diff_ids)?;
         }
         let id = self.0.put_blob(config)?;
         let manifest = manifest
@@ -338,6 +401,13 @@ impl Images {
 }
 
 impl Store {
+    /// Takes a layer away with everything that was made of it.
+    fn discard_layer(&self, chain: &str) {
+        let dir = self.layer_dir(chain);
+        self.mounts.forget(&dir);
+        self.trash.take(&dir);
+    }
+
     /// Takes away what no row names: half-made layers, blobs and spools of a crash.
     fn sweep(&self) {
         let known = self.catalog.chains();

@@ -187,7 +187,7 @@ impl Images {
         let mut below = String::new();
         for ((path, stream), diff_id) in layers.into_iter().zip(&config.rootfs.diff_ids) {
             let chain = chain_id(&below, diff_id);
-            if self.0.layer(&chain).is_none() {
+            if self.layer_or_same(&chain, diff_id).is_none() {
                 let file = spool.open(&path)?;
                 let total = file.metadata().map_or(0, |facts| facts.len());
                 progress(LoadEvent::Layer {
@@ -200,7 +200,7 @@ impl Images {
                     diff_id: Some(diff_id.clone()),
                     below,
                 };
-                self.0.unpack(file, &expected)?;
+                self.0.ingest_file(file, &expected)?;
                 progress(LoadEvent::LayerDone { diff_id });
             }
             below = chain;

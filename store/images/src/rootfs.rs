@@ -2,8 +2,8 @@
 //! mount. It is in no mount namespace until somebody moves it there, so nothing has to be unmounted
 //! when the engine dies.
 
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
@@ -11,10 +11,18 @@ use rustix::mount::{
 };
 
 use crate::catalog::Row;
+use crate::merged::{Mounted, Part};
 use crate::{Error, RootfsOptions, Store};
 
 /// overlayfs stacks no more.
 const MOST_LAYERS: usize = 500;
+
+/// One of overlayfs's lower layers.
+#[derive(Debug)]
+pub(crate) enum Lower {
+    Directory(PathBuf),
+    Mount(Mounted),
+}
 
 impl Store {
     /// Mounts an image's layers below `writable/diff`.
@@ -24,59 +32,97 @@ impl Store {
         writable: Option<&Path>,
         options: RootfsOptions,
     ) -> Result<OwnedFd, Error> {
-        if row.chains.len() > MOST_LAYERS {
+        let explain = |error: Error| match missing(self, row) {
+            Some(chain) => Error::Corrupt(format!(
+                "layer {chain} of image {} is missing on disk: pull the image again",
+                row.id
+            )),
+            None => error,
+        };
+        let mut lower = self.lower(row).map_err(explain)?;
+        if let ([Lower::Mount(mounted)], None) = (lower.as_slice(), writable) {
+            return mounted
+                .try_clone()
+                .map_err(Error::io("mounting the layers of", &self.root));
+        }
+        // Without a writable directory two lower ones are needed; an image may have none at all.
+        if lower.is_empty() || writable.is_none() {
+            lower.push(Lower::Directory(self.root.join("layers/empty")));
+        }
+        if lower.len() == 1 && writable.is_none() {
+            lower.push(Lower::Directory(self.root.join("layers/empty2")));
+        }
+        let failed = Error::errno("mounting the layers of", &self.root);
+        overlay(&lower, writable, options).map_err(|errno| explain(failed(errno)))
+    }
+
+    /// An image's lower layers, top first.
+    fn lower(&self, row: &Row) -> Result<Vec<Lower>, Error> {
+        if !self.indexes() {
+            // Stored under a newer kernel than today's.
+            for chain in &row.chains {
+                if !self.layer_dir(chain).join("diff").exists() {
+                    self.unpack_beside(chain)?;
+                }
+            }
+        }
+        let parts = self.parts(&row.chains);
+        if parts.len() > MOST_LAYERS {
             return Err(Error::Unsupported(format!(
                 "image {} has {} layers, overlayfs takes {MOST_LAYERS}",
                 row.id,
                 row.chains.len()
             )));
         }
-        let failed = Error::errno("mounting the layers of", &self.root);
-        let mounted = self.overlay(row, writable, options);
-        mounted.map_err(|errno| match missing(self, row) {
-            Some(chain) => Error::Corrupt(format!(
-                "layer {chain} of image {} is missing on disk: pull the image again",
-                row.id
-            )),
-            None => failed(errno),
-        })
+        let lower = parts.into_iter().rev().map(|part| match part {
+            Part::Directory(number) => {
+                let dir = self.layer_dir(&row.chains[number]).join("diff");
+                Ok(Lower::Directory(dir))
+            }
+            Part::Tars(start, end) => {
+                let diff_ids = &row.config.rootfs.diff_ids;
+                self.mounted(&row.chains, diff_ids, (start, end))
+                    .map(Lower::Mount)
+            }
+        });
+        lower.collect()
     }
+}
 
-    fn overlay(
-        &self,
-        row: &Row,
-        writable: Option<&Path>,
-        options: RootfsOptions,
-    ) -> Result<OwnedFd, rustix::io::Errno> {
-        let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(&overlay, "source", "overlay")?;
-        let empty = self.root.join("layers/empty");
-        for chain in row.chains.iter().rev() {
-            fsconfig_set_string(&overlay, "lowerdir+", self.layer_dir(chain).join("diff"))?;
-        }
-        // Without a writable directory two lower ones are needed; an image may have none at all.
-        if row.chains.is_empty() || writable.is_none() {
-            fsconfig_set_string(&overlay, "lowerdir+", &empty)?;
-        }
-        if row.chains.is_empty() && writable.is_none() {
-            fsconfig_set_string(&overlay, "lowerdir+", self.root.join("layers/empty2"))?;
-        }
-        if let Some(writable) = writable {
-            forget_volatile(writable);
-            fsconfig_set_string(&overlay, "upperdir", writable.join("diff"))?;
-            fsconfig_set_string(&overlay, "workdir", writable.join("work"))?;
-            if options.volatile {
-                fsconfig_set_flag(&overlay, "volatile")?;
+/// An overlay of lower layers, top first.
+pub(crate) fn overlay(
+    lower: &[Lower],
+    writable: Option<&Path>,
+    options: RootfsOptions,
+) -> rustix::io::Result<OwnedFd> {
+    let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&overlay, "source", "overlay")?;
+    for lower in lower {
+        match lower {
+            Lower::Directory(dir) => fsconfig_set_string(&overlay, "lowerdir+", dir)?,
+            // It has no other name. overlayfs takes a private clone of the mount, which ends with
+            // the overlay.
+            Lower::Mount(mounted) => {
+                let path = format!("/proc/self/fd/{}", mounted.as_raw_fd());
+                fsconfig_set_string(&overlay, "lowerdir+", path)?;
             }
         }
-        fsconfig_create(&overlay)?;
-        let mut attributes = MountAttrFlags::empty();
-        attributes.set(
-            MountAttrFlags::MOUNT_ATTR_RDONLY,
-            options.readonly || writable.is_none(),
-        );
-        fsmount(&overlay, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
     }
+    if let Some(writable) = writable {
+        forget_volatile(writable);
+        fsconfig_set_string(&overlay, "upperdir", writable.join("diff"))?;
+        fsconfig_set_string(&overlay, "workdir", writable.join("work"))?;
+        if options.volatile {
+            fsconfig_set_flag(&overlay, "volatile")?;
+        }
+    }
+    fsconfig_create(&overlay)?;
+    let mut attributes = MountAttrFlags::empty();
+    attributes.set(
+        MountAttrFlags::MOUNT_ATTR_RDONLY,
+        options.readonly || writable.is_none(),
+    );
+    fsmount(&overlay, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 fn missing<'a>(store: &Store, row: &'a Row) -> Option<&'a String> {
@@ -90,3 +136,6 @@ fn forget_volatile(writable: &Path) {
     let _ = std::fs::remove_file(mark.join("dirty"));
     let _ = std::fs::remove_dir(mark);
 }
+
+#[cfg(test)]
+mod tests;

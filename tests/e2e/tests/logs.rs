@@ -113,13 +113,14 @@ fn followed_to_the_end() {
         return;
     }
     let lab = Lab::new();
-    lab.ok(&["run", "-d", "--name", "ff", "bb", "sh", "-c", "mkfifo /go; echo first; while read line < /go; do echo $line; echo $line >&2; [ $line = end ] && exit; done"]);
+    lab.ok(&["run", "-d", "--name", "ff", "bb", "sh", "-c", "mkfifo /go; exec 3<> /go; echo first; while read line <&3; do echo $line; echo $line >&2; [ $line = end ] && exit; done"]);
     let mut follower = lab.spawn(&["logs", "-f", "ff"]);
     let mut lines = BufReader::new(follower.stdout.take().expect("stdout")).lines();
     let mut next = || lines.next().map(|line| line.expect("line"));
     assert_eq!(next().as_deref(), Some("first"));
     for word in ["one", "two", "end"] {
-        lab.ok(&["exec", "ff", "sh", "-c", &format!("echo {word} > /go")]);
+        // The last one may end with the container.
+        lab.docker(&["exec", "ff", "sh", "-c", &format!("echo {word} > /go")]);
         assert_eq!(next().as_deref(), Some(word));
     }
     assert_eq!(next(), None);

@@ -5,15 +5,14 @@ use std::io::{self, BufWriter, Read, Write};
 use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
 
-use super::Chunk;
 use crate::{ByteStream, Error};
 
 /// Bytes sent at once.
 const CHUNK: usize = 128 << 10;
 
 /// Runs a writer of an archive; its failure is the last thing the client gets.
-pub(super) fn send(
-    sender: mpsc::Sender<Chunk>,
+pub(crate) fn send(
+    sender: mpsc::Sender<crate::Result<Bytes>>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) {
     let mut out = BufWriter::with_capacity(CHUNK, Sink(&sender));
@@ -27,7 +26,7 @@ pub(super) fn send(
     }
 }
 
-struct Sink<'a>(&'a mpsc::Sender<Chunk>);
+struct Sink<'a>(&'a mpsc::Sender<crate::Result<Bytes>>);
 
 impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

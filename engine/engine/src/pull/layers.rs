@@ -65,7 +65,8 @@ impl Fetch {
     pub(super) async fn all(&self, wanted: Vec<Wanted>) -> Result<()> {
         let mut missing = Vec::new();
         for layer in wanted {
-            if self.inner.images.layer(&layer.chain).is_some() {
+            let images = &self.inner.images;
+            if images.layer_or_same(&layer.chain, &layer.diff_id).is_some() {
                 self.report.step(layer.id(), "Already exists").await;
             } else {
                 self.report.step(layer.id(), "Pulling fs layer").await;
