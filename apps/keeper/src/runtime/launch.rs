@@ -97,6 +97,7 @@ impl Plan {
             rustix::process::chdir(bundle).during("chdir", bundle)?;
         }
         let mut spec = bundle::load(config.as_deref().unwrap_or(Path::new(bundle::CONFIG)))?;
+        bundle::settle_capabilities(&mut spec.process, &global.log);
         let process = bundle::check_process(spec.process.as_ref())?;
         wishes.terminal = process.terminal;
         bundle::check_scheduler(&spec)?;
@@ -181,10 +182,10 @@ impl Making {
         let layout = match Layout::detect() {
             _ if !global.cgroups => None,
             Ok(layout) => Some(layout),
-            Err(_) if global.rootless => None,
+            Err(_) if global.rootless() => None,
             Err(e) => return Err(e.into()),
         };
-        let mut state = plan.state(global.rootless);
+        let mut state = plan.state(global.rootless());
         let relative = match &layout {
             Some(layout) => bundle::cgroup_paths(&plan.spec, &plan.id, layout)?,
             None => Vec::new(),
@@ -261,6 +262,13 @@ impl Making {
         let mut spec = std::borrow::Cow::Borrowed(&plan.spec);
         if let Some(notify) = &self.notify {
             notify.show(spec.to_mut());
+        }
+        if self.cgroup.is_none() {
+            // There is none of its own to show; a bound /sys shows the host's.
+            let shown = |kind: &str| matches!(kind, "cgroup" | "cgroup2");
+            if spec.mounts.iter().any(|m| shown(&m.kind)) {
+                spec.to_mut().mounts.retain(|m| !shown(&m.kind));
+            }
         }
         let size = spec.process.as_ref().and_then(|p| p.console_size);
         let build = Build {
