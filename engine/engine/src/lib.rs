@@ -46,6 +46,7 @@ mod options;
 mod owner;
 mod ports;
 mod pull;
+mod push;
 mod record;
 mod registries;
 mod resolve;
