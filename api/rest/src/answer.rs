@@ -105,6 +105,15 @@ pub(crate) fn failure(error: &Error) -> Response<ResponseBody> {
     )
 }
 
+/// The same for clients that show a body as it is: those of versions before 1.24.
+pub(crate) fn plain_failure(error: &Error) -> Response<ResponseBody> {
+    typed(
+        status_of(error.kind),
+        "text/plain; charset=utf-8",
+        ResponseBody::Full(Some(format!("{}\n", error.message).into())),
+    )
+}
+
 /// The one map from kinds of failures to HTTP.
 fn status_of(kind: ErrorKind) -> StatusCode {
     match kind {

@@ -2,24 +2,31 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use engine::{ByteStream, Error, Result};
 use futures_util::{Stream, StreamExt as _};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// The largest JSON body that is read into memory, in bytes.
 const MAX_JSON: usize = 8 << 20;
 /// Chunks of a request's body that may wait for the engine.
 const QUEUE: usize = 4;
 
+/// What is read of a refused request's body: a connection that is closed on a client which still
+/// sends takes the answer along that says why. Most archives and contexts are within this.
+const LEFT_OVER: usize = 64 << 20;
+/// How long a client may take to send it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The body of a request.
 #[derive(Debug)]
 pub(crate) enum RequestBody {
     /// From hyper.
-    Incoming(Incoming),
+    Incoming(Lent),
     /// Read already.
     Full(Bytes),
 }
@@ -28,7 +35,7 @@ impl RequestBody {
     /// Whether the request said that it has no body.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
-            Self::Incoming(body) => body.is_end_stream(),
+            Self::Incoming(body) => body.get().is_none_or(Body::is_end_stream),
             Self::Full(bytes) => bytes.is_empty(),
         }
     }
@@ -36,7 +43,7 @@ impl RequestBody {
     /// Its length, where the request told it.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
-            Self::Incoming(body) => body.size_hint().exact(),
+            Self::Incoming(body) => body.get().and_then(|body| body.size_hint().exact()),
             Self::Full(bytes) => Some(bytes.len() as u64),
         }
     }
@@ -77,7 +84,12 @@ impl RequestBody {
                     return;
                 }
             };
-            while let Some(frame) = body.frame().await {
+            loop {
+                let frame = tokio::select! {
+                    frame = body.frame() => frame,
+                    () = sender.closed() => return,
+                };
+                let Some(frame) = frame else { return };
                 let item = match frame.map(Frame::into_data) {
                     Ok(Ok(data)) => Ok(data),
                     Ok(Err(_trailers)) => continue,
@@ -90,6 +102,65 @@ impl RequestBody {
             }
         });
         receiver
+    }
+}
+
+/// hyper's body, given back when whoever got it lets go of it.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    body: Option<Incoming>,
+    home: Option<oneshot::Sender<Incoming>>,
+}
+
+/// Where a lent body comes back to.
+#[derive(Debug)]
+pub(crate) struct Return(oneshot::Receiver<Incoming>);
+
+/// Lends a body out.
+pub(crate) fn lend(body: Incoming) -> (RequestBody, Return) {
+    let (home, back) = oneshot::channel();
+    let lent = Lent {
+        body: Some(body),
+        home: Some(home),
+    };
+    (RequestBody::Incoming(lent), Return(back))
+}
+
+impl Lent {
+    fn get(&self) -> Option<&Incoming> {
+        self.body.as_ref()
+    }
+
+    async fn frame(&mut self) -> Option<std::result::Result<Frame<Bytes>, hyper::Error>> {
+        self.body.as_mut()?.frame().await
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let (Some(body), Some(home)) = (self.body.take(), self.home.take()) {
+            // Nobody waits for it unless the request is refused.
+            let _ = home.send(body);
+        }
+    }
+}
+
+impl Return {
+    /// Reads what a refused client still sends, up to a bound. A connection that is closed over
+    /// unread bytes is reset, and the client may see that before it sees the refusal.
+    pub(crate) async fn drain(self) {
+        let read = async {
+            let Ok(mut body) = self.0.await else { return };
+            let mut read = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                read += frame.data_ref().map_or(0, Bytes::len);
+                if read > LEFT_OVER {
+                    return;
+                }
+            }
+        };
+        // One that sends too slowly takes the reset.
+        let _ = tokio::time::timeout(PATIENCE, read).await;
     }
 }
 

@@ -212,7 +212,7 @@ pub(crate) fn container(mut found: ContainerInspect, version: ApiVersion) -> Res
         && let Some(networks) = value["NetworkSettings"]["Networks"].as_object_mut()
     {
         for endpoint in networks.values_mut().filter_map(Value::as_object_mut) {
-            endpoint.remove("DNSNames");
+            endpoint.shift_remove("DNSNames");
         }
     }
     Ok(value)
@@ -280,7 +280,7 @@ pub(crate) fn image(mut found: ImageInspect, version: ApiVersion) -> Result<Valu
         && let Some(config) = value["Config"].as_object_mut()
     {
         for name in NOT_AN_IMAGES {
-            config.remove(name);
+            config.shift_remove(name);
         }
     }
     Ok(value)

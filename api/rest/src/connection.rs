@@ -13,11 +13,11 @@ use hyper_util::server::conn::auto;
 use tokio::sync::watch;
 
 use crate::answer::{Answer, failure, sign};
-use crate::body::{RequestBody, ResponseBody};
+use crate::body::{RequestBody, ResponseBody, lend};
 use crate::call::Call;
 use crate::hijack::wanted_protocol;
 use crate::stream::Stream;
-use crate::{Api, router, sniff};
+use crate::{Api, answer, router, sniff, version};
 
 /// What answers calls; the API itself, or a test's.
 pub(crate) trait Service: Clone + Send + Sync + 'static {
@@ -109,10 +109,17 @@ async fn respond<S: Service>(
     let upgrade: Option<OnUpgrade> = request.extensions_mut().remove();
     let (parts, body) = request.into_parts();
     let (method, uri) = (parts.method, parts.uri);
-    let body = RequestBody::Incoming(body);
+    // A client that waits to be told to go on has sent nothing yet.
+    let waits = parts.headers.contains_key(http::header::EXPECT);
+    let (body, back) = lend(body);
     tracing::debug!(%method, %uri, "request");
     let answer = match service.decode(method, &uri, parts.headers, body) {
         Ok(call) => service.call(call).await,
+        Err(error) if version::is_ancient(uri.path()) => {
+            let mut response = answer::plain_failure(&error);
+            sign(&mut response);
+            return response;
+        }
         Err(error) => Err(error),
     };
     let response = match answer {
@@ -123,6 +130,9 @@ async fn respond<S: Service>(
         },
         Err(error) => Err(error),
     };
+    if response.is_err() && !waits {
+        back.drain().await;
+    }
     let mut response = response.unwrap_or_else(|error| {
         tracing::debug!(%uri, %error, "request refused");
         failure(&error)

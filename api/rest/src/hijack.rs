@@ -123,7 +123,6 @@ impl Hijack {
         let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let (output, input) = UnixStream::from_std(ours).map_err(failed)?.into_split();
-        let kind = self.kind;
         let feed = match self.rest.take().filter(|rest| !rest.is_empty()) {
             Some(rest) => Input::Fed {
                 _task: AbortOnDrop(tokio::spawn(feed(rest, input))),
@@ -141,7 +140,7 @@ impl Hijack {
             });
         Ok(crate::answer::typed(
             StatusCode::OK,
-            kind,
+            RAW,
             ResponseBody::pieces(pieces),
         ))
     }
@@ -179,10 +178,13 @@ fn report(result: Result<()>) {
     }
 }
 
+/// What a stream is called to clients that did not ask for an upgrade, whatever its framing.
+pub(crate) const RAW: &str = "application/vnd.docker.raw-stream";
+
 /// `Content-Type` of a stream of a container.
 pub(crate) fn stream_kind(tty: bool, version: ApiVersion) -> &'static str {
     match tty || version.before(42) {
-        true => "application/vnd.docker.raw-stream",
+        true => RAW,
         false => "application/vnd.docker.multiplexed-stream",
     }
 }

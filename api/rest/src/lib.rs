@@ -7,7 +7,7 @@
 //!                                   answer: a response │ a hijack, which takes the socket itself
 //! ```
 //!
-//! [`compat`] is the one place that knows how versions of the API differ.
+//! `compat` is the one place that knows how versions of the API differ.
 
 mod answer;
 mod archive;

@@ -59,7 +59,7 @@ async fn container(api: &Api, call: Call, method: &str, segments: &[&str]) -> Re
         ("POST", [id, "rename"]) => containers::rename(api, &call, id).await,
         ("POST", [id, "pause"]) => containers::pause(api, id).await,
         ("POST", [id, "unpause"]) => containers::unpause(api, id).await,
-        ("POST", [id, "attach"]) => streams::attach(api, call, id),
+        ("POST", [id, "attach"]) => streams::attach(api, call, id).await,
         ("POST", [id, "wait"]) => streams::wait(api, &call, id).await,
         ("HEAD", [id, "archive"]) => archive::stat(api, &call, id).await,
         ("GET", [id, "archive"]) => archive::get(api, &call, id).await,

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::answer::{Answer, failure, sign};
 use crate::body::{RequestBody, ResponseBody};
 use crate::connection::Service;
+use crate::hijack::RAW;
 use crate::stream::Stream;
 use crate::version;
 
@@ -91,7 +92,7 @@ pub(crate) async fn serve<S: Service>(
     };
     match answer {
         Ok(Answer::Hijack(hijack)) => {
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {}\r\n\r\n", hijack.kind);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {RAW}\r\n\r\n");
             stream.write_all(head.as_bytes()).await?;
             stream.flush().await?;
             hijack.take(stream, old.rest).await;

@@ -45,7 +45,7 @@ pub(crate) fn stats(api: &Api, call: &Call, id: &str) -> Result<Answer> {
 }
 
 /// `POST /containers/{id}/attach`.
-pub(crate) fn attach(api: &Api, call: Call, id: &str) -> Result<Answer> {
+pub(crate) async fn attach(api: &Api, call: Call, id: &str) -> Result<Answer> {
     let query = &call.query;
     let options = AttachOptions {
         stdin: query.flag("stdin"),
@@ -55,7 +55,7 @@ pub(crate) fn attach(api: &Api, call: Call, id: &str) -> Result<Answer> {
         logs: query.flag("logs"),
         detach_keys: query.text("detachKeys").map(str::to_owned),
     };
-    let session = api.0.engine.container_attach(id, options)?;
+    let session = api.0.engine.container_attach(id, options).await?;
     let mut hijack = Hijack::session(session, call.version);
     hijack.rest = Some(call.body);
     Ok(Answer::Hijack(hijack))

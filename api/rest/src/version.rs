@@ -78,6 +78,12 @@ pub(crate) fn split(path: &str) -> (Option<&str>, &str) {
     }
 }
 
+/// Whether a path names a version before 1.24, whose clients expect errors as plain text.
+pub(crate) fn is_ancient(path: &str) -> bool {
+    let version = split(path).0.and_then(|text| text.parse().ok());
+    version.is_some_and(|version: ApiVersion| version < ApiVersion::new(1, 24))
+}
+
 /// Checks the version that a path asked for.
 ///
 /// # Errors

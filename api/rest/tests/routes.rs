@@ -4,8 +4,6 @@
 
 #[path = "../../../wire/registry/tests/faulty/mod.rs"]
 mod faulty;
-#[path = "../../../engine/engine/tests/pull/idle.rs"]
-mod idle;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,7 +36,7 @@ impl Daemon {
             bridge: None,
             ..Config::default()
         };
-        let engine = Engine::open(config, Arc::new(idle::Idle::default()))
+        let engine = Engine::open(config, Arc::new(compute_sim::Sim::default()))
             .await
             .unwrap();
         let listener = UnixListener::bind(dir.join("socket")).unwrap();

@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, wait};
-use sys::process::{CloneArgs, Cloned};
 
 /// Faults of this process itself; everything else is handed on.
 const OWN: [Signal; 7] = [
@@ -38,15 +37,17 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
 }
 
 fn run(args: &[OsString]) -> Result<u8, Errno> {
+    // What lists processes shows; it was run from a file without a name.
+    let _ = rustix::thread::set_name(c"init");
     let signals: Vec<i32> = (1..=64)
         .filter(|n| !OWN.iter().any(|s| s.as_raw() == *n))
         .collect();
     sys::process::block_signals(&signals)?;
     let arrivals = sys::process::signalfd(&signals)?;
-    // One thread, so a copy of this process may do as it likes.
-    let child = match sys::process::clone3(&CloneArgs::default())? {
-        Cloned::Child => become_program(args),
-        Cloned::Parent { pid, .. } => pid,
+    // One thread, so a copy of this process may do as it likes. The container's seccomp filter
+    // holds here already, and the default one has no clone3.
+    let Some(child) = sys::process::fork()? else {
+        become_program(args)
     };
     loop {
         let mut waited = [PollFd::new(&arrivals, PollFlags::IN)];

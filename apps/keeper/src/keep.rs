@@ -49,6 +49,8 @@ struct Keeper {
     held: Held,
     started_at: u64,
     oom_kills: u64,
+    /// Shortages told whose victims were not counted yet.
+    ooms_told: u64,
 }
 
 /// `keeper keep`, a socket of the daemon on stdin.
@@ -175,12 +177,16 @@ impl Keeper {
     }
 
     fn look_for_oom(&mut self) {
-        if let Some(watch) = &self.held.oom {
-            watch.drain();
-        }
+        let told = self.held.oom.as_ref().is_some_and(cgroup::OomWatch::drain);
         let kills = self.held.cgroup.as_ref().map_or(0, |c| c.oom_kills());
-        if kills > self.oom_kills {
-            self.oom_kills = kills;
+        // A victim that is counted only now may have been told of before.
+        let new = kills.saturating_sub(self.oom_kills);
+        let known = std::mem::take(&mut self.ooms_told).min(new);
+        self.oom_kills = kills;
+        if told && new == 0 {
+            self.ooms_told += 1;
+        }
+        if told || new > known {
             self.context.news.push(Event::Oom);
         }
     }

@@ -96,6 +96,8 @@ pub struct Features {
     pub apparmor: bool,
     /// SELinux is on.
     pub selinux: bool,
+    /// `CAP_*` names that a container can be given; empty when that is not known.
+    pub capabilities: Vec<String>,
     /// Memory limits work.
     pub memory_limit: bool,
     /// Swap accounting works.
@@ -186,7 +188,9 @@ pub enum Log {
 /// A client's stream.
 #[derive(Debug)]
 pub struct Attachment {
-    /// A connected stream socket, taken over whole: the daemon is not on the data path.
+    /// A connected stream socket, taken over whole: the daemon is not on the data path. An exec's
+    /// is closed at its end without a shutdown: who keeps a copy decides when the client sees the
+    /// end of the output.
     pub stream: OwnedFd,
     /// Bytes of the client already read from it, to be given to stdin first.
     pub already_read: Vec<u8>,

@@ -23,6 +23,7 @@ pub(crate) fn detect(layout: &Layout) -> Features {
         seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
         apparmor: text("/sys/module/apparmor/parameters/enabled").starts_with('Y'),
         selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+        capabilities: runtime::available_capabilities(),
         memory_limit: has("memory"),
         swap_limit: file("memory", "memory.memsw.limit_in_bytes"),
         oom_kill_disable: !v2 && file("memory", "memory.oom_control"),

@@ -87,6 +87,7 @@ fn main() {
             stdio: Stdio::Fds([null.as_fd(); 3]),
             cgroup: Some(&cgroup),
             seccomp: Some(&filter),
+            extras: Extras::default(),
         })
         .unwrap();
         at.push(Instant::now());

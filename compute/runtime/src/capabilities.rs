@@ -1,5 +1,6 @@
 //! Capability names and sets.
 
+use oci::runtime::Spec;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::error::{Context, errno_text};
@@ -72,6 +73,38 @@ pub fn available_capabilities() -> Vec<String> {
         .collect()
 }
 
+/// Takes out of a spec the capabilities that this kernel does not know or this process does not
+/// hold; gives a line about each for the log. For callers who follow the specification here
+/// (config.md: a runtime should not fail for them); the others get an error.
+pub fn grantable(spec: &mut Spec) -> Vec<String> {
+    let held = held().unwrap_or(0);
+    let mut told = std::collections::BTreeSet::new();
+    let sets = spec.process.as_mut().and_then(|p| p.capabilities.as_mut());
+    let Some(sets) = sets else {
+        return Vec::new();
+    };
+    for set in [
+        &mut sets.bounding,
+        &mut sets.effective,
+        &mut sets.inheritable,
+        &mut sets.permitted,
+        &mut sets.ambient,
+    ] {
+        set.retain(|name| {
+            let short = name.strip_prefix("CAP_").unwrap_or(name);
+            let bit = NAMES.iter().position(|n| *n == short);
+            let known = bit.is_some_and(|bit| held & (1 << bit) != 0);
+            if !known {
+                told.insert(format!(
+                    "process.capabilities: unknown or unavailable capability {name:?} ignored"
+                ));
+            }
+            known
+        });
+    }
+    told.into_iter().collect()
+}
+
 /// What is permitted to this process.
 fn held() -> Result<u64> {
     rustix::thread::capabilities(None)
@@ -85,12 +118,14 @@ impl Sets {
             return Ok(Self::default());
         };
         let held = held()?;
-        let bits = |names: &[String]| {
+        let bits = |key: &str, names: &[String]| {
             let mut bits = 0u64;
             for name in names {
                 let short = name.strip_prefix("CAP_").unwrap_or(name);
                 let Some(bit) = NAMES.iter().position(|n| *n == short) else {
-                    return Err(Error::invalid(format!("unknown capability {name:?}")));
+                    return Err(Error::invalid(format!(
+                        "process.capabilities.{key}: unknown capability {name:?}"
+                    )));
                 };
                 if held & (1 << bit) == 0 {
                     return Err(Error::unsupported(format!(
@@ -103,11 +138,11 @@ impl Sets {
             Ok(bits)
         };
         Ok(Self {
-            bounding: bits(&from.bounding)?,
-            effective: bits(&from.effective)?,
-            inheritable: bits(&from.inheritable)?,
-            permitted: bits(&from.permitted)?,
-            ambient: bits(&from.ambient)?,
+            bounding: bits("bounding", &from.bounding)?,
+            effective: bits("effective", &from.effective)?,
+            inheritable: bits("inheritable", &from.inheritable)?,
+            permitted: bits("permitted", &from.permitted)?,
+            ambient: bits("ambient", &from.ambient)?,
         })
     }
 

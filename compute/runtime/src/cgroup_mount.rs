@@ -1,31 +1,32 @@
 //! Mounts of type `cgroup`: the container's own part of the hierarchies.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
+use crate::Error;
+use crate::mounts::{Site, Step, at, make, put};
+use crate::options::Options;
+use crate::target::{self, Guest};
 use oci::runtime::Mount;
 use rustix::fs::{CWD, Mode};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
-use sys::mount::MountAttr;
-
-use crate::Error;
-use crate::mounts::{Site, Step, at, directory, make, put};
-use crate::options::Options;
 
 /// v2: the one directory, bound. v1: a tmpfs with one bind for each hierarchy.
 pub(crate) fn mount(site: &Site<'_>, mount: &Mount, options: &Options) -> Step<()> {
     let Some(cgroup) = site.cgroup else {
         return Err(Error::invalid("the container has no cgroup of its own").into());
     };
-    let (place, _) = directory(site.root, &mount.destination)?;
-    let attr = MountAttr {
-        set: options.own.set,
-        clear: options.own.clear,
-        ..MountAttr::default()
-    };
+    let (place, _) = target::open(site.root, &mount.destination, Guest::Directory)?;
+    let attr = options.attributes();
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if cgroup.version() == 2 {
         let Some((path, ..)) = cgroup.directories().next() else {
             return Err(Error::invalid("the container has no cgroup of its own").into());
+        };
+        // Where the container sees the names of the whole hierarchy it gets the whole hierarchy.
+        let path = match site.cgroup_namespace {
+            true => path,
+            false => hierarchy(path, cgroup.path()),
         };
         let tree = at("open_tree", rustix::mount::open_tree(CWD, path, clone))?;
         at(
@@ -64,4 +65,10 @@ pub(crate) fn mount(site: &Site<'_>, mount: &Mount, options: &Options) -> Step<(
         "mount_setattr",
         sys::mount::set_attr(tmpfs.as_fd(), &attr, true),
     )
+}
+
+/// The root of the hierarchy that has the directory `full` at `path`.
+fn hierarchy<'p>(full: &'p Path, path: &str) -> &'p Path {
+    let depth = Path::new(path).components().count();
+    full.ancestors().nth(depth).unwrap_or(full)
 }

@@ -4,29 +4,30 @@
 //! root is still there, everything that needs privilege before the credentials, the filter as
 //! late as it can be loaded.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use oci::runtime::Process;
+use oci::runtime::{MemoryPolicy, Process, Spec};
+use rustix::process::DumpableBehavior;
 
+use crate::channel::Line;
+use crate::credentials::Labels;
 use crate::error::Context;
+use crate::hooks::{self, Company};
 use crate::identity::Who;
 use crate::plan::Plan;
-use crate::{Build, Error, Exec, Filter, Identity, Kind, Result, Stdio};
-use crate::{channel, credentials, identity, program, rootfs, terminal};
+use crate::{Build, Error, Exec, Filter, Identity, Kind, Name, Result, Stdio};
+use crate::{credentials, identity, program, rootfs, scheduler, terminal};
 
 /// Runs `body`, which only ever comes back with an error, and reports it.
-pub(crate) fn run(
-    channel: BorrowedFd<'_>,
-    body: impl FnOnce() -> Result<std::convert::Infallible>,
-) -> ! {
+pub(crate) fn run(line: &Line<'_>, body: impl FnOnce() -> Result<std::convert::Infallible>) -> ! {
     // A panic must not unwind into the caller's half of the program.
     let error = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(never)) => match never {},
         Ok(Err(error)) => error,
         Err(_) => Error::internal("panic while building the container"),
     };
-    channel::failed(channel, &error);
+    line.failed(&error);
     sys::process::exit_now(1)
 }
 
@@ -36,14 +37,26 @@ pub(crate) fn container(
     plan: &Plan,
     tasks: &[OwnedFd],
     filter: Option<&Filter>,
-    channel: BorrowedFd<'_>,
+    name: Option<Name<'_>>,
+    line: &Line<'_>,
     stop: bool,
 ) -> Result<std::convert::Infallible> {
     join_cgroup(tasks)?;
-    if plan.user {
-        channel::wait_go(channel)?;
+    if plan.waits {
+        line.wait_go()?;
     }
-    crate::plan::join(&plan.joins)?;
+    let process = build
+        .spec
+        .process
+        .as_ref()
+        .ok_or_else(|| Error::invalid("process is missing in config.json"))?;
+    // With the host's own /proc, and before a change of user closes its files to this process.
+    credentials::oom_score(process)?;
+    let labels = Labels::open(process)?;
+    crate::plan::join(plan)?;
+    if plan.new_time {
+        crate::plan::make_time(build.spec)?;
+    }
     if plan.in_userns {
         credentials::become_root()?;
     }
@@ -51,36 +64,49 @@ pub(crate) fn container(
         sys::process::unshare(libc::CLONE_NEWCGROUP).context(|| "make cgroup namespace")?;
     }
     let _ = rustix::process::setsid();
-    let _ = sys::process::new_session_keyring();
-    let process = build
-        .spec
-        .process
-        .as_ref()
-        .ok_or_else(|| Error::invalid("process is missing in config.json"))?;
+    if !build.extras.keep_keyring {
+        let _ = sys::process::new_session_keyring();
+    }
     names(build)?;
-    let pty = rootfs::build(build, plan)?;
+    let pty = rootfs::build(build, plan, &Company { line, name })?;
     let subject = Subject {
         process,
         identity: build.identity,
-        create_cwd: build.create_cwd,
+        // Made with the root.
+        create_cwd: false,
         init: build.init,
         filter,
+        labels,
+        memory: build
+            .spec
+            .linux
+            .as_ref()
+            .and_then(|l| l.memory_policy.as_ref()),
+        hooks: name.map(|name| (build.spec, name)),
+        preserve_fds: build.extras.preserve_fds,
+        watched: stop || plan.pid_join.is_some(),
+        plain_newlines: build.extras.plain_newlines,
     };
     let stdio = match (build.stdio, pty) {
         (Stdio::Fds(fds), _) => Streams::Fds(fds),
         (Stdio::Terminal(_), Some(pty)) => Streams::Pty(pty),
         (Stdio::Terminal(_), None) => return Err(Error::internal("no terminal was made")),
     };
-    finish(&subject, stdio, channel, stop)
+    finish(&subject, stdio, line, stop)
 }
 
 /// Becomes one more process of a running container.
 pub(crate) fn joined(
     exec: &Exec<'_>,
     tasks: &[OwnedFd],
-    channel: BorrowedFd<'_>,
+    line: &Line<'_>,
 ) -> Result<std::convert::Infallible> {
     join_cgroup(tasks)?;
+    if let Some(personality) = exec.extras.personality {
+        credentials::personality(personality)?;
+    }
+    scheduler::settle_affinity(exec.process)?;
+    let labels = Labels::open(exec.process)?;
     // Written while the host's /proc is at hand; the container's may be masked or missing.
     credentials::oom_score(exec.process)?;
     let all = libc::CLONE_NEWNS
@@ -97,7 +123,9 @@ pub(crate) fn joined(
     // Its time namespace too, where the kernel has them.
     let _ = sys::process::setns(exec.target, libc::CLONE_NEWTIME);
     let _ = rustix::process::setsid();
-    let _ = sys::process::new_session_keyring();
+    if !exec.extras.keep_keyring {
+        let _ = sys::process::new_session_keyring();
+    }
     let stdio = match exec.stdio {
         Stdio::Fds(fds) => Streams::Fds(fds),
         Stdio::Terminal(size) => Streams::Pty(terminal::open(size)?),
@@ -108,8 +136,14 @@ pub(crate) fn joined(
         create_cwd: exec.create_cwd,
         init: None,
         filter: exec.seccomp,
+        labels,
+        memory: None,
+        hooks: None,
+        preserve_fds: exec.extras.preserve_fds,
+        watched: true,
+        plain_newlines: exec.extras.plain_newlines,
     };
-    finish(&subject, stdio, channel, false)
+    finish(&subject, stdio, line, false)
 }
 
 fn not_running(errno: sys::Errno) -> Error {
@@ -129,6 +163,14 @@ struct Subject<'a> {
     create_cwd: bool,
     init: Option<BorrowedFd<'a>>,
     filter: Option<&'a Filter>,
+    labels: Labels,
+    memory: Option<&'a MemoryPolicy>,
+    /// For the hooks that come right before the program.
+    hooks: Option<(&'a Spec, Name<'a>)>,
+    preserve_fds: u32,
+    /// Processes of a container can see this one before it is its program.
+    watched: bool,
+    plain_newlines: bool,
 }
 
 enum Streams<'a> {
@@ -140,7 +182,7 @@ enum Streams<'a> {
 fn finish(
     subject: &Subject<'_>,
     stdio: Streams<'_>,
-    channel: BorrowedFd<'_>,
+    line: &Line<'_>,
     stop: bool,
 ) -> Result<std::convert::Infallible> {
     let process = subject.process;
@@ -148,38 +190,90 @@ fn finish(
     if subject.create_cwd {
         program::create_cwd(&process.cwd)?;
     }
-    connect(stdio, &who, channel)?;
+    if let (true, Streams::Pty(pty)) = (subject.plain_newlines, &stdio) {
+        terminal::plain_newlines(pty)?;
+    }
+    connect(stdio, &who, line)?;
+    // Before the filter, which may know nothing of this call.
+    let first = 3 + subject.preserve_fds as i32;
+    close_foreign(first, subject, line)?;
+    if subject.watched {
+        // From the moment that its rights are those of the container's processes these could
+        // reach the runtime's program and memory through it (CVE-2016-9962, CVE-2019-5736).
+        // execve undoes it.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .context(|| "set not dumpable")?;
+    }
     credentials::limits(process)?;
+    if let Some(policy) = subject.memory {
+        scheduler::memory(policy)?;
+    }
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
     } else if let Some(filter) = subject.filter {
         // Without no_new_privs loading takes CAP_SYS_ADMIN, which is about to go.
-        load(filter)?;
+        load(filter, line)?;
     }
     let entered = program::chdir(&process.cwd);
-    credentials::take(process, &who)?;
+    credentials::take(process, &who, &subject.labels)?;
     // A directory that only the user may enter (NFS, FUSE): again as the user.
     if entered.is_err() {
         program::chdir(&process.cwd)?;
     }
     let program = program::prepare(process, &who, subject.init.is_some())?;
-    sys::process::cloexec_from(3).context(|| "close_range")?;
     sys::process::reset_signals();
-    if stop {
-        channel::ready(channel)?;
-        channel::wait_go(channel)?;
+    let last = subject.filter.filter(|_| process.no_new_privileges);
+    if let Some(filter) = last.filter(|f| f.agent.is_some()) {
+        // Its agent is told by whoever creates, who may be gone when it is started.
+        load(filter, line)?;
     }
-    channel::executing(channel)?;
-    if let (true, Some(filter)) = (process.no_new_privileges, subject.filter) {
-        load(filter)?;
+    if stop {
+        sys::process::exit_on(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT]);
+        line.wait_start()?;
+    }
+    let mut late = last.filter(|f| f.agent.is_none());
+    if let Some((spec, name)) = subject.hooks
+        && hooks::any_before_program(spec)
+    {
+        // They are programs of the container and get its filter too.
+        if let Some(filter) = late.take() {
+            load(filter, line)?;
+        }
+        hooks::before_program(spec, &name, program.environment())?;
+    }
+    line.executing()?;
+    if let Some(filter) = late {
+        load(filter, line)?;
     }
     Err(program.execute(subject.init))
 }
 
-fn load(filter: &Filter) -> Result<()> {
-    sys::seccomp::load(&filter.program, filter.flags)
-        .map(drop)
-        .context(|| "unable to init seccomp: load filter")
+/// Closes what execve would close, and before it: a path such as /proc/self/fd/7/bin/sh is looked
+/// up by execve while descriptors of the host are still open (CVE-2024-21626), and a process that
+/// waits can be looked into by others of its container.
+fn close_foreign(first: i32, subject: &Subject<'_>, line: &Line<'_>) -> Result<()> {
+    let mut kept = line.descriptors();
+    kept.extend(subject.labels.descriptors());
+    kept.extend(subject.init.map(|fd| fd.as_raw_fd()));
+    kept.retain(|fd| *fd >= first);
+    kept.sort_unstable();
+    let mut from = first;
+    for fd in kept {
+        if from < fd {
+            sys::process::close_range(from, fd - 1).context(|| "close_range")?;
+        }
+        from = fd + 1;
+    }
+    sys::process::close_range(from, i32::MAX).context(|| "close_range")
+}
+
+fn load(filter: &Filter, line: &Line<'_>) -> Result<()> {
+    let listener = sys::seccomp::load(&filter.program, filter.flags)
+        .context(|| "unable to init seccomp: load filter")?;
+    match listener {
+        None => Ok(()),
+        Some(listener) => line.listener(listener.as_fd()),
+    }
 }
 
 fn join_cgroup(tasks: &[OwnedFd]) -> Result<()> {
@@ -203,7 +297,7 @@ fn names(build: &Build<'_>) -> Result<()> {
 }
 
 /// Puts the streams at 0 to 2 and gives them to the user, so that /dev/stdout can be opened.
-fn connect(stdio: Streams<'_>, who: &Who, channel: BorrowedFd<'_>) -> Result<()> {
+fn connect(stdio: Streams<'_>, who: &Who, line: &Line<'_>) -> Result<()> {
     match stdio {
         Streams::Fds(fds) => {
             // Lifted above 2 first: one of them may be where another one goes.
@@ -224,7 +318,7 @@ fn connect(stdio: Streams<'_>, who: &Who, channel: BorrowedFd<'_>) -> Result<()>
             for target in 0..3 {
                 sys::process::place_fd(pty.slave.as_fd(), target).context(|| "place terminal")?;
             }
-            channel::terminal(channel, pty.master.as_fd())?;
+            line.terminal(pty.master.as_fd())?;
         }
     }
     Ok(())

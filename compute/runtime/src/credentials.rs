@@ -1,11 +1,14 @@
 //! Limits, identity and capabilities of the process about to run.
 
-use oci::runtime::Process;
-use rustix::fs::{Gid, Mode, OFlags, Uid};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use oci::runtime::{Process, RLIMITS};
+use rustix::fs::{Gid, Mode, Uid};
 
 use crate::capabilities::Sets;
 use crate::error::{Context, errno_text};
 use crate::identity::Who;
+use crate::procfs::Proc;
 use crate::{Error, Result};
 
 /// Root of the user namespace just entered, to build the root file system as.
@@ -15,23 +18,101 @@ pub(crate) fn become_root() -> Result<()> {
     rustix::thread::set_thread_res_uid(uid, uid, uid).context(|| "setuid 0 in user namespace")
 }
 
-/// Written through whichever /proc is at hand: before the root changes.
+/// Written through the host's own /proc: before the root changes.
 pub(crate) fn oom_score(process: &Process) -> Result<()> {
     let Some(score) = process.oom_score_adj else {
         return Ok(());
     };
-    let path = "/proc/self/oom_score_adj";
-    let current = std::fs::read_to_string(path).unwrap_or_default();
+    // Lowering it takes privilege even when it is what it is.
+    let current = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
     if current.trim() == score.to_string() {
         return Ok(());
     }
-    std::fs::write(path, score.to_string()).map_err(|e| {
-        let errno = sys::Errno::from_io_error(&e).unwrap_or(sys::Errno::IO);
-        Error::unsupported(format!(
-            "set oom_score_adj to {score}: {}",
-            errno_text(errno)
-        ))
-    })
+    Proc::host()
+        .and_then(|proc| proc.open_process("oom_score_adj"))
+        .and_then(|fd| rustix::io::write(&fd, score.to_string().as_bytes()))
+        .map(drop)
+        .map_err(|e| {
+            Error::unsupported(format!(
+                "process.oomScoreAdj: set to {score}: {}",
+                errno_text(e)
+            ))
+        })
+}
+
+/// Where the labels of the next program are written: opened while the host's /proc is at hand,
+/// written at the end. The container's /proc would be whatever its image says it is.
+#[derive(Debug, Default)]
+pub(crate) struct Labels {
+    apparmor: Option<OwnedFd>,
+    selinux: Option<OwnedFd>,
+}
+
+impl Labels {
+    pub(crate) fn open(process: &Process) -> Result<Self> {
+        let mut out = Self::default();
+        if !process.apparmor_profile.is_empty() {
+            let own = |path: &str| Proc::host().and_then(|proc| proc.open_process(path));
+            let fd = own("attr/apparmor/exec").or_else(|_| match apparmor_is_on() {
+                true => own("attr/exec"),
+                false => Err(sys::Errno::NOENT),
+            });
+            out.apparmor = Some(fd.map_err(|e| {
+                Error::unsupported(format!(
+                    "process.apparmorProfile: unable to apply apparmor profile {:?}: {}",
+                    process.apparmor_profile,
+                    match e {
+                        sys::Errno::NOENT => "AppArmor is not enabled on this machine".into(),
+                        e => errno_text(e),
+                    }
+                ))
+            })?);
+        }
+        if !process.selinux_label.is_empty() {
+            let fd = Proc::host().and_then(|proc| proc.open_process("attr/exec"));
+            out.selinux = Some(fd.context(|| "process.selinuxLabel: open attr/exec")?);
+        }
+        Ok(out)
+    }
+
+    /// Numbers that must stay open until [`take`].
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = i32> {
+        [&self.apparmor, &self.selinux]
+            .into_iter()
+            .flatten()
+            .map(AsRawFd::as_raw_fd)
+    }
+
+    /// Asks for the labels at the next execve.
+    fn take(&self, process: &Process) -> Result<()> {
+        if let Some(fd) = &self.apparmor {
+            let profile = &process.apparmor_profile;
+            rustix::io::write(fd, format!("exec {profile}").as_bytes())
+                .context(|| format!("process.apparmorProfile: {profile:?}"))?;
+        }
+        if let Some(fd) = &self.selinux {
+            let label = &process.selinux_label;
+            rustix::io::write(fd, label.as_bytes())
+                .context(|| format!("process.selinuxLabel: {label:?}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn apparmor_is_on() -> bool {
+    std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|t| t.starts_with(b"Y"))
+}
+
+/// Refuses a label where nobody would look at it.
+pub(crate) fn selinux(key: &str) -> Result<()> {
+    /// SELINUX_MAGIC of linux/magic.h.
+    const MAGIC: u64 = 0xf97c_ff8c;
+    match rustix::fs::statfs("/sys/fs/selinux") {
+        Ok(fs) if fs.f_type as u64 & 0xffff_ffff == MAGIC => Ok(()),
+        _ => Err(Error::unsupported(format!(
+            "{key}: SELinux is disabled or not supported on this machine"
+        ))),
+    }
 }
 
 /// Resource limits, scheduling and personality.
@@ -50,91 +131,13 @@ pub(crate) fn limits(process: &Process) -> Result<()> {
             ))
         })?;
     }
-    if let Some(scheduler) = &process.scheduler {
-        schedule(scheduler)?;
-    }
-    if let Some(io) = &process.io_priority {
-        let class = match io.class.as_str() {
-            "IOPRIO_CLASS_RT" => 1,
-            "IOPRIO_CLASS_BE" => 2,
-            "IOPRIO_CLASS_IDLE" => 3,
-            other => {
-                return Err(Error::invalid(format!(
-                    "invalid I/O priority class {other:?}"
-                )));
-            }
-        };
-        let level = u16::try_from(io.priority)
-            .ok()
-            .filter(|l| *l < 8)
-            .ok_or_else(|| Error::invalid(format!("invalid I/O priority {}", io.priority)))?;
-        sys::process::set_io_priority(class, level).context(|| "set I/O priority")?;
-    }
-    Ok(())
-}
-
-/// In the order of their numbers.
-const RLIMITS: [&str; 16] = [
-    "RLIMIT_CPU",
-    "RLIMIT_FSIZE",
-    "RLIMIT_DATA",
-    "RLIMIT_STACK",
-    "RLIMIT_CORE",
-    "RLIMIT_RSS",
-    "RLIMIT_NPROC",
-    "RLIMIT_NOFILE",
-    "RLIMIT_MEMLOCK",
-    "RLIMIT_AS",
-    "RLIMIT_LOCKS",
-    "RLIMIT_SIGPENDING",
-    "RLIMIT_MSGQUEUE",
-    "RLIMIT_NICE",
-    "RLIMIT_RTPRIO",
-    "RLIMIT_RTTIME",
-];
-
-fn schedule(from: &oci::runtime::Scheduler) -> Result<()> {
-    let invalid = |what: &str, text: &str| Error::invalid(format!("invalid {what} {text:?}"));
-    let policy = match from.policy.as_str() {
-        "" | "SCHED_OTHER" => 0,
-        "SCHED_FIFO" => 1,
-        "SCHED_RR" => 2,
-        "SCHED_BATCH" => 3,
-        "SCHED_ISO" => 4,
-        "SCHED_IDLE" => 5,
-        "SCHED_DEADLINE" => 6,
-        other => return Err(invalid("scheduler policy", other)),
-    };
-    let mut flags = 0;
-    for flag in &from.flags {
-        flags |= match flag.as_str() {
-            "SCHED_FLAG_RESET_ON_FORK" => 0x01,
-            "SCHED_FLAG_RECLAIM" => 0x02,
-            "SCHED_FLAG_DL_OVERRUN" => 0x04,
-            "SCHED_FLAG_KEEP_POLICY" => 0x08,
-            "SCHED_FLAG_KEEP_PARAMS" => 0x10,
-            "SCHED_FLAG_UTIL_CLAMP_MIN" => 0x20,
-            "SCHED_FLAG_UTIL_CLAMP_MAX" => 0x40,
-            other => return Err(invalid("scheduler flag", other)),
-        };
-    }
-    let attr = sys::process::SchedAttr {
-        policy,
-        flags,
-        nice: from.nice,
-        priority: from.priority.unsigned_abs(),
-        runtime: from.runtime,
-        deadline: from.deadline,
-        period: from.period,
-        ..Default::default()
-    };
-    sys::process::set_scheduler(attr).context(|| "set scheduler attributes")
+    crate::scheduler::apply(process)
 }
 
 /// Becomes the user, with exactly the capabilities asked for.
-pub(crate) fn take(process: &Process, who: &Who) -> Result<()> {
+pub(crate) fn take(process: &Process, who: &Who, labels: &Labels) -> Result<()> {
     let sets = Sets::parse(process.capabilities.as_ref())?;
-    apparmor(&process.apparmor_profile)?;
+    labels.take(process)?;
     sets.bound()?;
     rustix::thread::set_keep_capabilities(true).context(|| "keep capabilities")?;
     match sys::process::set_groups(&who.groups) {
@@ -150,27 +153,6 @@ pub(crate) fn take(process: &Process, who: &Who) -> Result<()> {
     sets.apply()?;
     rustix::process::umask(Mode::from_raw_mode(process.user.umask.unwrap_or(0o022)));
     Ok(())
-}
-
-/// Asks for the profile at the next execve.
-fn apparmor(profile: &str) -> Result<()> {
-    if profile.is_empty() {
-        return Ok(());
-    }
-    let attempt = ["/proc/self/attr/apparmor/exec", "/proc/self/attr/exec"]
-        .iter()
-        .find_map(|path| {
-            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-            rustix::fs::open(*path, flags, Mode::empty()).ok()
-        })
-        .ok_or(sys::Errno::NOENT)
-        .and_then(|fd| rustix::io::write(&fd, format!("exec {profile}").as_bytes()));
-    attempt.map(drop).map_err(|e| {
-        Error::unsupported(format!(
-            "unable to apply apparmor profile {profile:?}: {}",
-            errno_text(e)
-        ))
-    })
 }
 
 /// personality(2) as the spec names it.

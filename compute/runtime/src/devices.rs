@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use oci::runtime::{Device, Spec};
-use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 use sys::Errno;
 
@@ -53,8 +53,12 @@ pub(crate) fn populate(site: &Site<'_>, spec: &Spec) -> Result<()> {
         };
         make(site, &dev, name, &format!("/dev/{name}"), &node)?;
     }
-    for device in spec.linux.iter().flat_map(|l| &l.devices) {
-        from_spec(site, &dev, device)?;
+    for (n, device) in spec.linux.iter().flat_map(|l| &l.devices).enumerate() {
+        // Made below, as a link to the container's own.
+        if Path::new(&device.path) != Path::new("/dev/ptmx") {
+            from_spec(site, &dev, device)
+                .map_err(|e| Error::new(e.kind, format!("linux.devices[{n}]: {}", e.message)))?;
+        }
     }
     for (target, name) in LINKS {
         link(&dev, target, name)?;
@@ -73,19 +77,31 @@ struct Node {
     minor: u32,
 }
 
+/// How a node came to be where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Made,
+    /// It was there, and is the one asked for.
+    Found,
+    /// The host's own, bound: its owner and mode are the host's.
+    Bound,
+}
+
 fn from_spec(site: &Site<'_>, dev: &OwnedFd, device: &Device) -> Result<()> {
     let invalid = || Error::invalid(format!("invalid device {:?}", device.path));
     let number = |n: i64| u32::try_from(n).map_err(|_| invalid());
+    let kind = match device.kind.as_str() {
+        "c" | "u" => FileType::CharacterDevice,
+        "b" => FileType::BlockDevice,
+        "p" => FileType::Fifo,
+        _ => return Err(invalid()),
+    };
+    let numbered = kind != FileType::Fifo;
     let node = Node {
-        kind: match device.kind.as_str() {
-            "c" | "u" => FileType::CharacterDevice,
-            "b" => FileType::BlockDevice,
-            "p" => FileType::Fifo,
-            _ => return Err(invalid()),
-        },
+        kind,
         mode: device.file_mode.unwrap_or(0o666) & 0o7777,
-        major: number(device.major)?,
-        minor: number(device.minor)?,
+        major: if numbered { number(device.major)? } else { 0 },
+        minor: if numbered { number(device.minor)? } else { 0 },
     };
     let path = Path::new(&device.path);
     let (parent, name) = sys::rooted::split(path).map_err(|_| invalid())?;
@@ -94,50 +110,126 @@ fn from_spec(site: &Site<'_>, dev: &OwnedFd, device: &Device) -> Result<()> {
         None
     } else {
         let made = sys::rooted::create_dir_all(site.root, parent, mode);
-        Some(made.context(|| format!("create directory of device {:?}", device.path))?)
+        Some(made.context(|| format!("create directory of {:?}", device.path))?)
     };
     let parent = parent.as_ref().unwrap_or(dev);
     let name = name.to_string_lossy();
-    make(site, parent, &name, &device.path, &node)?;
+    let origin = make(site, parent, &name, &device.path, &node)?;
+    if origin == Origin::Bound {
+        return Ok(());
+    }
     let (uid, gid) = (device.uid.unwrap_or(0), device.gid.unwrap_or(0));
     if uid != 0 || gid != 0 {
-        rustix::fs::chownat(
-            parent,
-            &*name,
-            Some(Uid::from_raw(uid)),
-            Some(Gid::from_raw(gid)),
-            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
-        )
-        .context(|| format!("chown device {:?}", device.path))?;
+        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        rustix::fs::chownat(parent, &*name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+            .context(|| format!("chown {:?}", device.path))?;
+    }
+    if origin == Origin::Found && device.file_mode.is_some() {
+        // Not through the name: it could have become a link.
+        let node = open_node(parent, &name).context(|| format!("open {:?}", device.path))?;
+        chmod(&node, node_mode(device)).context(|| format!("chmod {:?}", device.path))?;
     }
     Ok(())
 }
 
+fn node_mode(device: &Device) -> Mode {
+    Mode::from_raw_mode(device.file_mode.unwrap_or(0o666) & 0o7777)
+}
+
+fn open_node(dir: &OwnedFd, name: &str) -> sys::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+}
+
+/// fchmod(2) takes no `O_PATH` descriptor; its link in the host's /proc is as good.
+fn chmod(node: &OwnedFd, mode: Mode) -> sys::Result<()> {
+    use std::os::fd::AsRawFd;
+    rustix::fs::chmod(format!("/proc/self/fd/{}", node.as_raw_fd()), mode)
+}
+
 /// Makes the node; where that is not permitted, binds the host's.
-fn make(site: &Site<'_>, dir: &OwnedFd, name: &str, host: &str, node: &Node) -> Result<()> {
-    if !site.in_userns {
+fn make(site: &Site<'_>, dir: &OwnedFd, name: &str, host: &str, node: &Node) -> Result<Origin> {
+    // A pipe is no device: it can be made anywhere.
+    if !site.in_userns || node.kind == FileType::Fifo {
         let mode = Mode::from_raw_mode(node.mode);
         let number = rustix::fs::makedev(node.major, node.minor);
         match rustix::fs::mknodat(dir, name, node.kind, mode, number) {
-            Ok(()) | Err(Errno::EXIST) => return Ok(()),
-            Err(Errno::PERM) => {}
+            Ok(()) => return Ok(Origin::Made),
+            Err(Errno::EXIST) => return found(dir, name, host, node),
+            Err(Errno::PERM) if node.kind != FileType::Fifo => {}
             Err(e) => {
-                return Err(Error::internal(format!(
-                    "make device {host:?}: {}",
-                    errno_text(e)
-                )));
+                let text = errno_text(e);
+                return Err(Error::internal(format!("make device {host:?}: {text}")));
             }
         }
     }
+    let tree = host_node(host, node)?;
+    let place = mountpoint(dir, name).context(|| format!("create {host:?}"))?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(&tree, "", &place, "", flags)
+        .context(|| format!("bind device {host:?}"))?;
+    Ok(Origin::Bound)
+}
+
+/// A file to bind over; what is there already is not opened, for it could be a pipe.
+fn mountpoint(dir: &OwnedFd, name: &str) -> sys::Result<OwnedFd> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644)) {
+        Err(Errno::EXIST) => {
+            let there = open_node(dir, name)?;
+            let stat = rustix::fs::fstat(&there)?;
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Symlink => Err(Errno::LOOP),
+                _ => Ok(there),
+            }
+        }
+        other => other,
+    }
+}
+
+/// What is there already must be the device (config-linux.md#devices).
+fn found(dir: &OwnedFd, name: &str, shown: &str, node: &Node) -> Result<Origin> {
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+        .context(|| format!("stat {shown:?}"))?;
+    match is(&stat, node) {
+        true => Ok(Origin::Found),
+        false => Err(Error::invalid(format!(
+            "{shown:?} exists in the container and is not the device"
+        ))),
+    }
+}
+
+fn is(stat: &rustix::fs::Stat, node: &Node) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == node.kind
+        && (node.kind == FileType::Fifo
+            || stat.st_rdev == rustix::fs::makedev(node.major, node.minor))
+}
+
+/// The host's node of these numbers: by the same path, or by its numbers.
+fn host_node(path: &str, node: &Node) -> Result<OwnedFd> {
+    let kind = match node.kind {
+        FileType::BlockDevice => "block",
+        _ => "char",
+    };
+    let by_number = format!("/dev/{kind}/{}:{}", node.major, node.minor);
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree =
-        rustix::mount::open_tree(CWD, host, clone).context(|| format!("bind device {host:?}"))?;
-    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))
-        .context(|| format!("create {host:?}"))?;
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    rustix::mount::move_mount(&tree, "", dir, name, flags)
-        .context(|| format!("bind device {host:?}"))
+    let mut problem = None;
+    for candidate in [path, &by_number] {
+        match rustix::mount::open_tree(CWD, candidate, clone) {
+            Ok(tree) if rustix::fs::fstat(&tree).is_ok_and(|s| is(&s, node)) => return Ok(tree),
+            Ok(_) => {}
+            Err(e) => {
+                problem.get_or_insert(e);
+            }
+        }
+    }
+    Err(Error::internal(match problem {
+        Some(e) => format!("bind device {path:?}: {}", errno_text(e)),
+        None => format!(
+            "bind device {path:?}: the host's is not {}:{}",
+            node.major, node.minor
+        ),
+    }))
 }
 
 fn link(dev: &OwnedFd, target: &str, name: &str) -> Result<()> {

@@ -1,9 +1,10 @@
 //! Who the process is: names looked up in the root's own /etc/passwd and /etc/group.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use oci::runtime::User;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
 use crate::error::{Context, errno_text};
 use crate::{Error, Identity, Result};
@@ -35,13 +36,22 @@ pub(crate) fn resolve(user: &User, identity: Option<Identity<'_>>) -> Result<Who
             home: home.unwrap_or_default(),
         });
     };
-    let group = read("/etc/group")?;
-    let mut who = look_up(user, identity.user, &passwd, &group)?;
+    resolve_in(user, &identity, &passwd, &read("/etc/group")?)
+}
+
+/// By the texts of the two files.
+pub(crate) fn resolve_in(
+    user: &User,
+    identity: &Identity<'_>,
+    passwd: &str,
+    group: &str,
+) -> Result<Who> {
+    let mut who = look_up(user, identity.user, passwd, group)?;
     // The primary group belongs to the supplementary ones, or dropping it would gain access.
     who.groups.insert(0, who.gid);
     who.groups.extend(&user.additional_gids);
     for name in identity.extra_groups {
-        who.groups.push(extra_group(name, &group)?);
+        who.groups.push(extra_group(name, group)?);
     }
     let mut seen = std::collections::HashSet::new();
     who.groups.retain(|gid| seen.insert(*gid));
@@ -163,7 +173,10 @@ fn group_entries(text: &str) -> impl Iterator<Item = Group<'_>> {
 fn read(path: &str) -> Result<String> {
     // NONBLOCK: an image may have put a pipe there.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+    // Nor over magic links, which lead out of the container while the host's files are open.
+    let resolve = ResolveFlags::NO_MAGICLINKS;
+    let at = Path::new(path);
+    let fd = match sys::rooted::open_with(CWD, at, flags, Mode::empty(), resolve) {
         Ok(fd) => fd,
         Err(sys::Errno::NOENT | sys::Errno::NOTDIR | sys::Errno::LOOP) => return Ok(String::new()),
         Err(e) => return Err(Error::internal(format!("open {path}: {}", errno_text(e)))),

@@ -13,44 +13,66 @@
 //!     ◄──────── end of channel ─────┤   … or Failed{kind, text}
 //! ```
 //!
+//! A creator that does not stay gives a FIFO ([`Extras::fifo`]) and leaves after `create`;
+//! [`release`] in any other process takes the place of `start`:
+//!
+//! ```text
+//!   release                         waiting process (holds the FIFO for reading and writing)
+//!     │ ── Go ──────────────────────► execve: the FIFO closes by itself, POLLERR here
+//!     ◄────────────────────────────┤   … or Failed{kind, text}
+//! ```
+//!
 //! [`launch`] is both in one without the stop in the middle. Whatever fails, the child is killed
 //! and reaped before the call returns; namespaces and mounts die with it. The cgroup is the
 //! caller's.
 
+mod birth;
 mod capabilities;
 mod cgroup_mount;
 mod channel;
 mod child;
+mod copyup;
 mod credentials;
 mod devices;
+mod duties;
 mod error;
 mod filter;
+pub mod hooks;
 mod identity;
 mod limits;
 mod masks;
 mod mounts;
+mod netdev;
 mod options;
 mod parent;
 mod plan;
+mod procfs;
 mod program;
+mod rdt;
 mod rootfs;
+mod scheduler;
+mod sources;
+mod spawn;
 mod sysctl;
+mod target;
 mod terminal;
+mod userns;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use oci::runtime::{ConsoleSize, Process, Spec};
+use oci::runtime::{ConsoleSize, Process, Spec, State, User};
 
-pub use capabilities::available_capabilities;
+pub use capabilities::{available_capabilities, grantable};
 pub use error::{Error, Kind, Result};
-pub use filter::Filter;
+pub use filter::{Agent, Filter};
 pub use limits::limits;
+pub use rdt::remove as remove_rdt_groups;
 
 /// What to build.
 #[derive(Debug)]
 pub struct Build<'a> {
-    /// The configuration. `root.path` is used only by [`Rootfs::Spec`].
+    /// The configuration. Its `root.path` is not used: [`Build::rootfs`] says where the files are.
     pub spec: &'a Spec,
     /// Where the root file system comes from.
     pub rootfs: Rootfs<'a>,
@@ -69,6 +91,27 @@ pub struct Build<'a> {
     pub cgroup: Option<&'a cgroup::Cgroup>,
     /// Compiled filter. `None` compiles `linux.seccomp`, if there is one.
     pub seccomp: Option<&'a Filter>,
+    /// What only a command line asks for.
+    pub extras: Extras<'a>,
+}
+
+/// Less usual wishes, none by default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extras<'a> {
+    /// So many descriptors from 3 on are handed on to the program under their numbers.
+    pub preserve_fds: u32,
+    /// Leave the old root with chroot(2) instead of pivot_root(2), which rootfs (the first
+    /// mount) does not allow. Weaker: the old root stays mounted below.
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring.
+    pub keep_keyring: bool,
+    /// Execution domain of a further process; the first one has its specification's.
+    pub personality: Option<&'a oci::runtime::Personality>,
+    /// Newlines written to the terminal stay as they are: the caller copies it to a terminal of
+    /// its own, which adds the carriage returns.
+    pub plain_newlines: bool,
+    /// A FIFO open for reading and writing, at which a created process waits for [`release`].
+    pub fifo: Option<BorrowedFd<'a>>,
 }
 
 /// Where the root file system comes from.
@@ -89,6 +132,15 @@ pub struct Identity<'a> {
     pub user: &'a str,
     /// `--group-add`.
     pub extra_groups: &'a [String],
+}
+
+/// Who the container is, for those that are told: hooks, seccomp agents, resctrl groups.
+#[derive(Debug, Clone, Copy)]
+pub struct Name<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Absolute path of its bundle.
+    pub bundle: &'a Path,
 }
 
 /// Standard streams of a process.
@@ -138,27 +190,87 @@ pub struct Exec<'a> {
     pub cgroup: Option<&'a cgroup::Cgroup>,
     /// The container's filter.
     pub seccomp: Option<&'a Filter>,
+    /// What only a command line asks for; `fifo` and `no_pivot` mean nothing here.
+    pub extras: Extras<'a>,
+}
+
+/// Checks a configuration as far as that goes without opening what it names; what is wrong is told
+/// by the name of its key.
+pub fn check(spec: &Spec, name: Option<&Name<'_>>) -> Result<()> {
+    plan::check_all(spec, name.copied())
+}
+
+/// The numeric user of `identity` by the texts of an image's /etc/passwd and /etc/group; what it
+/// does not name is `default`'s.
+pub fn resolve_user(
+    default: &User,
+    identity: &Identity<'_>,
+    passwd: &str,
+    group: &str,
+) -> Result<User> {
+    identity::resolve_in(default, identity, passwd, group).map(|who| User {
+        uid: who.uid,
+        gid: who.gid,
+        umask: default.umask,
+        additional_gids: who.groups,
+    })
 }
 
 /// Builds the container and stops just before its program.
 pub fn create(build: &Build<'_>) -> Result<Created> {
-    parent::build(build, true)
+    parent::build(build, None, true, &mut |_| Ok(()))
+}
+
+/// [`create`] of a container that has hooks or others to tell its name to.
+pub fn create_named(build: &Build<'_>, name: &Name<'_>) -> Result<Created> {
+    parent::build(build, Some(*name), true, &mut |_| Ok(()))
+}
+
+/// [`create_named`], telling the new process as soon as it exists and its ids are mapped, while
+/// it is being built. An error of `born` ends it.
+pub fn create_telling(
+    build: &Build<'_>,
+    name: &Name<'_>,
+    born: &mut dyn FnMut(&Started) -> Result<()>,
+) -> Result<Created> {
+    parent::build(build, Some(*name), true, born)
+}
+
+/// Releases a process that was created with [`Extras::fifo`], `path` being that FIFO; returns
+/// once execve has succeeded. [`Kind::NotRunning`] when nobody waits there.
+pub fn release(path: &Path) -> Result<()> {
+    channel::release(path)
 }
 
 /// Builds the container and runs its program; returns once execve has succeeded.
 pub fn launch(build: &Build<'_>) -> Result<Started> {
-    parent::build(build, false).map(Created::into_process)
+    parent::build(build, None, false, &mut |_| Ok(())).map(Created::into_process)
+}
+
+/// [`launch`] of a container that has hooks or others to tell its name to.
+pub fn launch_named(build: &Build<'_>, name: &Name<'_>) -> Result<Started> {
+    parent::build(build, Some(*name), false, &mut |_| Ok(())).map(Created::into_process)
 }
 
 /// Runs one more process in all of a container's namespaces; returns once execve has succeeded.
 pub fn exec(exec: &Exec<'_>) -> Result<Started> {
-    parent::exec(exec)
+    parent::exec(exec, None)
+}
+
+/// [`exec`] with a filter that has an agent, which is told the container's `state`.
+pub fn exec_named(exec: &Exec<'_>, state: &State) -> Result<Started> {
+    parent::exec(exec, Some(state))
 }
 
 impl Created {
     /// The process as it waits.
     pub fn process(&self) -> &Started {
         &self.process
+    }
+
+    /// The process as it waits, for a caller that leaves its start to [`release`].
+    pub fn into_waiting(self) -> Started {
+        self.process
     }
 
     /// Lets the program run; returns once execve has succeeded.

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// Read-only ones first: one that is hidden as well must end hidden.
 pub(crate) fn apply(linux: &Linux) -> Result<()> {
     for path in &linux.readonly_paths {
-        read_only(path).context(|| format!("make {path:?} read-only"))?;
+        read_only(path).context(|| format!("linux.readonlyPaths: {path:?}"))?;
     }
     let mut blank = None;
     for path in &linux.masked_paths {
@@ -23,41 +23,56 @@ pub(crate) fn apply(linux: &Linux) -> Result<()> {
         let place = match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(place) => place,
             Err(Errno::NOENT | Errno::NOTDIR) => continue,
-            Err(e) => return Err(Error::internal(format!("mask {path:?}: {}", errno_text(e)))),
+            Err(e) => {
+                let text = errno_text(e);
+                return Err(Error::internal(format!(
+                    "linux.maskedPaths: {path:?}: {text}"
+                )));
+            }
         };
         let stat = rustix::fs::fstat(&place).context(|| format!("stat {path:?}"))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => hide_directory(&place, &mut blank),
             _ => hide_file(&place),
         }
-        .map_err(|e| Error::new(e.kind, format!("mask {path:?}: {}", e.message)))?;
+        .map_err(|e| {
+            Error::new(
+                e.kind,
+                format!("linux.maskedPaths: {path:?}: {}", e.message),
+            )
+        })?;
     }
     Ok(())
 }
 
 fn read_only(path: &str) -> sys::Result<()> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE;
-    let tree = match rustix::mount::open_tree(CWD, path, flags) {
-        Err(Errno::NOENT) => return Ok(()),
+    let place = match rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         other => other?,
     };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    let tree = rustix::mount::open_tree(&place, "", flags)?;
     let attr = MountAttr {
         set: sys::mount::RDONLY,
         ..MountAttr::default()
     };
     sys::mount::set_attr(tree.as_fd(), &attr, true)?;
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    rustix::mount::move_mount(&tree, "", CWD, path, flags)
+    attach(&tree, &place)
 }
 
+/// The container's /dev/null over it, once it is known to be one: a link, or a file that an image
+/// brought, would put its own content there, or open what it leads to (CVE-2025-31133).
 fn hide_file(place: &OwnedFd) -> Result<()> {
-    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     let null = rustix::mount::open_tree(CWD, "/dev/null", clone).context(|| "open /dev/null")?;
-    // An image may bring a /dev/null of its own making where no /dev is mounted.
     let stat = rustix::fs::fstat(&null).context(|| "stat /dev/null")?;
-    if stat.st_rdev != rustix::fs::makedev(1, 3) {
+    let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if !device || stat.st_rdev != rustix::fs::makedev(1, 3) {
         return Err(Error::invalid(
             "/dev/null of the container is not the null device",
         ));
@@ -90,6 +105,11 @@ fn hide_directory(place: &OwnedFd, blank: &mut Option<OwnedFd>) -> Result<()> {
 }
 
 fn put(tree: &OwnedFd, place: &OwnedFd) -> Result<()> {
+    attach(tree, place).context(|| "move_mount")
+}
+
+/// Onto the very file that was looked at, whatever its path leads to by now.
+fn attach(tree: &OwnedFd, place: &OwnedFd) -> sys::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(tree, "", place, "", flags).context(|| "move_mount")
+    rustix::mount::move_mount(tree, "", place, "", flags)
 }

@@ -4,14 +4,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use oci::runtime::Mount;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags};
 use sys::Errno;
 use sys::mount::MountAttr;
 
-use crate::error::errno_text;
+use crate::error::{Context, errno_text};
 use crate::options::Options;
-use crate::{Error, Kind, Result};
+use crate::sources::{self, Sources};
+use crate::target::{self, Guest};
+use crate::{Error, Kind, Result, copyup};
 
 /// Where mounts go.
 #[derive(Debug, Clone, Copy)]
@@ -20,22 +21,50 @@ pub(crate) struct Site<'a> {
     pub(crate) root: BorrowedFd<'a>,
     /// For mounts of type `cgroup`.
     pub(crate) cgroup: Option<&'a cgroup::Cgroup>,
+    /// The container sees only its own part of the cgroups.
+    pub(crate) cgroup_namespace: bool,
     /// Device nodes cannot be made.
     pub(crate) in_userns: bool,
+    /// What relative sources are relative to.
+    pub(crate) bundle: Option<&'a Path>,
+    /// SELinux context of new file systems.
+    pub(crate) label: &'a str,
+    /// Trees that the parent has prepared.
+    pub(crate) sources: &'a Sources,
 }
 
-pub(crate) fn mount_all(site: &Site<'_>, mounts: &[Mount]) -> Result<()> {
-    for mount in mounts {
-        let options = Options::parse(&mount.options)?;
-        if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-            return Err(Error::unsupported(format!(
-                "idmapped mount at {:?} is not supported yet",
-                mount.destination
-            )));
-        }
-        one(site, mount, &options).map_err(|problem| problem.about(mount))?;
+/// Mounts that become read-only once what is below them is there.
+#[derive(Debug, Default)]
+pub(crate) struct Late(Vec<OwnedFd>);
+
+impl Late {
+    pub(crate) fn settle(&self) -> Result<()> {
+        let attr = MountAttr {
+            set: sys::mount::RDONLY,
+            ..MountAttr::default()
+        };
+        self.0.iter().try_for_each(|mount| {
+            sys::mount::set_attr(mount.as_fd(), &attr, false).context(|| "make mount read-only")
+        })
     }
-    Ok(())
+}
+
+/// The options of all mounts, as they are checked before anything is done.
+pub(crate) fn parse(mounts: &[Mount]) -> Result<Vec<Options>> {
+    let parsed = mounts.iter().enumerate().map(|(n, mount)| {
+        Options::parse(&mount.options)
+            .and_then(|options| options.check(mount).map(|()| options))
+            .map_err(|e| Error::new(e.kind, format!("mounts[{n}].options: {}", e.message)))
+    });
+    parsed.collect()
+}
+
+pub(crate) fn mount_all(site: &Site<'_>, mounts: &[Mount], options: &[Options]) -> Result<Late> {
+    let mut late = Late::default();
+    for (n, (mount, options)) in mounts.iter().zip(options).enumerate() {
+        one(site, n, mount, options, &mut late).map_err(|problem| problem.about(mount))?;
+    }
+    Ok(late)
 }
 
 /// A failure before it knows which mount it is about.
@@ -59,7 +88,7 @@ pub(crate) fn at<T>(call: &'static str, result: sys::Result<T>) -> Step<T> {
 }
 
 impl Problem {
-    fn about(self, mount: &Mount) -> Error {
+    pub(crate) fn about(self, mount: &Mount) -> Error {
         let what = if mount.source.is_empty() {
             &mount.kind
         } else {
@@ -87,61 +116,85 @@ impl Problem {
     }
 }
 
-fn one(site: &Site<'_>, mount: &Mount, options: &Options) -> Step<()> {
+fn one(site: &Site<'_>, n: usize, mount: &Mount, options: &Options, late: &mut Late) -> Step<()> {
+    if options.remount {
+        return remount(site, mount, options);
+    }
     match (mount.kind.as_str(), options.bind) {
-        ("bind", bind) => bind_mount(site, mount, options, bind.unwrap_or(false)),
-        (_, Some(recursive)) => bind_mount(site, mount, options, recursive),
+        ("bind", _) | (_, Some(_)) => bind_mount(site, n, mount, options),
         ("cgroup" | "cgroup2", None) => crate::cgroup_mount::mount(site, mount, options),
-        (kind, None) => {
-            let (place, existed) = match kind {
-                "proc" | "sysfs" => (
-                    ordinary_directory(site.root, &mount.destination, kind)?,
-                    true,
-                ),
-                _ => directory(site.root, &mount.destination)?,
-            };
-            let mode = (kind == "tmpfs" && existed)
-                .then(|| rustix::fs::fstat(&place).ok().map(|s| s.st_mode & 0o7777))
-                .flatten();
-            let made = make(kind, &mount.source, options, mode)?;
-            put(&made, &place, options)
-        }
+        (kind, None) => file_system(site, kind, mount, options, late),
     }
 }
 
-fn bind_mount(site: &Site<'_>, mount: &Mount, options: &Options, recursive: bool) -> Step<()> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    if let Some((key, _)) = options.data.first() {
-        return Err(Error::invalid(format!("invalid option {key:?} for a bind mount")).into());
-    }
-    let tree = at(
-        "open_tree",
-        rustix::mount::open_tree(CWD, &mount.source, flags),
-    )?;
-    let stat = at("stat", rustix::fs::fstat(&tree))?;
-    let path = Path::new(&mount.destination);
-    let place = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => directory(site.root, &mount.destination)?.0,
-        _ => at(
-            "create mountpoint",
-            sys::rooted::create_file(site.root, path, Mode::from_raw_mode(0o755)),
-        )?,
+fn file_system(
+    site: &Site<'_>,
+    kind: &str,
+    mount: &Mount,
+    options: &Options,
+    late: &mut Late,
+) -> Step<()> {
+    let guest = match kind {
+        "proc" => Guest::Proc,
+        "sysfs" => Guest::Sys,
+        _ => Guest::Directory,
     };
-    if !options.own.is_empty() {
-        let attr = MountAttr {
-            set: options.own.set,
-            clear: options.own.clear,
-            ..MountAttr::default()
-        };
+    let (place, existed) = target::open(site.root, &mount.destination, guest)?;
+    let mode = (kind == "tmpfs" && existed)
+        .then(|| rustix::fs::fstat(&place).ok().map(|s| s.st_mode & 0o7777))
+        .flatten();
+    // What comes later needs mountpoints and nodes in it.
+    let writable = options.own.set & sys::mount::RDONLY != 0
+        && (kind == "tmpfs" || Path::new(&mount.destination) == Path::new("/dev"));
+    let made = match writable {
+        false => make_labelled(kind, &mount.source, options, mode, site.label)?,
+        true => {
+            let mut writable = options.clone();
+            writable.own.set &= !sys::mount::RDONLY;
+            make_labelled(kind, &mount.source, &writable, mode, site.label)?
+        }
+    };
+    if options.copy_up && existed {
+        at("tmpcopyup", copyup::copy(place.as_fd(), made.as_fd()))?;
+    }
+    put(&made, &place, options)?;
+    if writable {
+        late.0.push(made);
+    }
+    Ok(())
+}
+
+fn bind_mount(site: &Site<'_>, n: usize, mount: &Mount, options: &Options) -> Step<()> {
+    let own;
+    let (tree, prepared) = match site.sources.of(n) {
+        Some(tree) => (tree, true),
+        None => {
+            own = sources::clone(mount, options, site.bundle)?;
+            (&own, false)
+        }
+    };
+    let guest = target::guest_of(tree)?;
+    let (place, _) = target::open(site.root, &mount.destination, guest)?;
+    if !prepared {
+        attributes(tree, options)?;
+    }
+    attach(tree, &place)
+}
+
+/// Changes what is mounted at the destination: attributes of the mount and, unless it is about a
+/// bind mount, parameters of its file system (mount(8), `remount`).
+fn remount(site: &Site<'_>, mount: &Mount, options: &Options) -> Step<()> {
+    let place = target::existing(site.root, &mount.destination)?;
+    if options.bind.is_none() && !(options.data.is_empty() && options.common.is_empty()) {
+        let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+        let fs = at("fspick", rustix::mount::fspick(&place, "", flags))?;
+        configure(&fs, &mount.kind, options)?;
         at(
-            "mount_setattr",
-            sys::mount::set_attr(tree.as_fd(), &attr, false),
+            "fsconfig reconfigure",
+            rustix::mount::fsconfig_reconfigure(&fs),
         )?;
     }
-    put(&tree, &place, options)
+    attributes(&place, options)
 }
 
 /// Makes a mount of a file system; `mode` is that of the directory below, for a tmpfs without
@@ -171,16 +224,7 @@ pub(crate) fn make(
             rustix::mount::fsconfig_set_string(&fs, "mode", mode),
         )?;
     }
-    for (key, value) in &options.data {
-        let done = match value {
-            Some(value) => rustix::mount::fsconfig_set_string(&fs, key.as_str(), value.as_str()),
-            None => rustix::mount::fsconfig_set_flag(&fs, key.as_str()),
-        };
-        done.map_err(|e| {
-            let text = errno_text(e);
-            Error::invalid(format!("option {key:?} for {kind}: {text}"))
-        })?;
-    }
+    configure(&fs, kind, options)?;
     at("fsconfig create", rustix::mount::fsconfig_create(&fs))?;
     let attributes = MountAttrFlags::from_bits_retain(options.own.set as u32);
     at(
@@ -189,8 +233,53 @@ pub(crate) fn make(
     )
 }
 
-/// Moves a detached mount to its place, with propagation and recursive attributes.
-pub(crate) fn put(made: &OwnedFd, place: &OwnedFd, options: &Options) -> Step<()> {
+fn configure(fs: &OwnedFd, kind: &str, options: &Options) -> Step<()> {
+    let failed = |key: &str, e| {
+        let text = errno_text(e);
+        Error::invalid(format!("option {key:?} for {kind}: {text}"))
+    };
+    for (key, value) in &options.data {
+        match value {
+            Some(value) => rustix::mount::fsconfig_set_string(fs, key.as_str(), value.as_str()),
+            None => rustix::mount::fsconfig_set_flag(fs, key.as_str()),
+        }
+        .map_err(|e| failed(key, e))?;
+    }
+    for key in &options.common {
+        rustix::mount::fsconfig_set_flag(fs, *key).map_err(|e| failed(key, e))?;
+    }
+    Ok(())
+}
+
+/// [`make`] with an SELinux context, on file systems that have labels of their own.
+fn make_labelled(
+    kind: &str,
+    source: &str,
+    options: &Options,
+    mode: Option<u32>,
+    label: &str,
+) -> Step<OwnedFd> {
+    if label.is_empty() || matches!(kind, "proc" | "sysfs" | "mqueue") {
+        return make(kind, source, options, mode);
+    }
+    let mut labelled = options.clone();
+    labelled.data.push(("context".into(), Some(label.into())));
+    make(kind, source, &labelled, mode)
+}
+
+/// Gives a mount its attributes and propagation.
+pub(crate) fn attributes(made: &OwnedFd, options: &Options) -> Step<()> {
+    if !options.own.is_empty() {
+        at(
+            "mount_setattr",
+            sys::mount::set_attr(made.as_fd(), &options.attributes(), false),
+        )?;
+    }
+    spread(made, options)
+}
+
+/// Gives it what reaches below it: recursive attributes and propagation.
+fn spread(made: &OwnedFd, options: &Options) -> Step<()> {
     if !options.recursive.is_empty() {
         let attr = MountAttr {
             set: options.recursive.set,
@@ -204,7 +293,7 @@ pub(crate) fn put(made: &OwnedFd, place: &OwnedFd, options: &Options) -> Step<()
     }
     if let Some((propagation, recursive)) = options.propagation {
         // New mounts are private already.
-        let fresh = options.bind.is_none() && propagation == libc::MS_PRIVATE;
+        let fresh = options.bind.is_none() && !options.remount && propagation == libc::MS_PRIVATE;
         if !fresh {
             let attr = MountAttr {
                 propagation,
@@ -216,45 +305,19 @@ pub(crate) fn put(made: &OwnedFd, place: &OwnedFd, options: &Options) -> Step<()
             )?;
         }
     }
+    Ok(())
+}
+
+/// Moves a detached mount, made with its own attributes, to its place.
+pub(crate) fn put(made: &OwnedFd, place: &OwnedFd, options: &Options) -> Step<()> {
+    spread(made, options)?;
+    attach(made, place)
+}
+
+fn attach(made: &OwnedFd, place: &OwnedFd) -> Step<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     at(
         "move_mount",
         rustix::mount::move_mount(made, "", place, "", flags),
     )
-}
-
-/// The directory to mount on, made when missing; whether it was there.
-pub(crate) fn directory(root: BorrowedFd<'_>, path: &str) -> Step<(OwnedFd, bool)> {
-    let path = Path::new(path);
-    let flags = OFlags::PATH | OFlags::DIRECTORY;
-    match sys::rooted::open(root, path, flags, Mode::empty()) {
-        Ok(fd) => Ok((fd, true)),
-        Err(Errno::NOENT) => {
-            let mode = Mode::from_raw_mode(0o755);
-            let made = sys::rooted::create_dir_all(root, path, mode);
-            Ok((at("create mountpoint", made)?, false))
-        }
-        Err(e) => Err(Problem::Errno("open mountpoint", e)),
-    }
-}
-
-/// /proc and /sys are protected by path later on: no symbolic link may stand in for them.
-fn ordinary_directory(root: BorrowedFd<'_>, path: &str, kind: &str) -> Step<OwnedFd> {
-    let (flags, path) = (OFlags::PATH | OFlags::DIRECTORY, Path::new(path));
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    match sys::rooted::open_with(root, path, flags, Mode::empty(), resolve) {
-        Ok(fd) => Ok(fd),
-        Err(Errno::NOENT) => {
-            let mode = Mode::from_raw_mode(0o755);
-            at(
-                "create mountpoint",
-                sys::rooted::create_dir_all(root, path, mode),
-            )
-        }
-        Err(Errno::LOOP | Errno::NOTDIR) => Err(Error::invalid(format!(
-            "filesystem {kind:?} must be mounted on ordinary directory"
-        ))
-        .into()),
-        Err(e) => Err(Problem::Errno("open mountpoint", e)),
-    }
 }

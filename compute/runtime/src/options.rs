@@ -1,6 +1,8 @@
 //! Mount options of the specification as attributes, propagation and data.
 
+use oci::runtime::Mount;
 use sys::mount as a;
+use sys::mount::MountAttr;
 
 use crate::{Error, Result};
 
@@ -17,6 +19,15 @@ pub(crate) struct Options {
     pub(crate) propagation: Option<(u64, bool)>,
     /// File system parameters.
     pub(crate) data: Vec<(String, Option<String>)>,
+    /// Parameters that every file system has, by their names in fsconfig(2); of no effect on a
+    /// bind mount, as mount(2) has it.
+    pub(crate) common: Vec<&'static str>,
+    /// Ids are mapped; `Some(true)` below it as well.
+    pub(crate) idmap: Option<bool>,
+    /// A tmpfs begins with a copy of what it covers.
+    pub(crate) copy_up: bool,
+    /// What is mounted there already is changed.
+    pub(crate) remount: bool,
 }
 
 /// Attributes to set and clear.
@@ -26,7 +37,50 @@ pub(crate) struct Change {
     pub(crate) clear: u64,
 }
 
+/// Flags of the file system itself that fsconfig(2) takes on any.
+const COMMON: [&str; 7] = [
+    "async",
+    "sync",
+    "dirsync",
+    "lazytime",
+    "nolazytime",
+    "mand",
+    "nomand",
+];
+
 impl Options {
+    /// What does not go together on a mount of this kind.
+    pub(crate) fn check(&self, mount: &Mount) -> Result<()> {
+        let bind = self.bind.is_some() || mount.kind == "bind";
+        let mapped = !mount.uid_mappings.is_empty();
+        if bind && let Some((key, _)) = self.data.first() {
+            return Err(Error::invalid(format!(
+                "invalid option {key:?} for a bind mount"
+            )));
+        }
+        if self.copy_up && (bind || mount.kind != "tmpfs") {
+            return Err(Error::invalid("tmpcopyup is for mounts of type tmpfs"));
+        }
+        if (self.idmap.is_some() || mapped) && (!bind || self.remount) {
+            return Err(Error::unsupported(
+                "id-mapped mounts are only supported for bind mounts",
+            ));
+        }
+        if self.remount && self.copy_up {
+            return Err(Error::invalid("remount and tmpcopyup exclude each other"));
+        }
+        Ok(())
+    }
+
+    /// Everything that is an attribute of the mount itself.
+    pub(crate) fn attributes(&self) -> MountAttr<'static> {
+        MountAttr {
+            set: self.own.set,
+            clear: self.own.clear,
+            ..MountAttr::default()
+        }
+    }
+
     pub(crate) fn parse(list: &[String]) -> Result<Self> {
         let mut out = Self::default();
         for option in list {
@@ -46,12 +100,33 @@ impl Options {
                 self.bind = Some(true);
                 return Ok(());
             }
-            "tmpcopyup" | "idmap" | "ridmap" | "remount" => {
-                return Err(Error::unsupported(format!(
-                    "mount option {option:?} is not supported yet"
-                )));
+            "idmap" => {
+                self.idmap.get_or_insert(false);
+                return Ok(());
             }
+            "ridmap" => {
+                self.idmap = Some(true);
+                return Ok(());
+            }
+            "tmpcopyup" => {
+                self.copy_up = true;
+                return Ok(());
+            }
+            "remount" => {
+                self.remount = true;
+                return Ok(());
+            }
+            // Of mount(8)'s own talk and of counters that are always on since Linux 4.16 where a
+            // file system has them: nothing that a mount could be told.
+            "silent" | "loud" | "iversion" | "noiversion" => return Ok(()),
             _ => {}
+        }
+        if let Some(name) = COMMON.iter().find(|name| **name == option) {
+            self.common.push(name);
+            return Ok(());
+        }
+        if option.contains('\0') {
+            return Err(Error::invalid(format!("{option:?} contains a NUL byte")));
         }
         if let Some(propagation) = propagation(option) {
             self.propagation = Some(propagation);

@@ -2,19 +2,27 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use oci::runtime::{IdMapping, Linux};
+use oci::runtime::State;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{WaitId, WaitIdOptions};
 use sys::process::{CloneArgs, Cloned};
 
 use crate::channel::{self, Said};
+use crate::duties::Duties;
 use crate::error::{Context, errno_text};
 use crate::plan::{Excursion, Plan};
-use crate::{Build, Created, Error, Exec, Filter, Kind, Result, Started, child};
+use crate::scheduler::Pinned;
+use crate::{Build, Created, Error, Exec, Filter, Kind, Name, Result, Started, birth, child};
 
-/// Builds the container; with `stop` its process waits before the program.
-pub(crate) fn build(build: &Build<'_>, stop: bool) -> Result<Created> {
-    let plan = Plan::new(build)?;
+/// Builds the container; with `stop` its process waits before the program. `born` is told its pid
+/// at once, while it is being built.
+pub(crate) fn build(
+    build: &Build<'_>,
+    name: Option<Name<'_>>,
+    stop: bool,
+    born: &mut dyn FnMut(&Started) -> Result<()>,
+) -> Result<Created> {
+    let plan = Plan::new(build, name)?;
     let compiled = match (
         build.seccomp,
         build.spec.linux.as_ref().and_then(|l| l.seccomp.as_ref()),
@@ -23,6 +31,7 @@ pub(crate) fn build(build: &Build<'_>, stop: bool) -> Result<Created> {
         _ => None,
     };
     let filter = build.seccomp.or(compiled.as_ref());
+    let duties = Duties::of_build(build.spec, name, filter)?;
     let tasks = match build.cgroup {
         Some(cgroup) => cgroup.task_files()?,
         None => Vec::new(),
@@ -31,13 +40,15 @@ pub(crate) fn build(build: &Build<'_>, stop: bool) -> Result<Created> {
         flags: plan.flags,
         cgroup: build.cgroup.and_then(|c| c.v2_dir()),
     };
-    let trip = Excursion::begin(&plan, build.spec)?;
+    let trip = Excursion::begin(&plan)?;
     let (ours, theirs) = sys::fdpass::seqpacket_pair().context(|| "make channel")?;
-    let (pid, pidfd) = match sys::process::clone3(&args).map_err(clone_error)? {
+    let (pid, pidfd) = match birth::clone(&plan, &args)? {
         Cloned::Child => {
             drop(ours);
-            child::run(theirs.as_fd(), || {
-                child::container(build, &plan, &tasks, filter, theirs.as_fd(), stop)
+            let fifo = build.extras.fifo.filter(|_| stop);
+            let line = channel::Line::new(theirs, fifo);
+            child::run(&line, || {
+                child::container(build, &plan, &tasks, filter, name, &line, stop)
             })
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
@@ -54,18 +65,25 @@ pub(crate) fn build(build: &Build<'_>, stop: bool) -> Result<Created> {
         channel: ours,
     };
     let answer = (|| {
-        if plan.user {
-            map_ids(build.spec.linux.as_ref(), created.process.pid)?;
+        if plan.waits {
+            duties.before(build, &plan, &created.process)?;
             channel::go(created.channel.as_fd())?;
         }
-        created.hear(if stop { Until::Ready } else { Until::Running })
+        born(&created.process)?;
+        let until = match (stop, build.extras.fifo) {
+            (true, Some(_)) => Until::Waiting,
+            (true, None) => Until::Ready,
+            (false, _) => Until::Running,
+        };
+        created.hear(until, &duties)
     })();
     created.or_end(answer)
 }
 
 /// Runs one more process in the container of `exec.target`.
-pub(crate) fn exec(exec: &Exec<'_>) -> Result<Started> {
-    crate::plan::refuse_unsupported_process(exec.process)?;
+pub(crate) fn exec(exec: &Exec<'_>, state: Option<&State>) -> Result<Started> {
+    crate::plan::check_process(exec.process)?;
+    let duties = Duties::of_exec(exec.seccomp, state)?;
     let tasks = match exec.cgroup {
         Some(cgroup) => cgroup.task_files()?,
         None => Vec::new(),
@@ -79,16 +97,16 @@ pub(crate) fn exec(exec: &Exec<'_>) -> Result<Started> {
     trip.enter(&target, "/proc/self/ns/pid", libc::CLONE_NEWPID, "pid")
         .map_err(|e| Error::new(Kind::NotRunning, e.message))?;
     let (ours, theirs) = sys::fdpass::seqpacket_pair().context(|| "make channel")?;
+    let pinned = Pinned::begin(exec.process)?;
     let (pid, pidfd) = match sys::process::clone3(&args).map_err(clone_error)? {
         Cloned::Child => {
             drop(ours);
-            child::run(theirs.as_fd(), || {
-                child::joined(exec, &tasks, theirs.as_fd())
-            })
+            let line = channel::Line::new(theirs, None);
+            child::run(&line, || child::joined(exec, &tasks, &line))
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
-    drop((trip, theirs));
+    drop((trip, theirs, pinned));
     let mut created = Created {
         process: Started {
             pid: pid.as_raw_pid().unsigned_abs(),
@@ -98,7 +116,7 @@ pub(crate) fn exec(exec: &Exec<'_>) -> Result<Started> {
         },
         channel: ours,
     };
-    let answer = created.hear(Until::Running);
+    let answer = created.hear(Until::Running, &duties);
     created.or_end(answer).map(|c| c.process)
 }
 
@@ -106,12 +124,15 @@ pub(crate) fn exec(exec: &Exec<'_>) -> Result<Started> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Until {
     Ready,
+    /// Ready, and with this channel left for the FIFO.
+    Waiting,
     Running,
 }
 
 impl Created {
     pub(crate) fn go(mut self) -> Result<Started> {
-        let answer = channel::go(self.channel.as_fd()).and_then(|()| self.hear(Until::Running));
+        let answer = channel::go(self.channel.as_fd())
+            .and_then(|()| self.hear(Until::Running, &Duties::default()));
         self.or_end(answer).map(|c| c.process)
     }
 
@@ -119,16 +140,25 @@ impl Created {
         self.process
     }
 
-    fn hear(&mut self, until: Until) -> Result<()> {
-        let mut executing = false;
+    fn hear(&mut self, until: Until, duties: &Duties<'_>) -> Result<()> {
+        let (mut executing, mut waiting) = (false, false);
         loop {
             match channel::listen(self.channel.as_fd())? {
+                Said::Ready if until == Until::Waiting => waiting = true,
                 Said::Ready if until == Until::Ready => return Ok(()),
                 Said::Ready => {}
                 Said::Terminal(fd) => self.process.terminal = Some(fd),
                 Said::Executing => executing = true,
+                Said::Hooks => {
+                    duties.hooks(self.process.pid)?;
+                    channel::go(self.channel.as_fd())?;
+                }
+                Said::Listener(number) => {
+                    duties.listener(&self.process, number)?;
+                    channel::go(self.channel.as_fd())?;
+                }
                 Said::Failed(error) => return Err(error),
-                Said::Closed if executing => return Ok(()),
+                Said::Closed if executing || waiting => return Ok(()),
                 Said::Closed => {
                     return Err(Error::internal(
                         "the container's first process died while it was being built",
@@ -167,30 +197,4 @@ fn mount_namespace(pidfd: BorrowedFd<'_>, pid: i32) -> Option<OwnedFd> {
         let path = format!("/proc/{pid}/ns/mnt");
         rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
     })
-}
-
-fn map_ids(linux: Option<&Linux>, pid: u32) -> Result<()> {
-    let Some(linux) = linux else {
-        return Ok(());
-    };
-    for (file, list) in [
-        ("uid_map", &linux.uid_mappings),
-        ("gid_map", &linux.gid_mappings),
-    ] {
-        write_map(&format!("/proc/{pid}/{file}"), list)?;
-    }
-    Ok(())
-}
-
-/// The kernel takes the whole map in one write.
-pub(crate) fn write_map(path: &str, list: &[IdMapping]) -> Result<()> {
-    let lines: String = list
-        .iter()
-        .map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size))
-        .collect();
-    let fd = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-        .context(|| format!("open {path}"))?;
-    rustix::io::write(&fd, lines.as_bytes())
-        .map(drop)
-        .context(|| format!("write {path}"))
 }

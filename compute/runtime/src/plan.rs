@@ -2,24 +2,29 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use oci::runtime::{Hooks, Spec};
+use oci::runtime::{Hooks, Namespace, Process, Spec};
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Context, errno_text};
-use crate::{Build, Error, Result};
+use crate::options::Options;
+use crate::procfs::Proc;
+use crate::sources::{Setting, Sources};
+use crate::{Build, Error, Name, Result, credentials};
 
-/// Namespaces: to make, and to join.
+/// What is made, joined and mounted.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     /// `CLONE_NEW*` for clone3.
     pub(crate) flags: u64,
-    /// Joined by the child, user namespace first.
+    /// Joined by the child, or by a helper before it is born.
     pub(crate) joins: Vec<(OwnedFd, i32)>,
+    /// A user namespace to join.
+    pub(crate) user_join: Option<OwnedFd>,
     /// Joined by the parent around clone3: it takes effect for children only.
     pub(crate) pid_join: Option<OwnedFd>,
     /// As for `pid_join`.
     pub(crate) time_join: Option<OwnedFd>,
-    /// A new time namespace, made by the parent: offsets can be set only while it is empty.
+    /// A new time namespace, made by the child, so that it belongs to its user namespace.
     pub(crate) new_time: bool,
     /// v1: unshared by the child once it is in its cgroup.
     pub(crate) late_cgroup: bool,
@@ -27,33 +32,47 @@ pub(crate) struct Plan {
     pub(crate) user: bool,
     /// A user namespace is made or joined.
     pub(crate) in_userns: bool,
+    /// The child waits at its beginning for what only the parent can do.
+    pub(crate) waits: bool,
+    /// The container has a cgroup namespace of its own.
+    pub(crate) cgroup_namespace: bool,
+    /// The options of each mount.
+    pub(crate) options: Vec<Options>,
+    /// Bind mounts that the parent prepares.
+    pub(crate) sources: Sources,
 }
 
 impl Plan {
-    pub(crate) fn new(build: &Build<'_>) -> Result<Self> {
+    pub(crate) fn new(build: &Build<'_>, name: Option<Name<'_>>) -> Result<Self> {
         let spec = build.spec;
-        refuse_unsupported(spec)?;
-        let mut plan = Self::default();
+        check(spec, name)?;
+        let mut plan = Self {
+            options: crate::mounts::parse(&spec.mounts)?,
+            ..Self::default()
+        };
         let Some(linux) = &spec.linux else {
             return Err(Error::invalid("linux is missing in config.json"));
         };
-        for ns in &linux.namespaces {
+        for (n, ns) in linux.namespaces.iter().enumerate() {
             let flag = flag(&ns.kind)?;
             if flag == libc::CLONE_NEWNET && build.netns.is_some() {
                 continue;
             }
+            plan.cgroup_namespace |= flag == libc::CLONE_NEWCGROUP;
             if ns.path.is_empty() {
                 plan.make(flag, build);
                 continue;
             }
-            let fd = rustix::fs::open(&ns.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .context(|| format!("open {} namespace {:?}", ns.kind, ns.path))?;
+            let fd = open_namespace(ns, flag).map_err(|e| {
+                let key = format!("linux.namespaces[{n}].path");
+                Error::new(e.kind, format!("{key}: {}", e.message))
+            })?;
             match flag {
                 libc::CLONE_NEWPID => plan.pid_join = Some(fd),
                 libc::CLONE_NEWTIME => plan.time_join = Some(fd),
                 libc::CLONE_NEWUSER => {
                     plan.in_userns = true;
-                    plan.joins.insert(0, (fd, flag));
+                    plan.user_join = Some(fd);
                 }
                 _ => plan.joins.push((fd, flag)),
             }
@@ -64,7 +83,26 @@ impl Plan {
             plan.joins.push((fd, libc::CLONE_NEWNET));
         }
         plan.validate(spec)?;
+        plan.waits = plan.user || !linux.net_devices.is_empty() || linux.intel_rdt.is_some();
+        let setting = Setting {
+            linux,
+            bundle: name.map(|n| n.bundle),
+            in_userns: plan.in_userns,
+            joined: plan.user_join.as_ref(),
+        };
+        plan.sources = Sources::prepare(&setting, &spec.mounts, &plan.options)?;
         Ok(plan)
+    }
+
+    /// A user namespace is in the way of what is joined.
+    pub(crate) fn by_helper(&self) -> bool {
+        self.user_join.is_some() || (self.user && !self.joins.is_empty())
+    }
+
+    /// The namespace of a kind that the child joins.
+    pub(crate) fn joined(&self, flag: i32) -> Option<&OwnedFd> {
+        let mut joins = self.joins.iter();
+        joins.find(|(_, f)| *f == flag).map(|(fd, _)| fd)
     }
 
     fn make(&mut self, flag: i32, build: &Build<'_>) {
@@ -83,11 +121,15 @@ impl Plan {
     }
 
     fn validate(&self, spec: &Spec) -> Result<()> {
-        let has =
-            |flag: i32| self.flags & flag as u64 != 0 || self.joins.iter().any(|(_, f)| *f == flag);
-        if self.flags & libc::CLONE_NEWNS as u64 == 0 {
+        let has = |flag: i32| {
+            self.flags & flag as u64 != 0
+                || self.joined(flag).is_some()
+                || (flag == libc::CLONE_NEWUSER && self.user_join.is_some())
+        };
+        if !has(libc::CLONE_NEWNS) {
             return Err(Error::unsupported(
-                "a container without a mount namespace of its own is not supported",
+                "linux.namespaces: a container without a mount namespace of its own is not \
+                 supported: its mounts would stay on the host",
             ));
         }
         if !spec.hostname.is_empty() && !has(libc::CLONE_NEWUTS) {
@@ -114,10 +156,21 @@ impl Plan {
                 "user namespace mappings specified, but user namespace isn't enabled in the config",
             ));
         }
+        if let (true, Some(fd)) = (mapped, self.user_join.as_ref()) {
+            crate::userns::same_maps(fd, linux)?;
+        }
         if !linux.time_offsets.is_empty() && !self.new_time {
             return Err(Error::invalid(
-                "time namespace offsets specified, but no new time namespace is made",
+                "linux.timeOffsets: no new time namespace is made",
             ));
+        }
+        if !linux.net_devices.is_empty() {
+            if !has(libc::CLONE_NEWNET) {
+                return Err(Error::invalid(
+                    "linux.netDevices: the container has no network namespace of its own",
+                ));
+            }
+            crate::netdev::check(linux)?;
         }
         crate::sysctl::validate(&linux.sysctl, has)
     }
@@ -131,18 +184,13 @@ pub(crate) struct Excursion {
 
 impl Excursion {
     /// Makes the next child be born in the pid and time namespaces asked for.
-    pub(crate) fn begin(plan: &Plan, spec: &Spec) -> Result<Self> {
+    pub(crate) fn begin(plan: &Plan) -> Result<Self> {
         let mut trip = Self { back: Vec::new() };
         if let Some(fd) = &plan.pid_join {
             trip.enter(fd, "/proc/self/ns/pid", libc::CLONE_NEWPID, "pid")?;
         }
         if let Some(fd) = &plan.time_join {
             trip.enter(fd, "/proc/self/ns/time", libc::CLONE_NEWTIME, "time")?;
-        }
-        if plan.new_time {
-            trip.remember("/proc/self/ns/time", libc::CLONE_NEWTIME)?;
-            sys::process::unshare(libc::CLONE_NEWTIME).context(|| "make time namespace")?;
-            write_offsets(spec)?;
         }
         Ok(trip)
     }
@@ -172,66 +220,112 @@ impl Drop for Excursion {
     }
 }
 
-fn write_offsets(spec: &Spec) -> Result<()> {
+/// In the child: a time namespace of its own, and into it. The offsets can be set only while
+/// nobody is in it (time_namespaces(7)).
+pub(crate) fn make_time(spec: &Spec) -> Result<()> {
+    sys::process::unshare(libc::CLONE_NEWTIME).context(|| "make time namespace")?;
     let mut text = String::new();
     for (clock, offset) in spec.linux.iter().flat_map(|l| &l.time_offsets) {
-        if !matches!(clock.as_str(), "monotonic" | "boottime") {
-            return Err(Error::invalid(format!(
-                "unknown clock {clock:?} in timeOffsets"
-            )));
-        }
         text.push_str(&format!("{clock} {} {}\n", offset.secs, offset.nanosecs));
     }
-    if text.is_empty() {
-        return Ok(());
+    if !text.is_empty() {
+        Proc::host()
+            .and_then(|proc| proc.open_process("timens_offsets"))
+            .and_then(|fd| rustix::io::write(&fd, text.as_bytes()))
+            .map_err(|e| Error::invalid(format!("linux.timeOffsets: {}", errno_text(e))))?;
     }
-    std::fs::write("/proc/self/timens_offsets", text)
-        .map_err(|e| Error::internal(format!("write time namespace offsets: {e}")))
+    let path = "/proc/self/ns/time_for_children";
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .context(|| format!("open {path}"))?;
+    sys::process::setns(fd.as_fd(), libc::CLONE_NEWTIME).context(|| "enter time namespace")
 }
+
+/// Opened once: whatever becomes of the path, this is what is checked and what is joined.
+fn open_namespace(ns: &Namespace, flag: i32) -> Result<OwnedFd> {
+    // Not blocking: somebody may have put a pipe there.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = rustix::fs::open(&ns.path, flags, Mode::empty())
+        .context(|| format!("open {:?}", ns.path))?;
+    match sys::process::namespace_type(fd.as_fd()) {
+        Ok(kind) if kind == flag => Ok(fd),
+        _ => Err(Error::invalid(format!(
+            "{:?} is not a namespace of type {}",
+            ns.path, ns.kind
+        ))),
+    }
+}
+
+const KINDS: [(&str, i32); 8] = [
+    ("pid", libc::CLONE_NEWPID),
+    ("network", libc::CLONE_NEWNET),
+    ("ipc", libc::CLONE_NEWIPC),
+    ("mount", libc::CLONE_NEWNS),
+    ("uts", libc::CLONE_NEWUTS),
+    ("user", libc::CLONE_NEWUSER),
+    ("cgroup", libc::CLONE_NEWCGROUP),
+    ("time", libc::CLONE_NEWTIME),
+];
 
 fn flag(kind: &str) -> Result<i32> {
-    Ok(match kind {
-        "pid" => libc::CLONE_NEWPID,
-        "network" => libc::CLONE_NEWNET,
-        "ipc" => libc::CLONE_NEWIPC,
-        "mount" => libc::CLONE_NEWNS,
-        "uts" => libc::CLONE_NEWUTS,
-        "user" => libc::CLONE_NEWUSER,
-        "cgroup" => libc::CLONE_NEWCGROUP,
-        "time" => libc::CLONE_NEWTIME,
-        _ => return Err(Error::invalid(format!("namespace {kind:?} does not exist"))),
-    })
+    let known = KINDS.iter().find(|(name, _)| *name == kind);
+    known
+        .map(|(_, flag)| *flag)
+        .ok_or_else(|| Error::invalid(format!("namespace {kind:?} does not exist")))
 }
 
-/// Names each key that would otherwise be ignored.
-fn refuse_unsupported(spec: &Spec) -> Result<()> {
-    let not = |key: &str| Err(Error::unsupported(format!("{key} is not supported yet")));
+fn kind(flag: i32) -> &'static str {
+    let known = KINDS.iter().find(|(_, f)| *f == flag);
+    known.map_or("a", |(name, _)| name)
+}
+
+/// What can be said of a configuration without opening what it names.
+pub(crate) fn check_all(spec: &Spec, name: Option<Name<'_>>) -> Result<()> {
+    check(spec, name)?;
+    crate::mounts::parse(&spec.mounts)?;
+    let Some(linux) = &spec.linux else {
+        return Err(Error::invalid("linux is missing in config.json"));
+    };
+    crate::netdev::check(linux)?;
+    let has = |flag: i32| linux.namespaces.iter().any(|n| n.kind == kind(flag));
+    crate::sysctl::validate(&linux.sysctl, has)?;
+    match &linux.seccomp {
+        Some(profile) => crate::Filter::compile(profile).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// What can be refused before anything is opened.
+fn check(spec: &Spec, name: Option<Name<'_>>) -> Result<()> {
+    spec.check().map_err(|e| Error::invalid(e.to_string()))?;
     if let Some(hooks) = &spec.hooks
         && *hooks != Hooks::default()
+        && name.is_none()
     {
-        return Err(Error::unsupported("hooks are not supported yet"));
+        return Err(Error::unsupported(
+            "hooks: there is no bundle that could be told to them",
+        ));
     }
     if let Some(linux) = &spec.linux {
         if linux.intel_rdt.is_some() {
-            return not("linux.intelRdt");
-        }
-        if linux.memory_policy.is_some() {
-            return not("linux.memoryPolicy");
-        }
-        if !linux.net_devices.is_empty() {
-            return not("linux.netDevices");
+            crate::rdt::check(linux, name.as_ref())?;
         }
         if !linux.mount_label.is_empty() {
-            return not("linux.mountLabel");
+            credentials::selinux("linux.mountLabel")?;
         }
     }
     match &spec.process {
-        Some(process) => refuse_unsupported_process(process),
+        Some(process) => process_basics(process),
         None => Err(Error::invalid("process is missing in config.json")),
     }
 }
 
-pub(crate) fn refuse_unsupported_process(process: &oci::runtime::Process) -> Result<()> {
+/// What is checked of a process that comes without a spec around it.
+pub(crate) fn check_process(process: &Process) -> Result<()> {
+    process.check().map_err(|e| Error::invalid(e.to_string()))?;
+    process_basics(process)
+}
+
+fn process_basics(process: &Process) -> Result<()> {
     if process.args.is_empty() {
         return Err(Error::invalid("process.args must not be empty"));
     }
@@ -239,27 +333,27 @@ pub(crate) fn refuse_unsupported_process(process: &oci::runtime::Process) -> Res
         return Err(Error::invalid("Cwd must be an absolute path"));
     }
     if !process.selinux_label.is_empty() {
-        return Err(Error::unsupported(
-            "process.selinuxLabel is not supported yet",
-        ));
-    }
-    if process.exec_cpu_affinity.is_some() {
-        return Err(Error::unsupported(
-            "process.execCPUAffinity is not supported yet",
-        ));
+        credentials::selinux("process.selinuxLabel")?;
     }
     Ok(())
 }
 
-/// Joins in order; the user namespace comes first, so that the rest is joined with its rights.
-pub(crate) fn join(joins: &[(OwnedFd, i32)]) -> Result<()> {
+pub(crate) fn not_joined(flag: i32, errno: sys::Errno) -> Error {
+    Error::internal(format!(
+        "linux.namespaces: join {} namespace: {}",
+        kind(flag),
+        errno_text(errno)
+    ))
+}
+
+/// Joins in order, where no helper has done so.
+pub(crate) fn join(plan: &Plan) -> Result<()> {
+    if plan.by_helper() {
+        return Ok(());
+    }
+    let joins = &plan.joins;
     for (fd, flag) in joins {
-        sys::process::setns(fd.as_fd(), *flag).map_err(|e| {
-            Error::internal(format!(
-                "join namespace (setns {flag:#x}): {}",
-                errno_text(e)
-            ))
-        })?;
+        sys::process::setns(fd.as_fd(), *flag).map_err(|e| not_joined(*flag, e))?;
     }
     Ok(())
 }

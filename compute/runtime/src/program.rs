@@ -1,11 +1,11 @@
 //! From a command line to execve, with the error texts that Go's os/exec has made familiar.
 
 use std::ffi::CString;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use oci::runtime::Process;
-use rustix::fs::{Access, AtFlags, CWD, FileType, Mode};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use sys::Errno;
 
 use crate::error::errno_text;
@@ -31,21 +31,15 @@ pub(crate) fn create_cwd(cwd: &str) -> Result<()> {
         }
         Err(_) => {}
     }
-    let mut path = std::path::PathBuf::new();
-    for part in Path::new(cwd) {
-        path.push(part);
-        match rustix::fs::mkdirat(CWD, &path, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) => {
-                return Err(Error::internal(format!(
-                    "mkdir {}: {}",
-                    path.display(),
-                    errno_text(e)
-                )));
-            }
-        }
-    }
-    Ok(())
+    // Not over magic links: /proc/self/fd still leads to the host's directories.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open("/", flags, Mode::empty())
+        .and_then(|root| {
+            let mode = Mode::from_raw_mode(0o755);
+            sys::rooted::create_dir_all(root.as_fd(), Path::new(cwd), mode)
+        })
+        .map(drop)
+        .map_err(|e| Error::internal(format!("mkdir {cwd}: {}", errno_text(e))))
 }
 
 /// Enters the working directory, and makes sure that it is inside the root.
@@ -70,14 +64,16 @@ pub(crate) fn chdir(cwd: &str) -> Result<()> {
 pub(crate) fn prepare(process: &Process, who: &Who, init: bool) -> Result<Program> {
     let name = process.args.first().map(String::as_str).unwrap_or_default();
     let mut env = Vec::with_capacity(process.env.len() + 1);
-    for pair in &process.env {
-        env.push(c_string(pair, "env")?);
+    for (n, pair) in process.env.iter().enumerate() {
+        // Of several values of one name the last counts, and most programs take the first.
+        let name = pair.split('=').next().unwrap_or_default();
+        let later = process.env.iter().skip(n + 1);
+        if !later.into_iter().any(|p| p.split('=').next() == Some(name)) {
+            env.push(c_string(pair, "env")?);
+        }
     }
-    if !process
-        .env
-        .iter()
-        .any(|e| e.strip_prefix("HOME=").is_some_and(|v| !v.is_empty()))
-    {
+    let has_home = |e: &CString| e.as_bytes().starts_with(b"HOME=") && e.as_bytes().len() > 5;
+    if !env.iter().any(has_home) {
         env.retain(|e| !e.as_bytes().starts_with(b"HOME="));
         let home = if who.home.is_empty() { "/" } else { &who.home };
         env.push(c_string(&format!("HOME={home}"), "env")?);
@@ -98,6 +94,11 @@ pub(crate) fn prepare(process: &Process, who: &Who, init: bool) -> Result<Progra
 }
 
 impl Program {
+    /// What it is given, HOME included.
+    pub(crate) fn environment(&self) -> &[CString] {
+        &self.env
+    }
+
     /// Runs it, from `init` when there is one; returns only on failure.
     pub(crate) fn execute(&self, init: Option<BorrowedFd<'_>>) -> Error {
         let (errno, shown) = match init {

@@ -5,48 +5,62 @@
 //! path of the image is followed as a path.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use oci::runtime::{Linux, Spec};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 use sys::mount::MountAttr;
 
 use crate::error::{Context, errno_text};
+use crate::hooks::{self, Company};
 use crate::plan::Plan;
 use crate::terminal::{self, Pty};
 use crate::{Build, Error, Result, Rootfs, Stdio};
-use crate::{credentials, devices, masks, mounts, sysctl};
+use crate::{credentials, devices, masks, mounts, program, sysctl};
 
 /// Builds the root and moves into it; the terminal, when one is asked for, is of its devpts.
-pub(crate) fn build(build: &Build<'_>, plan: &Plan) -> Result<Option<Pty>> {
+pub(crate) fn build(build: &Build<'_>, plan: &Plan, company: &Company<'_>) -> Result<Option<Pty>> {
     let spec = build.spec;
-    let (Some(linux), Some(process)) = (&spec.linux, &spec.process) else {
-        return Err(Error::invalid(
-            "linux and process must be present in config.json",
-        ));
+    let Some(linux) = &spec.linux else {
+        return Err(Error::invalid("linux is missing in config.json"));
     };
-    credentials::oom_score(process)?;
     if let Some(personality) = &linux.personality {
         credentials::personality(personality)?;
     }
     let shared = host_propagation(linux)?;
-    let root = attach(build.rootfs)?;
+    let slave = matches!(linux.rootfs_propagation.as_str(), "slave" | "rslave");
+    let root = attach(build.rootfs, hooks::see_host_paths(spec), slave)?;
     // Nodes and mountpoints get the modes asked for, whatever the caller's umask.
     rustix::process::umask(Mode::empty());
     let site = mounts::Site {
         root: root.as_fd(),
         cgroup: build.cgroup,
+        cgroup_namespace: plan.cgroup_namespace,
         in_userns: plan.in_userns,
+        bundle: company.name.map(|n| n.bundle),
+        label: &linux.mount_label,
+        sources: &plan.sources,
     };
-    mounts::mount_all(&site, &spec.mounts)?;
+    let late = mounts::mount_all(&site, &spec.mounts, &plan.options)?;
     devices::populate(&site, spec)?;
-    pivot(root.as_fd(), shared)?;
+    rustix::process::fchdir(&root).context(|| "chdir to root mount")?;
+    hooks::before_pivot(spec, company)?;
+    match build.extras.no_pivot {
+        false => pivot(shared)?,
+        true => enter()?,
+    }
     let pty = match build.stdio {
         Stdio::Terminal(size) => Some(console(size)?),
         Stdio::Fds(_) => None,
     };
     sysctl::write(root.as_fd(), &linux.sysctl)?;
+    late.settle()?;
     masks::apply(linux)?;
+    if let (true, Some(process)) = (build.create_cwd, &spec.process) {
+        // Before the root may become read-only.
+        program::create_cwd(&process.cwd)?;
+    }
     settle(spec, linux, root.as_fd())?;
     Ok(pty)
 }
@@ -75,8 +89,9 @@ fn host_propagation(linux: &Linux) -> Result<bool> {
     Ok(!recursive)
 }
 
-/// Puts the root over `/`.
-fn attach(rootfs: Rootfs<'_>) -> Result<OwnedFd> {
+/// Puts the root over `/`, or over its own path when `in_place`: hooks of the create stage join
+/// this mount namespace and look for it, and for the host's files, where the host has them.
+fn attach(rootfs: Rootfs<'_>, in_place: bool, slave: bool) -> Result<OwnedFd> {
     let root = match rootfs {
         Rootfs::Mount(fd) => {
             rustix::io::fcntl_dupfd_cloexec(fd, 3).context(|| "duplicate root mount")?
@@ -87,24 +102,58 @@ fn attach(rootfs: Rootfs<'_>) -> Result<OwnedFd> {
                 | OpenTreeFlags::AT_RECURSIVE;
             let root = rustix::mount::open_tree(CWD, path, flags)
                 .context(|| format!("open rootfs {}", path.display()))?;
-            // Private, so that nothing mounted in it appears at the path it came from.
-            let attr = MountAttr {
-                propagation: libc::MS_PRIVATE,
-                ..MountAttr::default()
-            };
-            sys::mount::set_attr(root.as_fd(), &attr, true)
-                .context(|| "set mount propagation of rootfs")?;
+            // Private, so that nothing mounted in it appears at the path it came from. A slave is
+            // one already, and stays one, so that what the host mounts there appears in it.
+            if !slave {
+                let attr = MountAttr {
+                    propagation: libc::MS_PRIVATE,
+                    ..MountAttr::default()
+                };
+                sys::mount::set_attr(root.as_fd(), &attr, true)
+                    .context(|| "set mount propagation of rootfs")?;
+            }
             root
         }
     };
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    rustix::mount::move_mount(&root, "", CWD, "/", flags).context(|| "attach root mount")?;
+    let place = match rootfs {
+        Rootfs::Path(path) if in_place => {
+            cut_off(path)?;
+            path
+        }
+        _ => Path::new("/"),
+    };
+    rustix::mount::move_mount(&root, "", CWD, place, flags).context(|| "attach root mount")?;
     Ok(root)
 }
 
-/// Makes the attached root the only one.
-fn pivot(root: BorrowedFd<'_>, shared: bool) -> Result<()> {
-    rustix::process::fchdir(root).context(|| "chdir to root mount")?;
+/// Makes the mount that `path` is on private: what is mounted on a shared one travels, and
+/// pivot_root(2) refuses to leave one.
+fn cut_off(path: &Path) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let place = rustix::fs::open(path, flags, Mode::empty())
+        .context(|| format!("open rootfs {}", path.display()))?;
+    let attr = MountAttr {
+        propagation: libc::MS_PRIVATE,
+        ..MountAttr::default()
+    };
+    match sys::mount::set_attr(place.as_fd(), &attr, false) {
+        Ok(()) => Ok(()),
+        // Not the root of a mount: its mount is then found one directory up.
+        Err(sys::Errno::INVAL) => match path.parent() {
+            Some(parent) => cut_off(parent),
+            None => Ok(()),
+        },
+        Err(e) => Err(Error::internal(format!(
+            "make the mount of rootfs {} private: {}",
+            path.display(),
+            errno_text(e)
+        ))),
+    }
+}
+
+/// Makes the attached root, where the caller is, the only one.
+fn pivot(shared: bool) -> Result<()> {
     rustix::process::pivot_root(".", ".").context(|| "pivot_root")?;
     if shared {
         // Detaching must not travel to the host.
@@ -120,30 +169,69 @@ fn pivot(root: BorrowedFd<'_>, shared: bool) -> Result<()> {
     rustix::process::chdir("/").context(|| "chdir /")
 }
 
-/// Opens a terminal and binds it over /dev/console.
-fn console(size: Option<oci::runtime::ConsoleSize>) -> Result<Pty> {
-    let pty = terminal::open(size)?;
-    let name = rustix::pty::ptsname(&pty.master, Vec::new()).context(|| "name of terminal")?;
-    let tree = rustix::mount::open_tree(
-        CWD,
-        name.as_c_str(),
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
-    )
-    .context(|| "open terminal for /dev/console")?;
-    let flags =
-        OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
-    match rustix::fs::open("/dev/console", flags, Mode::from_raw_mode(0o600)) {
-        Ok(_) => {}
-        Err(e) => {
-            return Err(Error::internal(format!(
-                "create /dev/console: {}",
-                errno_text(e)
-            )));
+/// Makes the attached root, where the caller is, the process's own without taking the old one
+/// away.
+///
+/// The kernel lets nobody mount a proc or sysfs that shows more than those in sight; the host's
+/// bare ones would be in sight below, so they go.
+fn enter() -> Result<()> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")
+        .map_err(|e| Error::internal(format!("read /proc/self/mountinfo: {e}")))?;
+    for line in table.lines() {
+        let Some((front, back)) = line.split_once(" - ") else {
+            continue;
+        };
+        let bare = matches!(back.split(' ').next(), Some("proc" | "sysfs"));
+        let mut front = front.split(' ').skip(3);
+        if let (true, Some("/"), Some(place)) = (bare, front.next(), front.next()) {
+            // Paths lead through the old root still. EINVAL: one of the new root's own, whose
+            // path here is nothing in the old one.
+            match rustix::mount::unmount(place, UnmountFlags::DETACH) {
+                Ok(()) | Err(sys::Errno::INVAL | sys::Errno::NOENT) => {}
+                Err(e) => {
+                    return Err(Error::internal(format!(
+                        "detach {place} of the host: {}",
+                        errno_text(e)
+                    )));
+                }
+            }
         }
     }
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    rustix::mount::move_mount(&tree, "", CWD, "/dev/console", flags)
-        .context(|| "mount /dev/console")?;
+    rustix::process::chroot(".").context(|| "chroot")?;
+    rustix::process::chdir("/").context(|| "chdir /")
+}
+
+/// Opens a terminal and binds it over /dev/console.
+///
+/// Neither end is found by its path: /dev/pts and /dev/console are what the image and its mounts
+/// say they are, and a link there would bind something else, or onto something else
+/// (CVE-2025-52565).
+fn console(size: Option<oci::runtime::ConsoleSize>) -> Result<Pty> {
+    let pty = terminal::open(size)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = rustix::mount::open_tree(&pty.slave, "", flags)
+        .context(|| "open terminal for /dev/console")?;
+    let fail = |e| Error::internal(format!("create /dev/console: {}", errno_text(e)));
+    let open = |flags| {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open("/dev/console", flags, Mode::from_raw_mode(0o600))
+    };
+    let place = match open(OFlags::PATH) {
+        Err(sys::Errno::NOENT) => {
+            open(OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOCTTY).map_err(fail)?
+        }
+        other => other.map_err(fail)?,
+    };
+    let stat = rustix::fs::fstat(&place).map_err(fail)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+        return Err(Error::invalid(
+            "/dev/console of the container is a symbolic link",
+        ));
+    }
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(&tree, "", &place, "", flags).context(|| "mount /dev/console")?;
     Ok(pty)
 }
 

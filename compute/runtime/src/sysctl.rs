@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-
-use crate::error::errno_text;
+use crate::error::{Context, errno_text};
+use crate::procfs::Proc;
 use crate::{Error, Result};
 
 const IPC: [&str; 8] = [
@@ -24,6 +22,11 @@ const IPC: [&str; 8] = [
 pub(crate) fn validate(sysctl: &BTreeMap<String, String>, has: impl Fn(i32) -> bool) -> Result<()> {
     for key in sysctl.keys() {
         let name = dotted(key);
+        if key.contains("..") || name.split('.').any(str::is_empty) {
+            return Err(Error::invalid(format!(
+                "linux.sysctl: {key:?} is not the name of a parameter"
+            )));
+        }
         let part = |prefix: &str| name.starts_with(prefix);
         let allowed = if IPC.contains(&name.as_str()) || part("fs.mqueue.") {
             has(libc::CLONE_NEWIPC)
@@ -35,29 +38,31 @@ pub(crate) fn validate(sysctl: &BTreeMap<String, String>, has: impl Fn(i32) -> b
             has(libc::CLONE_NEWUTS)
         } else if name == "kernel.hostname" {
             return Err(Error::invalid(format!(
-                "sysctl {key:?} conflicts with the OCI field hostname"
+                "linux.sysctl: {key:?} conflicts with the OCI field hostname"
             )));
         } else {
             return Err(Error::invalid(format!(
-                "sysctl {key:?} is not in a separate kernel namespace"
+                "linux.sysctl: {key:?} is not in a separate kernel namespace"
             )));
         };
         if !allowed {
             return Err(Error::invalid(format!(
-                "sysctl {key:?} is not allowed in the hosts namespace of its kind"
+                "linux.sysctl: {key:?} is not allowed in the host's namespace of its kind"
             )));
         }
     }
     Ok(())
 }
 
-/// Writes them through the container's own /proc.
+/// Writes them through the container's own /proc, which must be one.
 pub(crate) fn write(root: BorrowedFd<'_>, sysctl: &BTreeMap<String, String>) -> Result<()> {
+    if sysctl.is_empty() {
+        return Ok(());
+    }
+    let proc = Proc::of_container(root).context(|| "linux.sysctl: open /proc")?;
     for (key, value) in sysctl {
-        let path = format!("/proc/sys/{}", slashed(key));
-        let fail = |e| Error::internal(format!("write sysctl key {key}: {}", errno_text(e)));
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let fd = sys::rooted::open(root, Path::new(&path), flags, Mode::empty()).map_err(fail)?;
+        let fail = |e| Error::internal(format!("linux.sysctl: write {key}: {}", errno_text(e)));
+        let fd = proc.open(&format!("sys/{}", slashed(key))).map_err(fail)?;
         rustix::io::write(fd.as_fd(), value.as_bytes()).map_err(fail)?;
     }
     Ok(())
@@ -99,6 +104,8 @@ mod tests {
         assert!(validate(&one("kernel.shmmax"), |f| f == libc::CLONE_NEWIPC).is_ok());
         assert!(validate(&one("kernel.panic"), |_| true).is_err());
         assert!(validate(&one("vm.swappiness"), |_| true).is_err());
+        assert!(validate(&one("net/../kernel/panic"), |_| true).is_err());
+        assert!(validate(&one("net..x"), |_| true).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use oci::runtime::ConsoleSize;
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::OpenptFlags;
-use rustix::termios::Winsize;
+use rustix::termios::{OptionalActions, OutputModes, Winsize};
 
 use crate::Result;
 use crate::error::Context;
@@ -39,4 +39,12 @@ pub(crate) fn open(size: Option<ConsoleSize>) -> Result<Pty> {
         rustix::termios::tcsetwinsize(&slave, size).context(|| "set terminal size")?;
     }
     Ok(Pty { master, slave })
+}
+
+/// Ends the translation of newlines on output.
+pub(crate) fn plain_newlines(pty: &Pty) -> Result<()> {
+    let mut modes = rustix::termios::tcgetattr(&pty.slave).context(|| "get terminal modes")?;
+    modes.output_modes.remove(OutputModes::ONLCR);
+    rustix::termios::tcsetattr(&pty.slave, OptionalActions::Now, &modes)
+        .context(|| "set terminal modes")
 }

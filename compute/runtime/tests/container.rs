@@ -11,23 +11,15 @@
 
 mod support;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use oci::runtime::*;
 use runtime::*;
-use rustix::process::{WaitId, WaitIdOptions};
-use support::{Lab, linux, process, spec};
+use support::bed::{Bed, null, read_all, wait};
+use support::{linux, process, spec};
 
 fn main() {
-    let Some(lab) = Lab::new() else { return };
-    let layout = cgroup::Layout::detect().unwrap();
-    let parent = format!("corten-test-{}", std::process::id());
-    let bed = Bed {
-        lab,
-        layout,
-        parent,
-        count: Default::default(),
-    };
+    let Some(bed) = Bed::new() else { return };
     let tests: &[Test] = &[
         ("output_and_status", output_and_status),
         ("root_is_built", root_is_built),
@@ -44,115 +36,10 @@ fn main() {
         ("seccomp_filter", seccomp_filter),
         ("refused", refused),
     ];
-    let filter = std::env::args().nth(1).unwrap_or_default();
-    for (name, test) in tests
-        .iter()
-        .filter(|(n, _)| n.contains(filter.trim_start_matches('-')))
-    {
-        test(&bed);
-        println!("test {name} ... ok");
-    }
+    bed.run_all(tests);
 }
 
-type Test = (&'static str, fn(&Bed));
-
-struct Bed {
-    lab: Lab,
-    layout: cgroup::Layout,
-    parent: String,
-    count: std::cell::Cell<u32>,
-}
-
-impl Drop for Bed {
-    fn drop(&mut self) {
-        if let Ok(Some(parent)) = cgroup::Cgroup::open(&self.layout, &self.parent) {
-            parent.remove().unwrap();
-        }
-    }
-}
-
-/// What a finished container said: exit code (128 + signal), output.
-type Said = (i32, String);
-
-impl Bed {
-    fn cgroup(&self) -> cgroup::Cgroup {
-        self.count.set(self.count.get() + 1);
-        let path = format!("{}/c{}", self.parent, self.count.get());
-        cgroup::Cgroup::create(&self.layout, &path).unwrap()
-    }
-
-    fn run(&self, spec: &Spec) -> runtime::Result<Said> {
-        self.run_as(spec, None)
-    }
-
-    fn run_as(&self, spec: &Spec, user: Option<&str>) -> runtime::Result<Said> {
-        let cgroup = self.cgroup();
-        let owner = spec
-            .linux
-            .iter()
-            .flat_map(|l| &l.uid_mappings)
-            .map(|m| m.host_id)
-            .next();
-        let rootfs = self.lab.rootfs_of(owner.unwrap_or(0));
-        let null = null();
-        let (r, w) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-        let started = launch(&Build {
-            spec,
-            rootfs: Rootfs::Mount(rootfs.as_fd()),
-            netns: None,
-            identity: user.map(|user| Identity {
-                user,
-                extra_groups: &[],
-            }),
-            create_cwd: true,
-            init: None,
-            stdio: Stdio::Fds([null.as_fd(), w.as_fd(), w.as_fd()]),
-            cgroup: Some(&cgroup),
-            seccomp: None,
-        });
-        drop(w);
-        let started = match started {
-            Ok(started) => started,
-            Err(error) => {
-                cgroup.remove().unwrap();
-                return Err(error);
-            }
-        };
-        let text = read_all(r);
-        let code = wait(started.pidfd.as_fd());
-        cgroup.remove().unwrap();
-        Ok((code, text))
-    }
-
-    fn sh(&self, script: &str) -> Said {
-        self.run(&spec(&["sh", "-c", script], true)).unwrap()
-    }
-}
-
-fn null() -> OwnedFd {
-    rustix::fs::open(
-        "/dev/null",
-        rustix::fs::OFlags::RDWR,
-        rustix::fs::Mode::empty(),
-    )
-    .unwrap()
-}
-
-fn read_all(fd: OwnedFd) -> String {
-    use std::io::Read;
-    let mut text = String::new();
-    let _ = std::fs::File::from(fd).read_to_string(&mut text);
-    text
-}
-
-fn wait(pidfd: BorrowedFd<'_>) -> i32 {
-    let status = rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED)
-        .unwrap()
-        .unwrap();
-    status
-        .exit_status()
-        .unwrap_or_else(|| 128 + status.terminating_signal().unwrap())
-}
+type Test = support::bed::Test;
 
 fn output_and_status(bed: &Bed) {
     assert_eq!(bed.sh("echo hi; exit 7"), (7, "hi\n".into()));
@@ -277,6 +164,7 @@ fn create_then_start(bed: &Bed) {
         stdio: Stdio::Fds([null.as_fd(), w.as_fd(), w.as_fd()]),
         cgroup: Some(&cgroup),
         seccomp: None,
+        extras: Extras::default(),
     };
     let created = create(&build).unwrap();
     assert!(created.process().mntns.is_some());
@@ -306,6 +194,7 @@ fn exec_joins(bed: &Bed) {
         stdio: Stdio::Fds([null.as_fd(); 3]),
         cgroup: Some(&cgroup),
         seccomp: None,
+        extras: Extras::default(),
     })
     .unwrap();
     let own = std::fs::read_link("/proc/self/ns/pid_for_children").unwrap();
@@ -324,6 +213,7 @@ fn exec_joins(bed: &Bed) {
             stdio: Stdio::Fds([null.as_fd(), w.as_fd(), w.as_fd()]),
             cgroup: Some(&cgroup),
             seccomp: None,
+            extras: Extras::default(),
         });
         drop(w);
         done.map(|p| {
@@ -377,6 +267,7 @@ fn terminal(bed: &Bed) {
         })),
         cgroup: Some(&cgroup),
         seccomp: None,
+        extras: Extras::default(),
     })
     .unwrap();
     let master = started.terminal.unwrap();
@@ -554,20 +445,12 @@ fn devices_and_readonly(bed: &Bed) {
 
 fn refused(bed: &Bed) {
     let mut s = spec(&["true"], true);
-    linux(&mut s).memory_policy = Some(Default::default());
+    linux(&mut s).rootfs_propagation = "sideways".into();
     let error = bed.run(&s).unwrap_err();
-    assert_eq!(
-        (error.kind, error.message.as_str()),
-        (Kind::Unsupported, "linux.memoryPolicy is not supported yet")
-    );
-    let mut s = spec(&["true"], true);
-    s.hooks = Some(Hooks {
-        poststop: vec![Hook::default()],
-        ..Default::default()
-    });
-    assert_eq!(
-        bed.run(&s).unwrap_err().message,
-        "hooks are not supported yet"
+    assert_eq!(error.kind, Kind::Invalid);
+    assert!(
+        error.message.starts_with("linux.rootfsPropagation: "),
+        "{error}"
     );
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn admit(phase: Phase, ask: Ask, id: &str, name: &str) -> Result<Deci
         }
         (Ask::Signal, Restarting) => refuse(format!("container {id} is not running")),
         (Ask::Exec, Paused) => refuse(format!(
-            "container {id} is paused, unpause the container before exec"
+            "Container {id} is paused, unpause the container before exec"
         )),
         (Ask::Exec, Restarting) => refuse(format!(
             "Container {id} is restarting, wait until the container is running"

@@ -44,6 +44,8 @@ pub struct Config {
     pub no_new_privileges: bool,
     /// A seccomp profile's JSON in place of the built-in one; `unconfined` for none.
     pub seccomp_profile: Option<String>,
+    /// Containers outlive the daemon; told by info.
+    pub live_restore: bool,
     /// Seconds given to containers when the engine is asked to stop them.
     pub shutdown_timeout: u64,
     /// Registries spoken to without TLS: hosts, host:port or CIDRs.
@@ -119,6 +121,7 @@ impl Default for Config {
             log_opts: Map::new(),
             no_new_privileges: false,
             seccomp_profile: None,
+            live_restore: true,
             shutdown_timeout: 15,
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),

@@ -23,6 +23,7 @@ use crate::options::ArchivePut;
 use crate::record::{Phase, Record};
 use crate::{ByteStream, Engine, Error, Inner, Result, events};
 
+mod changes;
 mod owner;
 mod pack;
 mod stat;
@@ -110,9 +111,9 @@ impl Engine {
         let inner = Arc::clone(&self.0);
         let work = move || -> Result<_> {
             let image = inner.images.resolve(&record.image_id)?;
-            let mut changes = inner
-                .images
-                .upper_changes(&image, &inner.writable_dir(&record.id))?;
+            let writable = inner.writable_dir(&record.id);
+            let changes = inner.images.upper_changes(&image, &writable)?;
+            let mut changes = changes::made_by_the_container(changes, &writable.join("diff"));
             changes.sort_by(|a, b| a.path.cmp(&b.path));
             let shown = |change: images::Change| FilesystemChange {
                 kind: change.kind as u8,

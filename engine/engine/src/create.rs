@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dockerapi::{CreateBody, CreateResponse};
+use dockerapi::{CreateBody, CreateResponse, HostConfig};
 use state::{Change, Table};
 
 use crate::owner::{self, Inherited};
@@ -74,6 +74,7 @@ fn draft(
         return Err(Error::invalid("no image specified"));
     }
     verify::unsupported(&config, &host)?;
+    network::conflicts(&config, &host)?;
     let image = inner.images.resolve(&config.image)?;
     let of_image = oci::Platform {
         architecture: image.config.architecture.clone(),
@@ -107,6 +108,7 @@ fn draft(
     if host.log_config.kind == "json-file" {
         log_options::parse(&host.log_config.config)?;
     }
+    remember_joined(inner, &mut host);
     let id = names::random_id()?;
     hostname(inner, &mut config, &host.network_mode, &id);
     let (path, args) = merge::command(&config);
@@ -135,7 +137,7 @@ fn draft(
         log_attrs,
     };
     network::verify(&record)?;
-    joined_containers_exist(inner, &record)?;
+    modes(&record.host)?;
     security(inner, &record)?;
     Ok((record, warnings))
 }
@@ -165,13 +167,25 @@ fn security(inner: &Inner, record: &Record) -> Result<()> {
     crate::resolve::resolve(record, &context).map(|_| ())
 }
 
-fn joined_containers_exist(inner: &Inner, record: &Record) -> Result<()> {
-    let host = &record.host;
-    for mode in [&host.network_mode, &host.pid_mode, &host.ipc_mode] {
-        if let Some(name) = mode.strip_prefix("container:") {
-            inner.containers.find(name)?;
+/// Containers that are joined are remembered by ID, which a rename does not change. One that does
+/// not exist yet is found, or missed, by the start.
+fn remember_joined(inner: &Inner, host: &mut HostConfig) {
+    for mode in [
+        &mut host.network_mode,
+        &mut host.pid_mode,
+        &mut host.ipc_mode,
+    ] {
+        if let Some(name) = mode.strip_prefix("container:")
+            && let Ok(other) = inner.containers.find(name)
+        {
+            *mode = format!("container:{}", other.id);
         }
     }
+}
+
+/// Whether a joined container is there is seen at the start: a client takes "not found" as the
+/// answer to a create for a missing image.
+fn modes(host: &HostConfig) -> Result<()> {
     for (mode, what, allowed) in [
         (&host.pid_mode, "PID", &["", "host", "private"][..]),
         (&host.uts_mode, "UTS", &["", "host"][..]),

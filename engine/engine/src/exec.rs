@@ -5,9 +5,10 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use compute::{Attachment, Identity};
+use compute::{AttachEnd, Attachment, Identity};
 use dockerapi::{ExecCreate, ExecInspect, ExecProcessConfig, ExecStart};
 use oci::runtime::{ConsoleSize, Process, User};
+use tokio::sync::oneshot;
 
 use crate::admission::{Ask, admit};
 use crate::container::Container;
@@ -88,12 +89,12 @@ impl Engine {
     /// # Errors
     /// Conflict when it does not run or is paused; invalid parameter without a command.
     pub async fn exec_create(&self, name: &str, config: ExecCreate) -> Result<String> {
-        let container = self.0.containers.find(name)?;
-        let record = container.record();
-        admit(record.state.phase, Ask::Exec, &record.id, &record.name)?;
         if config.cmd.is_empty() {
             return Err(Error::invalid("No exec command specified"));
         }
+        let container = self.0.containers.find(name)?;
+        let record = container.record();
+        admit(record.state.phase, Ask::Exec, &record.id, &record.name)?;
         let id = names::random_id()?;
         let keys = detach_keys(Some(&config.detach_keys))?;
         let event = exec_event(
@@ -144,7 +145,7 @@ impl Engine {
         let size = start
             .console_size
             .map(|[height, width]| ConsoleSize { height, width });
-        run(&self.0, &exec, size, None).await
+        run(&self.0, &exec, size, None, &mut None).await
     }
 
     /// `GET /exec/{id}/json`.
@@ -248,8 +249,12 @@ impl Exec {
 impl ExecSession {
     pub(crate) async fn run(self, stream: OwnedFd, already_read: Vec<u8>) -> Result<()> {
         let config = &self.exec.config;
-        // A second handle tells the client of a failed start.
-        let spare = stream.try_clone();
+        // A second handle tells the client of a failed start, and keeps the stream open until the
+        // exit code can be asked for.
+        let spare = stream
+            .try_clone()
+            .map_err(|error| Error::system(format!("exec: {error}")))?;
+        let (ended, end) = oneshot::channel();
         let attachment = Attachment {
             stream,
             already_read,
@@ -261,10 +266,21 @@ impl ExecSession {
             } else {
                 Vec::new()
             },
-            ended: None,
+            ended: Some(ended),
         };
-        let result = run(&self.inner, &self.exec, self.size, Some(attachment)).await;
-        if let (Err(error), Ok(stream)) = (&result, spare) {
+        let mut client = Some(Client {
+            stream: Some(spare),
+            end,
+        });
+        let result = run(
+            &self.inner,
+            &self.exec,
+            self.size,
+            Some(attachment),
+            &mut client,
+        )
+        .await;
+        if let (Err(error), Some(stream)) = (&result, client.and_then(|c| c.stream)) {
             let text = format!("{error}\r\n");
             let mut bytes = Vec::new();
             if !config.tty {
@@ -281,11 +297,37 @@ impl ExecSession {
     }
 }
 
+/// The engine's hold on the stream of an exec's client.
+struct Client {
+    stream: Option<OwnedFd>,
+    end: oneshot::Receiver<AttachEnd>,
+}
+
+impl Client {
+    /// The client sees the end of the output.
+    fn hang_up(&mut self) {
+        use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+        let Some(stream) = self.stream.take() else {
+            return;
+        };
+        // The client may have done so before.
+        let _ = shutdown(&stream, Shutdown::Write);
+        // Closing over input that nobody took would be a reset, which may overtake the output.
+        let mut rest = [0; 4096];
+        for _ in 0..64 {
+            if !matches!(recv(&stream, &mut rest, RecvFlags::DONTWAIT), Ok((_, 1..))) {
+                break;
+            }
+        }
+    }
+}
+
 async fn run(
     inner: &Arc<Inner>,
     exec: &Arc<Exec>,
     size: Option<ConsoleSize>,
     attachment: Option<Attachment>,
+    client: &mut Option<Client>,
 ) -> Result<()> {
     exec.claim()?;
     let record = exec.container.record();
@@ -328,16 +370,48 @@ async fn run(
     inner
         .events
         .publish(exec_event(&record, &action, &exec.id, &[]));
-    let (inner, exec) = (Arc::clone(inner), Arc::clone(exec));
-    tokio::spawn(async move {
+    let (inner, exec, client) = (Arc::clone(inner), Arc::clone(exec), client.take());
+    tokio::spawn(async move { attend(&inner, &exec, running.exit, client).await });
+    Ok(())
+}
+
+/// Waits for the end of the process and of its client, in whatever order they come. The exit code
+/// is there to be asked for before the client sees the end of the output.
+async fn attend(
+    inner: &Inner,
+    exec: &Exec,
+    mut exit: oneshot::Receiver<compute::Exit>,
+    client: Option<Client>,
+) {
+    let record_end = |exit: std::result::Result<compute::Exit, _>| {
         // A platform that went away has no status to give.
-        let code = running.exit.await.map_or(137, |exit| exit.code);
+        let code = exit.map_or(137, |exit: compute::Exit| exit.code);
         exec.ended(code);
         let extra = [("exitCode", code.to_string())];
         let event = exec_event(&exec.container.record(), "exec_die", &exec.id, &extra);
         inner.events.publish(event);
-    });
-    Ok(())
+    };
+    let Some(mut client) = client else {
+        return record_end(exit.await);
+    };
+    tokio::select! {
+        biased;
+        ended = &mut exit => {
+            record_end(ended);
+            // The client may still be taking what the process wrote.
+            let _ = (&mut client.end).await;
+            client.hang_up();
+        }
+        end = &mut client.end => {
+            // Left before the end: detached, or gone.
+            if end == Ok(AttachEnd::Detached) {
+                let event = exec_event(&exec.container.record(), "exec_detach", &exec.id, &[]);
+                inner.events.publish(event);
+            }
+            client.hang_up();
+            record_end(exit.await);
+        }
+    }
 }
 
 fn process(
@@ -373,7 +447,11 @@ fn process(
         args: config.cmd.clone(),
         env,
         cwd: cwd.to_owned(),
-        capabilities: Some(resolve::exec_capabilities(&record.host, privileged)?),
+        capabilities: Some(resolve::exec_capabilities(
+            &record.host,
+            privileged,
+            inner.compute.features(),
+        )?),
         no_new_privileges: resolve::no_new_privileges(&record.host, &inner.config)?,
         ..Process::default()
     })

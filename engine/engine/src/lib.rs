@@ -44,6 +44,7 @@ mod network;
 mod open;
 mod options;
 mod owner;
+mod pattern;
 mod ports;
 mod pull;
 mod push;
@@ -80,6 +81,8 @@ pub struct Engine(Arc<Inner>);
 /// What all parts of the engine share.
 #[derive(Debug)]
 pub(crate) struct Inner {
+    /// Keeps other daemons out of the exec root.
+    pub(crate) _lock: std::fs::File,
     pub(crate) config: Config,
     pub(crate) state: state::State,
     pub(crate) compute: Arc<dyn Compute>,

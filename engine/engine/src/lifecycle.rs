@@ -203,7 +203,9 @@ impl Engine {
             };
             let met = wait_until(snapshot, done).await;
             let record = met.unwrap_or(last);
-            let error = (!record.state.error.is_empty()).then(|| WaitError {
+            // A removal that came about is no failure, whatever the container's last start was.
+            let failed = condition != WaitCondition::Removed && !record.state.error.is_empty();
+            let error = failed.then(|| WaitError {
                 message: record.state.error.clone(),
             });
             WaitResponse {

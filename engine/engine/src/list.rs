@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dockerapi::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworkSettings};
 
+use crate::pattern::Patterns;
 use crate::record::{Phase, Record};
 use crate::{Engine, Error, Filters, Inner, ListOptions, Result, clock, inspect, ports};
 
@@ -60,6 +61,8 @@ struct Query<'a> {
     filters: &'a Filters,
     /// Stopped ones too.
     all: bool,
+    ids: Patterns,
+    names: Patterns,
     exited: Vec<i32>,
     /// Exclusive bounds of the creation time.
     after: Option<i64>,
@@ -129,6 +132,8 @@ impl<'a> Query<'a> {
                 || options.limit.is_some()
                 || filters.has("status")
                 || filters.has("exited"),
+            ids: Patterns::new(filters.get("id")),
+            names: Patterns::new(filters.get("name")),
             exited: exited.collect::<Result<_>>()?,
             after: created("since")?,
             before: created("before")?,
@@ -146,8 +151,10 @@ impl<'a> Query<'a> {
         };
         let shown = self.all || phase.is_alive() || phase == Phase::Restarting;
         shown
-            && any("id", &|id| record.id.starts_with(id))
-            && any("name", &|name| name_matches(&record.name, name))
+            && self.ids.take(&[&record.id])
+            && self
+                .names
+                .take(&[&record.name, &format!("/{}", record.name)])
             && any("status", &|status| phase.as_str() == status)
             && any("health", &|health| health == "none")
             && any("is-task", &|value| matches!(value, "false" | "0"))
@@ -278,23 +285,6 @@ pub(crate) fn labels_match(labels: &BTreeMap<String, String>, wanted: &[String])
         Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
         None => labels.contains_key(want),
     })
-}
-
-/// docker takes a regular expression; anchors and substrings cover its documented uses.
-fn name_matches(name: &str, pattern: &str) -> bool {
-    let (pattern, start) = pattern
-        .strip_prefix('^')
-        .map_or((pattern, false), |rest| (rest, true));
-    let (pattern, end) = pattern
-        .strip_suffix('$')
-        .map_or((pattern, false), |rest| (rest, true));
-    let bare = pattern.strip_prefix('/').unwrap_or(pattern);
-    match (start || pattern.starts_with('/'), end) {
-        (true, true) => name == bare,
-        (true, false) => name.starts_with(bare),
-        (false, true) => name.ends_with(bare),
-        (false, false) => name.contains(bare),
-    }
 }
 
 /// Networks have an ID made from their name: there are three, and none is ever made anew.
@@ -436,7 +426,7 @@ fn human_duration(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{human_duration, name_matches, parse_time};
+    use super::{human_duration, parse_time};
 
     #[test]
     fn durations() {
@@ -452,14 +442,6 @@ mod tests {
         ] {
             assert_eq!(human_duration(seconds), want);
         }
-    }
-
-    #[test]
-    fn names() {
-        assert!(name_matches("web_1", "web"));
-        assert!(name_matches("web_1", "^/web"));
-        assert!(!name_matches("my_web", "^web"));
-        assert!(name_matches("web", "^/web$"));
     }
 
     #[test]

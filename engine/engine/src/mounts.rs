@@ -77,11 +77,23 @@ fn parse_bind(text: &str) -> Result<Mounted> {
             }
         )));
     }
+    let destination = clean(destination)?;
+    if destination == "/" {
+        return Err(Error::invalid(format!(
+            "invalid volume specification: '{text}': invalid mount config for type \"{}\": invalid \
+             specification: destination can't be '/'",
+            if source.starts_with('/') {
+                "bind"
+            } else {
+                "volume"
+            }
+        )));
+    }
     let mut mounted = if source.starts_with('/') {
-        bind(clean(source)?, clean(destination)?, true)
+        bind(clean(source)?, destination, true)
     } else {
         volume_name(source)?;
-        volume(source, clean(destination)?)
+        volume(source, destination)
     };
     mounted.point.mode = options.to_owned();
     let mut read_only = None;
@@ -226,6 +238,7 @@ fn from_volume_spec(spec: &MountSpec, target: String) -> Result<Mounted> {
     };
     mounted.copy_up = !options.no_copy;
     mounted.subpath = options.subpath;
+    mounted.labels = options.labels;
     Ok(mounted)
 }
 

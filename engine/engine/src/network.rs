@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use bridge::Held;
+use dockerapi::{ContainerConfig, HostConfig};
 
 use crate::record::{Endpoint, Record};
 use crate::{Error, Inner, Result, ports};
@@ -36,7 +37,7 @@ impl Mode {
                     "invalid container format container:<name|id>",
                 )),
                 Some(name) => Ok(Self::Container(name.to_owned())),
-                None => Err(Error::not_found(format!("network {text} not found"))),
+                None => Err(missing(text)),
             },
         }
     }
@@ -51,9 +52,50 @@ pub(crate) struct Connected {
     pub(crate) held: Vec<Held>,
 }
 
-/// Checks what a mode forbids, at create. Texts are moby's.
+fn given(list: &Option<Vec<String>>) -> bool {
+    list.as_ref().is_some_and(|list| !list.is_empty())
+}
+
+/// What a client may not ask for together; before anything is filled in from elsewhere. Texts are
+/// moby's.
+pub(crate) fn conflicts(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
+    let joins = host.network_mode.starts_with("container:");
+    if host.network_mode == "container:" {
+        return Err(Error::invalid(
+            "invalid network mode: invalid container format container:<name|id>",
+        ));
+    }
+    let checks = [
+        (
+            joins && !config.hostname.is_empty(),
+            "hostname and the network mode",
+        ),
+        (joins && given(&host.dns), "dns and the network mode"),
+        (
+            joins && given(&host.extra_hosts),
+            "custom host-to-IP mapping and the network mode",
+        ),
+        (
+            joins && (!host.port_bindings.is_empty() || host.publish_all_ports),
+            "port publishing and the container type network mode",
+        ),
+        (
+            joins && !config.exposed_ports.is_empty(),
+            "port exposing and the container type network mode",
+        ),
+        (
+            host.uts_mode == "host" && !config.hostname.is_empty(),
+            "hostname and the UTS mode",
+        ),
+    ];
+    match checks.iter().find(|(asked, _)| *asked) {
+        Some((_, what)) => Err(Error::invalid(format!("conflicting options: {what}"))),
+        None => Ok(()),
+    }
+}
+
+/// Checks what can only fail at every start, at create. Texts are moby's.
 pub(crate) fn verify(record: &Record) -> Result<()> {
-    let mode = Mode::parse(&record.host.network_mode)?;
     let host = &record.host;
     let wanted = ports::wanted(&record.config, host)?;
     if wanted
@@ -64,23 +106,6 @@ pub(crate) fn verify(record: &Record) -> Result<()> {
             "publishing SCTP ports is not supported yet",
         ));
     }
-    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
-    if let Mode::Container(_) = mode {
-        for (given, what) in [
-            (
-                !host.port_bindings.is_empty() || host.publish_all_ports,
-                "port publishing",
-            ),
-            (some(&host.dns), "dns"),
-            (some(&host.extra_hosts), "custom host-to-IP mapping"),
-        ] {
-            if given {
-                return Err(Error::invalid(format!(
-                    "conflicting options: {what} and the container type network mode"
-                )));
-            }
-        }
-    }
     for entry in host.extra_hosts.iter().flatten() {
         extra_host(entry, Ipv4Addr::UNSPECIFIED)?;
     }
@@ -90,11 +115,6 @@ pub(crate) fn verify(record: &Record) -> Result<()> {
             .map_err(|_| Error::invalid(format!("invalid DNS server: {server}")))?;
     }
     for (name, endpoint) in &record.networking.endpoints_config {
-        if !matches!(name.as_str(), "bridge" | "host" | "none" | "default")
-            && *name != host.network_mode
-        {
-            return Err(Error::not_found(format!("network {name} not found")));
-        }
         let Some(endpoint) = endpoint else { continue };
         let asked = endpoint.ipam_config.as_ref().is_some_and(|ipam| {
             !ipam.ipv4_address.is_empty()
@@ -106,7 +126,7 @@ pub(crate) fn verify(record: &Record) -> Result<()> {
                 "user specified IP address is supported on user defined networks only",
             ));
         }
-        if some(&endpoint.aliases) && name == "bridge" {
+        if given(&endpoint.aliases) && name == "bridge" {
             return Err(Error::invalid(
                 "network-scoped aliases are only supported for user-defined networks",
             ));
@@ -115,8 +135,23 @@ pub(crate) fn verify(record: &Record) -> Result<()> {
     mac(record).map(|_| ())
 }
 
+/// As in dockerd a network is looked for by the start: a create that answered 404 would have the
+/// client pull an image that is there.
+fn missing(name: &str) -> Error {
+    Error::not_found(format!(
+        "failed to set up container networking: network {name} not found"
+    ))
+}
+
 /// Makes a container's place on the network. Blocking.
 pub(crate) fn connect(inner: &Inner, record: &Record, endpoint_id: &str) -> Result<Connected> {
+    let known = |name: &str| {
+        matches!(name, "bridge" | "host" | "none" | "default") || *name == record.host.network_mode
+    };
+    let endpoints = &record.networking.endpoints_config;
+    if let Some(name) = endpoints.keys().find(|name| !known(name)) {
+        return Err(missing(name));
+    }
     match Mode::parse(&record.host.network_mode)? {
         Mode::Host | Mode::Container(_) => Ok(Connected::default()),
         Mode::None => {
@@ -243,11 +278,11 @@ fn hosts(
         let _ = writeln!(text, "{ip}\t{name}");
     }
     if let Some(endpoint) = endpoint {
-        let (name, full) = (&record.config.hostname, full_hostname(record));
-        let names = if *name == full {
-            full
-        } else {
-            format!("{full} {name}")
+        // A name may be given whole or in two parts: the whole one first, then the bare one.
+        let full = full_hostname(record);
+        let names = match full.split_once('.') {
+            Some((bare, _)) => format!("{full} {bare}"),
+            None => full,
         };
         let _ = writeln!(text, "{}\t{names}", endpoint.ip);
     }

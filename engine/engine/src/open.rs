@@ -9,6 +9,7 @@
 //! Killed at any point, the next open does the same again.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -37,6 +38,7 @@ impl Engine {
             private_dir(&config.data_root.join(dir))?;
         }
         private_dir(&config.exec_root.join("files"))?;
+        let lock = lock(&config.exec_root)?;
         let state = State::open(&config.data_root.join("state.redb"))
             .map_err(|error| Error::system(error.to_string()))?;
         let images = images::Images::open(&config.data_root, state.database())
@@ -50,6 +52,7 @@ impl Engine {
             .map_err(|error| Error::system(error.to_string()))?;
         let found = adopt_all(&compute, rows).await;
         let inner = Arc::new(Inner {
+            _lock: lock,
             bridge: OnceLock::new(),
             containers: Containers::default(),
             events: Events::new(past),
@@ -128,6 +131,7 @@ fn inherit(mut record: Record, had_process: bool, adopted: Adopted) -> (Record, 
                 error: None,
             })
         }
+        _ if record.state.phase == Phase::Removing => Inherited::Removal,
         _ if record.state.phase == Phase::Restarting => Inherited::Restart,
         _ => match record.host.restart_policy.name.as_str() {
             "always" if record.state.started_at != 0 => Inherited::Restart,
@@ -245,6 +249,27 @@ impl Inner {
             .ok();
         age.and_then(|modified| modified.elapsed().ok())
             .is_none_or(|age| age < self.started.elapsed())
+    }
+}
+
+/// The exec root is one daemon's: another one, which does not know its containers, would sweep them
+/// away. Let go when the process ends, however it does.
+fn lock(exec_root: &Path) -> Result<File> {
+    let path = exec_root.join("lock");
+    let failed = |error: std::io::Error| Error::system(format!("{}: {error}", path.display()));
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::system(format!(
+            "exec root {}: another daemon uses it",
+            exec_root.display()
+        ))),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 

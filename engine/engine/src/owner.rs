@@ -12,6 +12,7 @@
 
 mod exit;
 mod launch;
+mod parked;
 mod remove;
 
 use std::sync::Arc;
@@ -66,6 +67,12 @@ pub(crate) enum Request {
         body: Box<UpdateBody>,
         reply: Reply<Vec<String>>,
     },
+    /// A client will be joined at the next start: its stream comes this way, if it does. Without
+    /// effect while the container runs.
+    Expect {
+        arrival: oneshot::Receiver<Attachment>,
+        reply: Reply<()>,
+    },
     /// Joins a client now, or at the next start.
     Attach {
         attachment: Attachment,
@@ -88,6 +95,8 @@ pub(crate) enum Inherited {
     Exited(compute::Exit),
     /// It should run by its policy.
     Restart,
+    /// Its removal, with its anonymous volumes, had begun.
+    Removal,
 }
 
 /// The owner's own things.
@@ -97,7 +106,7 @@ pub(crate) struct Owner {
     snapshot: watch::Sender<Arc<Record>>,
     notices: Option<mpsc::Receiver<Notice>>,
     /// Clients waiting for a start.
-    parked: Vec<Attachment>,
+    parked: parked::Parked,
     /// When the policy starts it again.
     restart_at: Option<Instant>,
     backoff: Duration,
@@ -119,7 +128,7 @@ pub(crate) fn spawn(inner: Arc<Inner>, record: Record, inherited: Inherited) -> 
         record,
         snapshot,
         notices: None,
-        parked: Vec::new(),
+        parked: parked::Parked::default(),
         restart_at: None,
         backoff: Duration::ZERO,
         clearing: None,
@@ -135,6 +144,7 @@ impl Owner {
             Inherited::Running(running) => self.notices = Some(running.notices),
             Inherited::Exited(exit) => self.exited(exit).await,
             Inherited::Restart => self.restart_at = Some(Instant::now()),
+            Inherited::Removal => self.take_away(true).await,
         }
         while self.record.state.phase != Phase::Removed {
             tokio::select! {
@@ -191,6 +201,10 @@ impl Owner {
             }
             Request::Update { body, reply } => {
                 let result = self.update(*body).await;
+                let _ = reply.send(result);
+            }
+            Request::Expect { arrival, reply } => {
+                let result = self.expect(arrival);
                 let _ = reply.send(result);
             }
             Request::Attach { attachment, reply } => {
@@ -331,6 +345,16 @@ impl Owner {
         Ok(warnings)
     }
 
+    fn expect(&mut self, arrival: oneshot::Receiver<Attachment>) -> Result<()> {
+        self.admit(Ask::Attach)?;
+        if self.record.state.phase != Phase::Running {
+            let event = events::container(&self.record, "attach", &[]);
+            self.inner.events.publish(event);
+            self.parked.expect(arrival);
+        }
+        Ok(())
+    }
+
     async fn attach(&mut self, attachment: Attachment) -> Result<()> {
         self.admit(Ask::Attach)?;
         self.inner
@@ -342,7 +366,7 @@ impl Owner {
                 .attach(&self.record.id, None, attachment)
                 .await?;
         } else {
-            self.parked.push(attachment);
+            self.parked.add(attachment);
         }
         Ok(())
     }

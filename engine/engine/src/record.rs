@@ -48,6 +48,9 @@ pub(crate) struct Mounted {
     pub copy_up: bool,
     /// Without a name given by the user: removed with the container where asked.
     pub anonymous: bool,
+    /// Of the volume, should it be made.
+    #[serde(default)]
+    pub labels: dockerapi::Map<String>,
     /// Directory below the volume's root.
     pub subpath: String,
     /// Make a missing bind source.

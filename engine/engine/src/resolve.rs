@@ -67,7 +67,7 @@ pub(crate) fn resolve(record: &Record, context: &Context<'_>) -> Result<Spec> {
             .map(|&path| path.to_owned())
             .collect()
     });
-    let capabilities = security::capabilities(host)?;
+    let capabilities = security::capabilities(host, context.features)?;
     let linux = Linux {
         namespaces: namespaces(record, context),
         devices: if host.privileged {
@@ -155,7 +155,22 @@ pub(crate) fn environment(record: &Record) -> Vec<String> {
     }
     // `K` without a value takes K away.
     env.extend(given.iter().filter(|entry| entry.contains('=')).cloned());
+    last_of_each(&mut env);
     env
+}
+
+/// A variable given twice has its last value: programs differ in which one they take.
+pub(crate) fn last_of_each(env: &mut Vec<String>) {
+    let mut seen = std::collections::HashSet::new();
+    let mut kept: Vec<String> = Vec::with_capacity(env.len());
+    while let Some(entry) = env.pop() {
+        let name = entry.split('=').next().unwrap_or_default();
+        if seen.insert(name.to_owned()) {
+            kept.push(entry);
+        }
+    }
+    kept.reverse();
+    *env = kept;
 }
 
 /// Whether processes may gain privileges by exec(2) of set-id files.

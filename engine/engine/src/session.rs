@@ -12,6 +12,7 @@ use crate::container::Container;
 use crate::exec::ExecSession;
 use crate::options::{AttachOptions, LogsOptions};
 use crate::owner::Request;
+use crate::record::Phase;
 use crate::{Engine, Error, Inner, Result, events};
 
 /// What a client is about to be joined to. Nothing has happened yet: [`Session::run`] does it.
@@ -29,6 +30,8 @@ enum Kind {
         container: Arc<Container>,
         options: AttachOptions,
         keys: Vec<u8>,
+        /// Where a start that is to come waits for the stream.
+        arrival: Option<oneshot::Sender<Attachment>>,
     },
     Exec(ExecSession),
 }
@@ -53,17 +56,27 @@ impl Session {
                 container,
                 options,
                 keys,
+                arrival,
             } => {
-                attach(
-                    &engine,
-                    &container,
-                    &options,
-                    keys,
-                    self.tty,
+                let keys = if self.tty { keys } else { Vec::new() };
+                let stream = if options.logs {
+                    send_logs(&engine, &container, &options, stream).await?
+                } else {
+                    stream
+                };
+                let client = Attachment {
                     stream,
                     already_read,
-                )
-                .await
+                    stdin: options.stdin && container.record().config.open_stdin,
+                    stdout: options.stdout,
+                    stderr: options.stderr,
+                    detach_keys: keys,
+                    ended: None,
+                };
+                match options.stream {
+                    true => attach(&engine, &container, client, arrival).await,
+                    false => Ok(()),
+                }
             }
             Kind::Exec(session) => session.run(stream, already_read).await,
         }
@@ -75,12 +88,24 @@ impl Engine {
     ///
     /// # Errors
     /// Conflict when it is paused or restarting; invalid parameter for wrong detach keys.
-    pub fn container_attach(&self, name: &str, options: AttachOptions) -> Result<Session> {
+    pub async fn container_attach(&self, name: &str, options: AttachOptions) -> Result<Session> {
         let container = self.0.containers.find(name)?;
         let record = container.record();
         let keys = detach_keys(options.detach_keys.as_deref())?;
         admit(record.state.phase, Ask::Attach, &record.id, &record.name)?;
         let tty = record.config.tty;
+        let mut arrival = None;
+        if options.stream && record.state.phase != Phase::Running {
+            // Once this is answered the client may ask for the start.
+            let (sender, receiver) = oneshot::channel();
+            container
+                .ask(|reply| Request::Expect {
+                    arrival: receiver,
+                    reply,
+                })
+                .await?;
+            arrival = Some(sender);
+        }
         Ok(Session {
             tty,
             kind: Kind::Attach {
@@ -88,6 +113,7 @@ impl Engine {
                 container,
                 options,
                 keys,
+                arrival,
             },
         })
     }
@@ -96,34 +122,21 @@ impl Engine {
 async fn attach(
     engine: &Engine,
     container: &Arc<Container>,
-    options: &AttachOptions,
-    keys: Vec<u8>,
-    tty: bool,
-    stream: OwnedFd,
-    already_read: Vec<u8>,
+    mut client: Attachment,
+    arrival: Option<oneshot::Sender<Attachment>>,
 ) -> Result<()> {
-    let stream = if options.logs {
-        send_logs(engine, container, options, stream).await?
-    } else {
-        stream
-    };
-    if !options.stream {
-        return Ok(());
-    }
-    let record = container.record();
     let (ended, end) = oneshot::channel();
-    let attachment = Attachment {
-        stream,
-        already_read,
-        stdin: options.stdin && record.config.open_stdin,
-        stdout: options.stdout,
-        stderr: options.stderr,
-        detach_keys: if tty { keys } else { Vec::new() },
-        ended: Some(ended),
+    client.ended = Some(ended);
+    let late = match arrival {
+        // It comes back when it runs by now.
+        Some(arrival) => arrival.send(client).err(),
+        None => Some(client),
     };
-    container
-        .ask(|reply| Request::Attach { attachment, reply })
-        .await?;
+    if let Some(attachment) = late {
+        container
+            .ask(|reply| Request::Attach { attachment, reply })
+            .await?;
+    }
     let (inner, container) = (Arc::clone(&engine.0), Arc::clone(container));
     tokio::spawn(async move { announce_end(&inner, &container, end).await });
     Ok(())

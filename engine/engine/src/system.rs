@@ -121,7 +121,8 @@ impl Engine {
                 local_node_state: "inactive".into(),
                 ..SwarmInfo::default()
             },
-            live_restore_enabled: true,
+            live_restore_enabled: config.live_restore,
+            firewall_backend: Some(serde_json::json!({ "Driver": "nftables" })),
             init_binary: "keeper".into(),
             containerd_commit: Commit::default(),
             security_options: security_options(features),

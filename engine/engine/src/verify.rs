@@ -207,7 +207,11 @@ pub(crate) fn host(host: &HostConfig, features: &Features) -> Result<Vec<String>
             host.cgroupns_mode
         )));
     }
-    resources(&host.resources, features)
+    let mut warnings = resources(&host.resources, features)?;
+    if host.network_mode == "host" && !host.port_bindings.is_empty() {
+        warnings.push("Published ports are discarded when using host network mode".into());
+    }
+    Ok(warnings)
 }
 
 /// Limits. Answers warnings about those that this host cannot keep.

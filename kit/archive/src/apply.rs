@@ -51,10 +51,25 @@ pub struct Applied {
 /// # Errors
 /// At the first entry that is wrong or cannot be made; what came before stays.
 pub fn apply(reader: impl Read, root: BorrowedFd<'_>, kind: Target) -> Result<Applied, Error> {
+    apply_renamed(reader, root, kind, None)
+}
+
+/// The same with another name for the first component of paths that have it: `("a", "b")` makes
+/// `b/c` of `a/c`, `(".", "b")` puts everything below `b`.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_renamed(
+    reader: impl Read,
+    root: BorrowedFd<'_>,
+    kind: Target,
+    rename: Option<(&OsStr, &OsStr)>,
+) -> Result<Applied, Error> {
     let mut archive = tar::Archive::new(reader);
     let mut apply = Apply {
         root,
         kind,
+        rename,
         parent: None,
         directories: BTreeMap::new(),
         done: Applied::default(),
@@ -68,6 +83,7 @@ pub fn apply(reader: impl Read, root: BorrowedFd<'_>, kind: Target) -> Result<Ap
 struct Apply<'a> {
     root: BorrowedFd<'a>,
     kind: Target,
+    rename: Option<(&'a OsStr, &'a OsStr)>,
     /// The last parent: archives list a directory's files together.
     parent: Option<(PathBuf, OwnedFd)>,
     /// Times of directories, set when nothing is made in them any more.
@@ -81,7 +97,7 @@ impl Apply<'_> {
         if matches!(kind, EntryType::XGlobalHeader) {
             return Ok(());
         }
-        let path = inside(&entry.path_bytes())?;
+        let path = self.renamed(inside(&entry.path_bytes())?);
         let shown = path.to_string_lossy().into_owned();
         self.done.entries += 1;
         let Some(name) = path.file_name().map(OsStr::to_os_string) else {
@@ -137,6 +153,23 @@ impl Apply<'_> {
             }
         }
         metadata.set(parent.as_fd(), &name, is_link, &shown)
+    }
+
+    fn renamed(&self, path: PathBuf) -> PathBuf {
+        let Some((from, to)) = self.rename else {
+            return path;
+        };
+        let rest = if from == "." || from == "/" {
+            Ok(path.as_path())
+        } else {
+            path.strip_prefix(from)
+        };
+        match rest {
+            // Joining nothing would add a slash.
+            Ok(rest) if rest.as_os_str().is_empty() => to.into(),
+            Ok(rest) => Path::new(to).join(rest),
+            Err(_) => path,
+        }
     }
 
     /// Opens the directory an entry goes to, making what is missing.
@@ -239,7 +272,7 @@ impl Apply<'_> {
         name: &OsStr,
         shown: &str,
     ) -> Result<(), Error> {
-        let target = inside(target.as_os_str().as_bytes())?;
+        let target = self.renamed(inside(target.as_os_str().as_bytes())?);
         let (dir, file) = (target.parent(), target.file_name());
         let (Some(dir), Some(file)) = (dir, file) else {
             return Err(Error::Entry {

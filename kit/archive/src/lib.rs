@@ -12,7 +12,7 @@ mod error;
 mod metadata;
 mod scan;
 
-pub use apply::{Applied, Target, apply};
+pub use apply::{Applied, Target, apply, apply_renamed};
 pub use compression::{Compression, Gzip, decompress};
 pub use create::{Pack, pack};
 pub use digest::{Digesting, DigestingWriter, hex};

@@ -7,7 +7,7 @@ use crate::{Cgroup, DeviceKind, DeviceRule, Dir, Error, Memory, Resources, Resul
 pub(crate) fn apply(cgroup: &Cgroup, r: &Resources) -> Result<()> {
     if let Some((file, _)) = r.unified.first_key_value() {
         return Err(Error::new(format!(
-            "unified resource {file:?} needs cgroup v2, this host has v1"
+            "invalid configuration: unified resource {file:?} needs cgroup v2, this host has v1"
         )));
     }
     if let Some((device, ..)) = r.rdma.first() {
@@ -148,11 +148,20 @@ fn cpu(cgroup: &Cgroup, r: &Resources) -> Result<()> {
     if let Some(v) = c.burst {
         write("cpu.cfs_burst_us", v.to_string())?;
     }
-    if let Some(v) = c.realtime_period.filter(|&v| v != 0) {
-        write("cpu.rt_period_us", v.to_string())?;
+    let period = c.realtime_period.filter(|&v| v != 0);
+    let runtime = c.realtime_runtime.filter(|&v| v != 0);
+    if let Some(v) = period {
+        // As above: one that is shorter than the present runtime waits for the new runtime.
+        match write("cpu.rt_period_us", v.to_string()) {
+            Err(e) if e.errno == Some(sys::Errno::INVAL) && runtime.is_some() => {}
+            other => other?,
+        }
     }
-    if let Some(v) = c.realtime_runtime.filter(|&v| v != 0) {
+    if let Some(v) = runtime {
         write("cpu.rt_runtime_us", v.to_string())?;
+        if let Some(p) = period {
+            write("cpu.rt_period_us", p.to_string())?;
+        }
     }
     if let Some(v) = c.idle {
         write("cpu.idle", v.to_string())?;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{AtFlags, CWD, Dir as Entries, FileType, OFlags};
+use rustix::process::PidfdFlags;
 use sys::Errno;
 
 use crate::{Cgroup, Dir, Error, Result};
@@ -77,6 +78,17 @@ impl Cgroup {
         }
     }
 
+    /// Sends a signal to every process in it and below, as they are found in one reading.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        for pid in self.procs()? {
+            match sys::process::kill(pid as i32, signal) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(e) => return Err(Error::errno("signal process", &pid.to_string(), e)),
+            }
+        }
+        Ok(())
+    }
+
     /// Pids, as the caller sees them, of every process in it and below.
     pub fn procs(&self) -> Result<Vec<u32>> {
         // Any hierarchy has them all; the freezer's is the one that kill and pause work on.
@@ -91,11 +103,31 @@ impl Cgroup {
         Ok(pids)
     }
 
+    /// Pids of every process in any of its directories, each once: a cgroup that others made may
+    /// have different ones in each hierarchy.
+    pub fn all_procs(&self) -> Result<Vec<u32>> {
+        let mut pids = Vec::new();
+        for dir in &self.dirs {
+            collect_procs(dir, Path::new(""), &mut pids)?;
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+
     /// Kills what is left and removes the directories, those below first. Goes on after a
     /// failure and returns the first one. Idempotent.
     pub fn remove(&self) -> Result<()> {
         let mut first = Ok(());
+        let mut thawed = false;
         for dir in &self.dirs {
+            if rustix::fs::unlinkat(CWD, &dir.path, AtFlags::REMOVEDIR).is_ok() {
+                continue;
+            }
+            if !std::mem::replace(&mut thawed, true) && self.version == 1 {
+                // What is frozen cannot die.
+                let _ = self.thaw();
+            }
             let done = remove_tree(&dir.path);
             if first.is_ok() {
                 first = done;
@@ -194,24 +226,68 @@ fn children(dir: &Dir, below: &Path) -> Result<Vec<String>> {
 
 fn remove_tree(path: &Path) -> Result<()> {
     let shown = path.to_string_lossy();
-    // EBUSY: a process is still dying (the kernel gives no event on v1), a new one appeared, or
-    // there are directories below. About two seconds in all.
-    for turn in 0..4000 {
+    let mut empty_turns = 0;
+    loop {
         match rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             Err(Errno::BUSY | Errno::NOTEMPTY) => {}
             Err(Errno::INTR) => continue,
             Err(e) => return Err(Error::errno("rmdir", &shown, e)),
         }
-        if turn % 20 == 1 {
-            remove_children(path)?;
-            for pid in procs_at(path) {
-                let _ = sys::process::kill(pid, libc_sigkill());
+        // EBUSY: processes, which are killed and waited for, or directories below.
+        remove_children(path)?;
+        let pids = procs_at(path);
+        if !pids.is_empty() {
+            empty_turns = 0;
+            end(&pids).map_err(|e| Error::errno("end processes of", &shown, e))?;
+            continue;
+        }
+        // Nobody is in it and still it is busy: the last one has been seen to exit, but the
+        // kernel has not let go of it yet. There is no event for that on v1.
+        empty_turns += 1;
+        if empty_turns > REMOVE_TURNS {
+            return Err(Error::errno("rmdir", &shown, Errno::BUSY));
+        }
+        if empty_turns > 1 {
+            rest();
+        }
+    }
+}
+
+/// How often an empty cgroup that is still busy is tried again; about two seconds in all.
+const REMOVE_TURNS: u32 = 4000;
+
+/// How long killed processes may take to die.
+const DEATH: Timespec = Timespec {
+    tv_sec: 10,
+    tv_nsec: 0,
+};
+
+/// Kills processes and returns when they have exited, reaped or not.
+fn end(pids: &[i32]) -> std::result::Result<(), Errno> {
+    let mut dying = Vec::with_capacity(pids.len());
+    for pid in pids {
+        let Some(pid) = rustix::process::Pid::from_raw(*pid) else {
+            continue;
+        };
+        // Gone already, or a thread's number: there is nothing to wait for.
+        if let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            let _ = sys::process::pidfd_signal(pidfd.as_fd(), libc_sigkill());
+            dying.push(pidfd);
+        }
+    }
+    for pidfd in &dying {
+        let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
+        loop {
+            match rustix::event::poll(&mut polled, Some(&DEATH)) {
+                Ok(0) => return Err(Errno::TIMEDOUT),
+                Ok(_) => break,
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e),
             }
         }
-        rest();
     }
-    Err(Error::errno("rmdir", &shown, Errno::BUSY))
+    Ok(())
 }
 
 fn remove_children(path: &Path) -> Result<()> {

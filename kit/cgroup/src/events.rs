@@ -13,7 +13,7 @@ use crate::{Cgroup, Error, Result};
 pub struct OomWatch {
     fd: OwnedFd,
     /// Held open: closing it ends v1's notification.
-    _control: Option<OwnedFd>,
+    control: Option<OwnedFd>,
 }
 
 impl Cgroup {
@@ -30,7 +30,7 @@ impl Cgroup {
             dir.write("cgroup.event_control", &line)?;
             return Ok(OomWatch {
                 fd,
-                _control: Some(control),
+                control: Some(control),
             });
         }
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
@@ -38,7 +38,7 @@ impl Cgroup {
         let path = dir.path.join("memory.events");
         inotify::add_watch(&fd, &path, WatchFlags::MODIFY)
             .map_err(|e| dir.error("watch", "memory.events", e))?;
-        Ok(OomWatch { fd, _control: None })
+        Ok(OomWatch { fd, control: None })
     }
 
     /// Processes of it (and below) that the OOM killer has taken; 0 when the kernel does not say.
@@ -59,10 +59,16 @@ impl Cgroup {
 }
 
 impl OomWatch {
-    /// Makes it wait for the next event.
-    pub fn drain(&self) {
+    /// Makes it wait for the next event; true when there was one that means a shortage of memory
+    /// by itself. v1 tells it before the killer has counted its victim; on v2 an event may mean
+    /// anything, and the count says.
+    pub fn drain(&self) -> bool {
         let mut buffer = [0u8; 1024];
-        while matches!(rustix::io::read(&self.fd, &mut buffer), Ok(n) if n > 0) {}
+        let mut any = false;
+        while matches!(rustix::io::read(&self.fd, &mut buffer), Ok(n) if n > 0) {
+            any = true;
+        }
+        any && self.control.is_some()
     }
 }
 

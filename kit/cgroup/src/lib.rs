@@ -10,6 +10,7 @@ mod apply_v2;
 mod control;
 mod device_program;
 mod events;
+mod extended;
 mod layout;
 mod resources;
 mod stats;
@@ -23,6 +24,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use sys::Errno;
 
 pub use events::OomWatch;
+pub use extended::{Cpuset, Extended, Meter, Pressure, Stall};
 pub use layout::{Hierarchy, Layout};
 pub use resources::{BlockIo, Cpu, DeviceKind, DeviceRule, Memory, Resources};
 pub use stats::{IoEntry, Stats};
@@ -68,6 +70,7 @@ pub struct Cgroup {
     version: u8,
     path: String,
     dirs: Vec<Dir>,
+    reused: bool,
 }
 
 /// Its directory in one hierarchy.
@@ -82,21 +85,77 @@ impl Cgroup {
     /// Makes `path` (relative to the hierarchies' roots) everywhere, with what is missing above
     /// it. One that is there already is used as it is. On failure what was made is removed.
     pub fn create(layout: &Layout, path: &str) -> Result<Self> {
+        Self::create_each(layout, |_| Ok(path.to_owned()))
+    }
+
+    /// [`Cgroup::create`] with a path for each hierarchy: below the caller's own cgroup it is
+    /// another one in each.
+    pub fn create_each(
+        layout: &Layout,
+        mut path: impl FnMut(&Hierarchy) -> Result<String>,
+    ) -> Result<Self> {
         let mut cgroup = Self {
             version: layout.version,
-            path: checked(path)?.to_owned(),
+            path: String::new(),
             dirs: Vec::with_capacity(layout.hierarchies.len()),
+            reused: false,
         };
+        let mut made = Vec::with_capacity(layout.hierarchies.len());
         for hierarchy in &layout.hierarchies {
-            match make(layout.version, hierarchy, &cgroup.path) {
-                Ok(dir) => cgroup.dirs.push(dir),
+            let one = path(hierarchy).and_then(|path| {
+                let path = checked(&path)?;
+                if cgroup.path.is_empty() {
+                    path.clone_into(&mut cgroup.path);
+                }
+                make(layout.version, hierarchy, path)
+            });
+            match one {
+                Ok((dir, new)) => {
+                    made.push(new);
+                    cgroup.reused |= !new;
+                    cgroup.dirs.push(dir);
+                }
                 Err(error) => {
-                    let _ = cgroup.remove();
+                    // Only what is ours: others may live in what was there.
+                    for (dir, _) in cgroup.dirs.iter().zip(made).filter(|(_, new)| *new) {
+                        let _ = rustix::fs::unlinkat(CWD, &dir.path, AtFlags::REMOVEDIR);
+                    }
                     return Err(error);
                 }
             }
         }
         Ok(cgroup)
+    }
+
+    /// Opens what is left of known directories: `(host path, controllers)`. `None` when nothing
+    /// is.
+    pub fn open_directories(
+        version: u8,
+        list: impl IntoIterator<Item = (PathBuf, Vec<String>)>,
+    ) -> Result<Option<Self>> {
+        let mut dirs = Vec::new();
+        for (path, controllers) in list {
+            match open_dir(&path) {
+                Ok(fd) => dirs.push(Dir {
+                    path,
+                    controllers,
+                    fd,
+                }),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(Error::errno("open", &path.to_string_lossy(), errno)),
+            }
+        }
+        Ok((!dirs.is_empty()).then(|| Self {
+            version,
+            path: String::new(),
+            dirs,
+            reused: true,
+        }))
+    }
+
+    /// Some of its directories were there before [`Cgroup::create`].
+    pub fn reused(&self) -> bool {
+        self.reused
     }
 
     /// Opens an existing one; hierarchies where it is missing are left out, `None` when it is
@@ -120,6 +179,7 @@ impl Cgroup {
             version: layout.version,
             path: path.to_owned(),
             dirs,
+            reused: true,
         }))
     }
 
@@ -239,20 +299,24 @@ fn checked(path: &str) -> Result<&str> {
     Ok(path)
 }
 
-fn make(version: u8, hierarchy: &Hierarchy, path: &str) -> Result<Dir> {
+/// The directory, and whether it is new.
+fn make(version: u8, hierarchy: &Hierarchy, path: &str) -> Result<(Dir, bool)> {
     let full = hierarchy.mountpoint.join(path);
     let shown = || full.to_string_lossy().into_owned();
     let mode = Mode::from_raw_mode(0o755);
-    match rustix::fs::mkdirat(CWD, &full, mode) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(Errno::NOENT) => make_parents(version, hierarchy, path).and_then(|()| {
-            match rustix::fs::mkdirat(CWD, &full, mode) {
-                Ok(()) | Err(Errno::EXIST) => Ok(()),
-                Err(e) => Err(Error::errno("mkdir", &shown(), e)),
-            }
-        })?,
-        Err(e) => return Err(Error::errno("mkdir", &shown(), e)),
+    let mkdir = || match rustix::fs::mkdirat(CWD, &full, mode) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(e) => Err(e),
+    };
+    let new = match mkdir() {
+        Err(Errno::NOENT) => {
+            make_parents(version, hierarchy, path)?;
+            mkdir()
+        }
+        other => other,
     }
+    .map_err(|e| Error::errno("mkdir", &shown(), e))?;
     let opened = open_dir(&full).map_err(|e| Error::errno("open", &shown(), e));
     let dir = opened.map(|fd| Dir {
         path: full.clone(),
@@ -263,10 +327,10 @@ fn make(version: u8, hierarchy: &Hierarchy, path: &str) -> Result<Dir> {
         1 if hierarchy.has("cpuset") => inherit_cpuset(&dir).map(|()| dir),
         _ => Ok(dir),
     });
-    if prepared.is_err() {
+    if new && prepared.is_err() {
         let _ = rustix::fs::unlinkat(CWD, &full, AtFlags::REMOVEDIR);
     }
-    prepared
+    Ok((prepared?, new))
 }
 
 /// Makes the directories above `path`; on v1 cpusets they are told to hand their processors on
@@ -300,15 +364,24 @@ fn make_parents(version: u8, hierarchy: &Hierarchy, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Copies an empty v1 cpuset's processors and nodes from its parent: no task can join before.
+/// Copies an empty v1 cpuset's processors and nodes from the nearest directory above that has
+/// some, filling those between, which others made: no task can join before.
 fn inherit_cpuset(dir: &Dir) -> Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        if !dir.read(file)?.trim().is_empty() {
-            continue;
+        let mut empty = Vec::new();
+        let mut at = file.to_owned();
+        let value = loop {
+            let value = dir.read(&at)?;
+            if !value.trim().is_empty() {
+                break value;
+            }
+            let above = format!("../{at}");
+            empty.push(at);
+            at = above;
+        };
+        for at in empty.iter().rev() {
+            dir.write(at, value.trim())?;
         }
-        let from = format!("../{file}");
-        let value = dir.read(&from)?;
-        dir.write(file, value.trim())?;
     }
     Ok(())
 }

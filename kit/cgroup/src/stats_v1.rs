@@ -59,7 +59,7 @@ pub(crate) fn table(dir: &Dir, file: &str) -> BTreeMap<String, u64> {
 }
 
 /// Lines of `major:minor Operation number`; the recursive file where the kernel has it.
-fn io(dir: &Dir, file: &str) -> Vec<IoEntry> {
+pub(crate) fn io(dir: &Dir, file: &str) -> Vec<IoEntry> {
     let text = dir
         .read(&format!("{file}_recursive"))
         .or_else(|_| dir.read(file));

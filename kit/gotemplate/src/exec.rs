@@ -124,7 +124,7 @@ impl Run<'_> {
             Value::Int(n) => (0..n.clamp(0, 1 << 20))
                 .map(|n| (Value::Int(n), Value::Int(n)))
                 .collect(),
-            Value::Nil => Vec::new(),
+            Value::Nil | Value::Null(_) => Vec::new(),
             other => {
                 let at = branch.pipeline.commands[0].args[0].at;
                 let text = branch.pipeline.text();
@@ -346,7 +346,7 @@ impl Run<'_> {
                         return fail(format!("can't evaluate field {name} in type {type_name}"));
                     }
                 },
-                Value::Nil => {
+                Value::Nil | Value::Null(_) => {
                     return fail(format!("nil pointer evaluating interface {{}}.{name}"));
                 }
                 other => {

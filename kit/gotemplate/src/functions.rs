@@ -176,8 +176,8 @@ fn equal(a: &Value, b: &Value) -> std::result::Result<bool, String> {
     let non_comparable =
         |value: &Value| matches!(value, Value::List(_) | Value::Map(_) | Value::Struct(..));
     match (a, b) {
-        (Value::Nil, Value::Nil) => Ok(true),
-        (Value::Nil, _) | (_, Value::Nil) => Ok(false),
+        (Value::Nil | Value::Null(_), Value::Nil | Value::Null(_)) => Ok(true),
+        (Value::Nil | Value::Null(_), _) | (_, Value::Nil | Value::Null(_)) => Ok(false),
         (Value::Bool(a), Value::Bool(b)) => Ok(a == b),
         (Value::Int(a), Value::Int(b)) => Ok(a == b),
         #[allow(clippy::float_cmp, reason = "it is what the template asks")]
@@ -245,7 +245,8 @@ fn index(args: &[Value]) -> Result {
                     }
                 }
             }
-            (map @ Value::Map(_), Value::Text(key)) => map.get(key).cloned().unwrap_or_default(),
+            (Value::Map(entries), Value::Text(key)) => entry(entries, key),
+            (Value::Null("map[]"), Value::Text(_)) => Value::from(""),
             (Value::Map(_), key) => {
                 return Err(CallError::Failed(format!(
                     "value has type {}; should be string",
@@ -261,6 +262,16 @@ fn index(args: &[Value]) -> Result {
         };
     }
     Ok(item)
+}
+
+/// What a map has for a key. A missing one gives the zero of the map's type, and maps of nothing but
+/// texts are Go's `map[string]string`.
+fn entry(entries: &[(String, Value)], key: &str) -> Value {
+    match entries.iter().find(|(name, _)| name == key) {
+        Some((_, value)) => value.clone(),
+        None if entries.iter().all(|(_, v)| matches!(v, Value::Text(_))) => Value::from(""),
+        None => Value::Nil,
+    }
 }
 
 fn position(key: &Value, limit: usize) -> Result<usize> {
@@ -323,7 +334,8 @@ fn length(value: &Value) -> Result {
         Value::Text(text) => text.len(),
         Value::List(values) => values.len(),
         Value::Map(entries) => entries.len(),
-        Value::Nil => return Err(CallError::Failed("len of nil pointer".into())),
+        Value::Null("[]" | "map[]") => 0,
+        Value::Nil | Value::Null(_) => return Err(CallError::Failed("len of nil pointer".into())),
         other => {
             return Err(CallError::Failed(format!(
                 "len of type {}",

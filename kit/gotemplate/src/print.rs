@@ -21,6 +21,8 @@ pub(crate) fn plain(value: &Value) -> String {
 fn write_plain(out: &mut String, value: &Value) {
     match value {
         Value::Nil | Value::Lookup(_) => out.push_str("<nil>"),
+        Value::Null(shown) => out.push_str(shown),
+        Value::Omitted(value) | Value::Named(_, value) => write_plain(out, value),
         Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
         Value::Int(value) => out.push_str(&value.to_string()),
         Value::Float(value) => out.push_str(&format_shortest(*value)),
@@ -51,7 +53,10 @@ fn write_plain(out: &mut String, value: &Value) {
         }
         Value::Struct(_, fields) => {
             out.push('{');
-            for (n, (_, value)) in fields.iter().enumerate() {
+            let fields = fields
+                .iter()
+                .filter(|(_, value)| !matches!(value, Value::Lookup(_)));
+            for (n, (_, value)) in fields.enumerate() {
                 if n > 0 {
                     out.push(' ');
                 }

@@ -150,3 +150,49 @@ fn deep_nesting_is_refused() {
     let text = "{{if true}}".repeat(5000);
     assert!(run(&text).is_err());
 }
+
+#[test]
+fn what_structs_leave_out() {
+    let pair = |name: &str, value: Value| (name.to_owned(), value);
+    let row = Value::Struct(
+        "inspected",
+        vec![
+            pair("ID", Value::Named("Id", Box::new(Value::from("x")))),
+            pair("Name", Value::Omitted(Box::new(Value::from("")))),
+            pair("Binds", Value::Null("[]")),
+            pair("Health", Value::Null("<nil>")),
+        ],
+    );
+    let run = |text: &str| {
+        let template = crate::Template::parse("", text).expect("valid");
+        template.execute(&row).expect("fits")
+    };
+    assert_eq!(
+        run("{{.ID}} {{.Health}} {{.Binds}} {{len .Binds}}"),
+        "x <nil> [] 0"
+    );
+    let template = crate::Template::parse("", "{{.Id}}").expect("valid");
+    assert!(template.execute(&row).is_err());
+    assert_eq!(run("{{.}}"), "{x  [] <nil>}");
+    assert_eq!(
+        run("{{json .}}"),
+        r#"{"Id":"x","Binds":null,"Health":null}"#
+    );
+    assert_eq!(
+        run("{{range .Binds}}x{{else}}none{{end}}{{eq .Name \"\"}}"),
+        "nonetrue"
+    );
+}
+
+#[test]
+fn rows_escape_for_html() {
+    let row = Value::Struct(
+        "*x.rowContext",
+        vec![("A".to_owned(), Value::from("a<b>&"))],
+    );
+    let template = crate::Template::parse("", "{{json .}} {{json .A}}").expect("valid");
+    assert_eq!(
+        template.execute(&row).expect("fits"),
+        r#"{"A":"a\u003cb\u003e\u0026"} "a<b>&""#
+    );
+}

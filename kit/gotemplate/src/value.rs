@@ -9,9 +9,11 @@ use serde_json::Value as Json;
 /// over in key order, as Go does.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Value {
-    /// Go's nil.
+    /// Go's nil, of no type: what is missing.
     #[default]
     Nil,
+    /// A nil pointer, slice or map, and how fmt prints it: `<nil>`, `[]`, `map[]`.
+    Null(&'static str),
     /// A boolean.
     Bool(bool),
     /// An integer.
@@ -29,6 +31,10 @@ pub enum Value {
     /// A method of one text, called as `{{.Label "name"}}`: what it gives for each text, and an
     /// empty text for all others. Not part of a struct's JSON.
     Lookup(Vec<(String, String)>),
+    /// A struct's field that its JSON leaves out, being zero (`omitempty`).
+    Omitted(Box<Value>),
+    /// A struct's field that has this other name in JSON.
+    Named(&'static str, Box<Value>),
 }
 
 impl Value {
@@ -38,7 +44,10 @@ impl Value {
             Self::Map(entries) | Self::Struct(_, entries) => entries
                 .iter()
                 .find(|(key, _)| key == name)
-                .map(|(_, value)| value),
+                .map(|(_, value)| match value {
+                    Self::Omitted(inner) | Self::Named(_, inner) => &**inner,
+                    value => value,
+                }),
             _ => None,
         }
     }
@@ -46,7 +55,8 @@ impl Value {
     /// Go's truth: neither zero nor empty.
     pub fn truth(&self) -> bool {
         match self {
-            Self::Nil => false,
+            Self::Nil | Self::Null(_) => false,
+            Self::Omitted(value) | Self::Named(_, value) => value.truth(),
             Self::Bool(value) => *value,
             Self::Int(value) => *value != 0,
             Self::Float(value) => *value != 0.0,
@@ -60,7 +70,8 @@ impl Value {
     /// Go's name of its type, as errors show it.
     pub(crate) fn type_name(&self) -> &str {
         match self {
-            Self::Nil => "interface {}",
+            Self::Nil | Self::Null(_) => "interface {}",
+            Self::Omitted(value) | Self::Named(_, value) => value.type_name(),
             Self::Bool(_) => "bool",
             Self::Int(_) => "int",
             Self::Float(_) => "float64",
@@ -81,7 +92,8 @@ impl Value {
 
     fn write_json(&self, out: &mut String) {
         match self {
-            Self::Nil | Self::Lookup(_) => out.push_str("null"),
+            Self::Nil | Self::Null(_) | Self::Lookup(_) => out.push_str("null"),
+            Self::Omitted(value) | Self::Named(_, value) => value.write_json(out),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Self::Int(value) => out.push_str(&value.to_string()),
             Self::Float(value) => out.push_str(&crate::number::format_shortest(*value)),
@@ -101,12 +113,17 @@ impl Value {
                 sorted.sort_by(|a, b| a.0.cmp(&b.0));
                 write_entries(out, sorted.into_iter());
             }
-            Self::Struct(_, entries) => {
+            Self::Struct(name, entries) => {
+                let left_out = |value: &Value| matches!(value, Self::Lookup(_) | Self::Omitted(_));
+                let mut text = String::new();
                 let fields = entries.iter();
-                write_entries(
-                    out,
-                    fields.filter(|(_, value)| !matches!(value, Self::Lookup(_))),
-                );
+                write_entries(&mut text, fields.filter(|(_, value)| !left_out(value)));
+                // docker's rows marshal themselves, by the function that escapes for HTML.
+                if name.ends_with("Context") {
+                    text = text.replace('&', "\\u0026");
+                    text = text.replace('<', "\\u003c").replace('>', "\\u003e");
+                }
+                out.push_str(&text);
             }
         }
     }
@@ -118,7 +135,14 @@ fn write_entries<'a>(out: &mut String, entries: impl Iterator<Item = &'a (String
         if n > 0 {
             out.push(',');
         }
-        write_text(out, key);
+        write_text(
+            out,
+            if let Value::Named(key, _) = value {
+                key
+            } else {
+                key
+            },
+        );
         out.push(':');
         value.write_json(out);
     }

@@ -93,8 +93,9 @@ fn add_ranges(
         push(number, verdict);
         push(number + 1, default.clone());
     }
-    if profile.enosys && !permissive(profile.default) {
-        push(newest.max(base) + 1, Verdict::Always(Action::Errno(ENOSYS)));
+    // An architecture that the profile names nothing of keeps its default.
+    if profile.enosys && newest != 0 && !permissive(profile.default) {
+        push(newest + 1, Verdict::Always(Action::Errno(ENOSYS)));
     }
     Ok(())
 }
@@ -312,19 +313,7 @@ fn audit_arch(arch: Arch) -> u32 {
 }
 
 fn ret(action: Action) -> Instruction {
-    op(
-        RETURN,
-        match action {
-            Action::KillProcess => 0x8000_0000,
-            Action::KillThread => 0,
-            Action::Trap => 0x0003_0000,
-            Action::Errno(n) => 0x0005_0000 | u32::from(n),
-            Action::Notify => 0x7fc0_0000,
-            Action::Trace(n) => 0x7ff0_0000 | u32::from(n),
-            Action::Log => 0x7ffc_0000,
-            Action::Allow => 0x7fff_0000,
-        },
-    )
+    op(RETURN, crate::reference::value(action))
 }
 
 fn op(code: u16, k: u32) -> Instruction {

@@ -6,6 +6,9 @@
 
 mod compile;
 mod parse;
+#[cfg(test)]
+mod property;
+pub mod reference;
 mod tables;
 
 pub use compile::compile;

@@ -1,6 +1,7 @@
 //! Numbers of system calls by name.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use crate::Arch;
 
@@ -74,7 +75,21 @@ const IPC: [(&str, u32); 12] = [
 ];
 
 /// Numbers by name; x32's carry its marking bit.
-pub(crate) fn table(arch: Arch) -> HashMap<&'static str, u32> {
+pub(crate) fn table(arch: Arch) -> &'static Table {
+    static TABLES: [OnceLock<Table>; 4] = [const { OnceLock::new() }; 4];
+    let [x86_64, x86, x32, aarch64] = &TABLES;
+    let cell = match arch {
+        Arch::X86_64 => x86_64,
+        Arch::X86 => x86,
+        Arch::X32 => x32,
+        Arch::Aarch64 => aarch64,
+    };
+    cell.get_or_init(|| read(arch))
+}
+
+type Table = HashMap<&'static str, u32>;
+
+fn read(arch: Arch) -> Table {
     match arch {
         Arch::X86_64 => parse(x86_64::TABLE),
         Arch::X86 => parse(x86::TABLE),

@@ -74,6 +74,15 @@ pub fn clone3(args: &CloneArgs<'_>) -> Result<Cloned> {
     }
 }
 
+/// fork(2), for where clone3 may be denied: seccomp profiles cannot look into its arguments.
+///
+/// Call it from a process with one thread only. The child gets `None`.
+pub fn fork() -> Result<Option<Pid>> {
+    // SAFETY: no memory is shared with the child, and by contract no other thread holds a lock.
+    let pid = check(unsafe { libc::fork() }.into())?;
+    Ok(Pid::from_raw(pid as i32))
+}
+
 /// Ends the process at once, without running exit handlers.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit(2) has no preconditions.
@@ -84,6 +93,15 @@ pub fn exit_now(code: i32) -> ! {
 pub fn setns(fd: BorrowedFd<'_>, flags: i32) -> Result<()> {
     // SAFETY: changes kernel-side state of this thread only.
     check(unsafe { libc::setns(fd.as_raw_fd(), flags) }.into()).map(drop)
+}
+
+/// The kind of namespace behind a descriptor, as its `CLONE_NEW*` flag (`NS_GET_NSTYPE`,
+/// ioctl_ns(2)); `ENOTTY` for what is none.
+pub fn namespace_type(fd: BorrowedFd<'_>) -> Result<i32> {
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    // SAFETY: the request takes no argument.
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) };
+    check(ret.into()).map(|kind| kind as i32)
 }
 
 /// unshare(2) of namespaces; flags that would unshare descriptor tables are refused.
@@ -109,6 +127,16 @@ pub fn cloexec_from(first: RawFd) -> Result<()> {
     check(ret).map(drop)
 }
 
+/// Closes every descriptor from `first` to `last`.
+///
+/// For a copy of a process that is about to execve: whatever owned them in it must never be used
+/// or dropped again.
+pub fn close_range(first: RawFd, last: RawFd) -> Result<()> {
+    // SAFETY: no memory is involved; the caller gives up the descriptors.
+    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    check(ret).map(drop)
+}
+
 /// Sets every signal that can be to its default disposition and empties the signal mask.
 ///
 /// For a process that is about to execve: handlers do not survive, but ignored signals (the Rust
@@ -124,6 +152,21 @@ pub fn reset_signals() {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Ends the process with `128 + signal` when one of these comes, until the next execve.
+///
+/// For the first process of a pid namespace: the kernel keeps signals from it that it has no
+/// handler for.
+pub fn exit_on(signals: &[i32]) {
+    extern "C" fn end(signal: libc::c_int) {
+        exit_now(128 + signal);
+    }
+    let handler = end as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    for &signal in signals {
+        // SAFETY: the handler only calls _exit(2), which is async-signal-safe.
+        unsafe { libc::signal(signal, handler) };
     }
 }
 
@@ -233,7 +276,56 @@ pub fn set_io_priority(class: u16, level: u16) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, value) }).map(drop)
 }
 
-/// sched_setattr(2) attributes, version 0.
+/// Processors that the calling thread may run on, as bits (sched_getaffinity(2)).
+pub fn affinity() -> Result<Vec<u64>> {
+    let mut mask = vec![0u64; 128];
+    // SAFETY: the length is that of `mask`, of which the kernel writes at most so much.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_sched_getaffinity,
+            0,
+            size_of_val(mask.as_slice()),
+            mask.as_mut_ptr(),
+        )
+    };
+    let bytes = check(ret)? as usize;
+    mask.truncate(bytes.div_ceil(8));
+    Ok(mask)
+}
+
+/// sched_setaffinity(2) of the calling thread; processors that do not exist are ignored.
+pub fn set_affinity(mask: &[u64]) -> Result<()> {
+    // SAFETY: pointer and length describe `mask`.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setaffinity,
+            0,
+            size_of_val(mask),
+            mask.as_ptr(),
+        )
+    };
+    check(ret).map(drop)
+}
+
+/// set_mempolicy(2) of the calling thread; `mode` is `MPOL_*` with its flags.
+pub fn set_memory_policy(mode: i32, nodes: &[u32]) -> Result<()> {
+    let mut mask = vec![0u64; nodes.iter().max().map_or(0, |n| *n as usize / 64 + 1)];
+    for n in nodes {
+        if let Some(word) = mask.get_mut(*n as usize / 64) {
+            *word |= 1 << (n % 64);
+        }
+    }
+    let pointer = match mask.is_empty() {
+        true => std::ptr::null(),
+        false => mask.as_ptr(),
+    };
+    // The kernel takes one bit less than it is told.
+    let bits = mask.len() * 64 + usize::from(!mask.is_empty());
+    // SAFETY: the pointer is null with a count of 0, or to as many bits as are told.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, bits) }).map(drop)
+}
+
+/// sched_setattr(2) attributes, version 1.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
 pub struct SchedAttr {
@@ -253,6 +345,10 @@ pub struct SchedAttr {
     pub deadline: u64,
     /// Nanoseconds.
     pub period: u64,
+    /// Lower clamp of utilization, for SCHED_FLAG_UTIL_CLAMP_MIN.
+    pub util_min: u32,
+    /// Upper clamp.
+    pub util_max: u32,
 }
 
 /// sched_setattr(2) on the calling thread.

@@ -77,6 +77,56 @@ pub fn create_file(root: BorrowedFd<'_>, path: &Path, mode: Mode) -> Result<Owne
     open(root, path, OFlags::PATH, Mode::empty())
 }
 
+/// What [`make`] makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// A directory.
+    Directory,
+    /// An empty regular file.
+    File,
+}
+
+/// Makes what a lookup with the same `resolve` has just not found (`O_PATH`), with the
+/// directories above it. What somebody else made in the meantime is taken as it is, if `resolve`
+/// lets it be reached.
+pub fn make(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    what: Made,
+    mode: Mode,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd> {
+    let (above, name) = split(path)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let parent = match open_with(root, above, flags, Mode::empty(), resolve) {
+        Err(Errno::NOENT) => make(
+            root,
+            above,
+            Made::Directory,
+            Mode::from_raw_mode(0o755),
+            resolve,
+        )?,
+        other => other?,
+    };
+    let made = match what {
+        Made::Directory => rustix::fs::mkdirat(&parent, name, mode),
+        Made::File => {
+            let flags =
+                OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(&parent, name, flags, mode).map(drop)
+        }
+    };
+    match made {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error),
+    }
+    let flags = match what {
+        Made::Directory => flags,
+        Made::File => OFlags::PATH,
+    };
+    open_with(root, path, flags, Mode::empty(), resolve)
+}
+
 /// Parent and last name of a path; `EEXIST` for the root itself, `EINVAL` when it ends in `..`.
 pub fn split(path: &Path) -> Result<(&Path, &OsStr)> {
     let mut components = path.components();

@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "seccomp(2) takes a raw program")]
 //! Loading of seccomp filters.
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::{Errno, Result, check};
 
@@ -48,3 +48,30 @@ pub fn load(program: &[Instruction], flags: u32) -> Result<Option<OwnedFd>> {
     // SAFETY: with NEW_LISTENER the result is a descriptor made for us.
     Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
 }
+
+/// Takes the next notification from a listener and gives its id; waits for one.
+pub fn receive(listener: BorrowedFd<'_>) -> Result<u64> {
+    // SAFETY: all-zero is what the kernel wants to see in this plain structure.
+    let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one structure of this size.
+    let ret = unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_RECV, &raw mut notification) };
+    check(ret.into()).map(|_| notification.id)
+}
+
+/// Answers a notification: the call fails with `errno`.
+pub fn answer(listener: BorrowedFd<'_>, id: u64, errno: i32) -> Result<()> {
+    let mut response = libc::seccomp_notif_resp {
+        id,
+        val: 0,
+        error: -errno,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads one structure of this size.
+    let ret = unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SEND, &raw mut response) };
+    check(ret.into()).map(drop)
+}
+
+/// `SECCOMP_IOCTL_NOTIF_RECV`: `_IOWR('!', 0, struct seccomp_notif)`.
+const NOTIF_RECV: libc::Ioctl = 0xc050_2100_u32 as libc::Ioctl;
+/// `SECCOMP_IOCTL_NOTIF_SEND`: `_IOWR('!', 1, struct seccomp_notif_resp)`.
+const NOTIF_SEND: libc::Ioctl = 0xc018_2101_u32 as libc::Ioctl;

@@ -33,6 +33,7 @@ pub struct Version {
     pub kernel_version: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub experimental: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub build_time: String,
 }
 

@@ -26,10 +26,63 @@ pub struct Platform {
 
 /// The text names no platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is an invalid component of {1:?}: platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument"
-)]
-pub struct InvalidPlatform(pub String, pub String);
+pub enum InvalidPlatform {
+    /// A part is empty, has other characters, or is one too many.
+    #[error(
+        "{0:?} is an invalid component of {1:?}: platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument"
+    )]
+    Component(String, String),
+    /// The one part given is neither a system nor a processor.
+    #[error("{0:?}: unknown operating system or architecture: invalid argument")]
+    Unknown(String),
+}
+
+/// Systems and processors in Go's names, as containerd knows them.
+const SYSTEMS: &[&str] = &[
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+    "zos",
+];
+const PROCESSORS: &[&str] = &[
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "armbe",
+    "arm64",
+    "arm64be",
+    "ppc64",
+    "ppc64le",
+    "loong64",
+    "mips",
+    "mipsle",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "ppc",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
 
 impl Platform {
     /// What this build runs on.
@@ -90,7 +143,7 @@ impl FromStr for Platform {
 
     fn from_str(text: &str) -> Result<Self, InvalidPlatform> {
         let parts: Vec<&str> = text.split('/').collect();
-        let bad = |part: &str| InvalidPlatform(part.to_owned(), text.to_owned());
+        let bad = |part: &str| InvalidPlatform::Component(part.to_owned(), text.to_owned());
         for part in &parts {
             let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
             if part.is_empty() || !part.bytes().all(fine) {
@@ -98,12 +151,22 @@ impl FromStr for Platform {
             }
         }
         let host = Self::host();
-        let is_os = |s: &str| matches!(s, "linux" | "windows" | "darwin" | "freebsd");
+        let is_os = |s: &str| SYSTEMS.contains(&s.to_lowercase().as_str());
+        let is_arch = |s: &str| {
+            let lone = Self {
+                architecture: s.to_owned(),
+                ..Self::default()
+            };
+            PROCESSORS.contains(&lone.normalized().architecture.as_str())
+        };
         let platform = match parts.as_slice() {
             [os] if is_os(os) => Self {
                 os: (*os).into(),
                 ..host
             },
+            [arch] if !is_arch(arch) => {
+                return Err(InvalidPlatform::Unknown((*arch).to_owned()));
+            }
             [arch] => Self {
                 os: host.os,
                 architecture: (*arch).into(),
@@ -154,5 +217,10 @@ mod tests {
         }
         assert!("linux//".parse::<Platform>().is_err());
         assert!("a/b/c/d".parse::<Platform>().is_err());
+        let unknown = "bogus".parse::<Platform>().expect_err("neither");
+        assert_eq!(
+            unknown.to_string(),
+            "\"bogus\": unknown operating system or architecture: invalid argument"
+        );
     }
 }

@@ -129,7 +129,7 @@ impl FromStr for Reference {
         }
         let (domain, path) = split_domain(name);
         if path.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(Uppercase(name.to_owned()));
+            return Err(Uppercase(path));
         }
         if !is_domain(&domain) || path.is_empty() || !path.split('/').all(is_path_component) {
             return Err(Format);
@@ -293,7 +293,7 @@ mod tests {
         }
         assert_eq!(
             "Debian".parse::<Reference>(),
-            Err(InvalidReference::Uppercase("Debian".into()))
+            Err(InvalidReference::Uppercase("library/Debian".into()))
         );
     }
 }

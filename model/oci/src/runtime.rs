@@ -5,6 +5,7 @@
 
 mod check;
 mod parse;
+mod warn;
 
 use std::collections::BTreeMap;
 
@@ -205,6 +206,7 @@ pub struct Scheduler {
 
 /// I/O priority.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct IoPriority {
     /// `IOPRIO_CLASS_*`.
     pub class: String,
@@ -254,7 +256,7 @@ pub struct Hooks {
 pub struct Hook {
     /// Absolute path of the program.
     pub path: String,
-    /// Arguments, the first being argv[0].
+    /// Arguments, the first being `argv[0]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Environment.

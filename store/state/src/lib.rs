@@ -6,7 +6,9 @@
 //!
 //! A full disk: redb cannot be used again after a failed write until it is reopened, so changes
 //! that add something ([`Change::addition`]) are refused while the file system has less than
-//! [`RESERVE`] bytes left. All others go through.
+//! [`RESERVE`] bytes left. All others go through, at need in room that was kept aside (`reserve`).
+
+mod reserve;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::sync::oneshot;
+
+use reserve::{Backend, Reserve};
 
 /// Bytes that must be free before anything is added.
 pub const RESERVE: u64 = 4 << 20;
@@ -157,10 +161,26 @@ impl State {
             path: path.to_owned(),
             reason,
         };
-        let database = Database::builder()
-            .set_cache_size(4 << 20)
-            .create(path)
+        let reserve = Reserve::open(&path.with_extension("reserve"))
+            .map_err(|error| failed(format!("its reserve: {error}")))?;
+        let file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
             .map_err(|error| failed(error.to_string()))?;
+        let database = Backend::new(file, Arc::clone(&reserve))
+            .and_then(|backend| {
+                let mut builder = Database::builder();
+                builder.set_cache_size(4 << 20).create_with_backend(backend)
+            })
+            .map_err(|error| match error {
+                redb::DatabaseError::DatabaseAlreadyOpen => {
+                    failed("another daemon uses it".to_owned())
+                }
+                error => failed(error.to_string()),
+            })?;
         let found = prepare(&database).map_err(|error| failed(error.to_string()))?;
         if found > SCHEMA {
             return Err(Error::Schema {
@@ -174,7 +194,7 @@ impl State {
             let (database, path) = (Arc::clone(&database), path.to_owned());
             std::thread::Builder::new()
                 .name("state".into())
-                .spawn(move || write_loop(&database, &path, &jobs))
+                .spawn(move || write_loop(&database, &path, &reserve, &jobs))
                 .map_err(|error| failed(error.to_string()))?
         };
         Ok(Self {
@@ -298,11 +318,14 @@ fn prepare(database: &Database) -> Result<u64, redb::Error> {
     Ok(SCHEMA)
 }
 
-fn write_loop(database: &Database, path: &Path, jobs: &Receiver<Job>) {
+fn write_loop(database: &Database, path: &Path, reserve: &Reserve, jobs: &Receiver<Job>) {
     while let Ok(first) = jobs.recv() {
         let mut batch = vec![first];
         batch.extend(jobs.try_iter().take(QUEUE));
         let full = free_below_reserve(path);
+        if full.is_none() {
+            reserve.fill();
+        }
         let (refused, accepted): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .partition(|job| full.is_some() && job.change.addition);

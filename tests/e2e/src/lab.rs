@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::http::{self, Response};
+use crate::terminal::Terminal;
 use crate::{image, leaks};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -141,18 +142,19 @@ impl Lab {
             .expect("a running daemon")
     }
 
-    /// Starts the engine and waits until it answers.
-    pub fn start_daemon(&mut self) {
+    /// The daemon's command with the lab's flags, and its log at the end of the lab's.
+    pub fn daemon_command(&self) -> Command {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.path("daemon.log"));
         let log = log.expect("daemon.log");
-        let mut command = self.entered(&corten());
+        // A file named on the command line must be there; this one keeps the host's out.
         let config = self.path("daemon.json");
         if !config.exists() {
             std::fs::write(&config, "{}").expect("daemon.json");
         }
+        let mut command = self.entered(&corten());
         command
             .args(["daemon", "--config-file", &config.display().to_string()])
             .args(["-H", &self.host()])
@@ -164,6 +166,17 @@ impl Lab {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("daemon.log"))
             .stderr(log);
+        command
+    }
+
+    /// More flags for the next start of the daemon, in place of those before.
+    pub fn set_flags(&mut self, flags: &[&str]) {
+        self.options.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    }
+
+    /// Starts the engine and waits until it answers.
+    pub fn start_daemon(&mut self) {
+        let mut command = self.daemon_command();
         let mut daemon = command.spawn().expect("daemon");
         let socket = self.socket();
         let (mut ended, mut answers) = (false, false);
@@ -235,6 +248,21 @@ impl Lab {
         Ran::from(child.wait_with_output().expect("docker"))
     }
 
+    /// A docker command that goes on beside the test, its three streams piped.
+    pub fn spawn(&self, args: &[&str]) -> Child {
+        self.docker_command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("docker")
+    }
+
+    /// A docker command at a terminal.
+    pub fn terminal(&self, args: &[&str]) -> Terminal {
+        Terminal::run(&self.docker_command(args))
+    }
+
     /// The command, to be run in whatever way a test needs.
     pub fn docker_command(&self, args: &[&str]) -> Command {
         let mut command = self.entered("docker");
@@ -247,13 +275,23 @@ impl Lab {
 
     /// Corten's own CLI against this engine.
     pub fn corten(&self, args: &[&str]) -> Ran {
+        let mut command = self.corten_command(args);
+        Ran::from(command.stdin(Stdio::null()).output().expect("corten"))
+    }
+
+    /// The same at a terminal.
+    pub fn corten_terminal(&self, args: &[&str]) -> Terminal {
+        Terminal::run(&self.corten_command(args))
+    }
+
+    /// The command, to be run in whatever way a test needs.
+    pub fn corten_command(&self, args: &[&str]) -> Command {
         let mut command = self.entered(&corten());
         command
             .args(["-H", &self.host()])
             .args(args)
-            .stdin(Stdio::null());
-        command.env("DOCKER_CONFIG", self.path("docker-config"));
-        Ran::from(command.output().expect("corten"))
+            .env("DOCKER_CONFIG", self.path("docker-config"));
+        command
     }
 
     /// Standard output of a docker command that must succeed, without the last newline.
@@ -288,7 +326,8 @@ impl Lab {
         )
     }
 
-    fn entered(&self, program: &str) -> Command {
+    /// A program in the namespaces of the lab, to be run in whatever way a test needs.
+    pub fn entered(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args([
             "--net",
@@ -321,6 +360,13 @@ impl Lab {
     /// A request's text as it stands.
     pub fn raw(&self, text: &str) -> Response {
         http::request(&self.socket(), text)
+    }
+
+    /// Now, for `--since` and `--until`.
+    pub fn now(&self) -> String {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.expect("after 1970");
+        format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
     }
 
     /// A field of `docker inspect`.
@@ -379,6 +425,9 @@ impl Drop for Lab {
                 let _ = daemon.wait();
             }
         }
+        if std::thread::panicking() {
+            leaks::clear(self);
+        }
         found.extend(leaks::host(self, &self.mounts_before));
         let _ = self.holder.kill();
         let _ = self.holder.wait();
@@ -428,7 +477,7 @@ pub fn signal(pid: u32, name: &str) {
 }
 
 /// The program under test: of the same build as the tests.
-fn corten() -> String {
+pub fn corten() -> String {
     if let Ok(path) = std::env::var("CORTEN") {
         return path;
     }

@@ -1,6 +1,6 @@
 //! What an engine could leave on the host, looked for when a lab ends.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Lab;
@@ -63,6 +63,24 @@ pub(crate) fn host(lab: &Lab, mounts_before: &[String]) -> Vec<String> {
     found
 }
 
+/// After a test that failed: nobody else would take away what still runs.
+pub(crate) fn clear(lab: &Lab) {
+    wait_for(Duration::from_secs(10), || {
+        let left = processes(lab);
+        for process in &left {
+            if let Some(pid) = process.split(' ').next().and_then(|pid| pid.parse().ok()) {
+                crate::signal(pid, "KILL");
+            }
+        }
+        left.is_empty()
+    });
+    for parent in parents(lab) {
+        for entry in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
+            let _ = std::fs::remove_dir(entry.path());
+        }
+    }
+}
+
 /// Processes in the lab's network namespace or cgroup, but for its holder.
 fn processes(lab: &Lab) -> Vec<String> {
     let net = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
@@ -98,17 +116,22 @@ fn links(lab: &Lab) -> Vec<String> {
         .collect()
 }
 
-/// Groups below the lab's parent; the parent itself is the harness's to remove.
-fn cgroups(lab: &Lab) -> Vec<String> {
-    let mut found = Vec::new();
+/// The lab's group in each hierarchy.
+fn parents(lab: &Lab) -> Vec<PathBuf> {
     // Version 2 alone is mounted there; otherwise it and each of version 1 have a directory.
     let root = Path::new("/sys/fs/cgroup");
     let below = std::fs::read_dir(root).into_iter().flatten().flatten();
-    for hierarchy in below.map(|entry| entry.path()).chain([root.to_owned()]) {
-        let parent = hierarchy.join(lab.cgroup.trim_start_matches('/'));
-        if !parent.is_dir() {
-            continue;
-        }
+    let roots = below.map(|entry| entry.path()).chain([root.to_owned()]);
+    roots
+        .map(|root| root.join(lab.cgroup.trim_start_matches('/')))
+        .filter(|parent| parent.is_dir())
+        .collect()
+}
+
+/// Groups below the lab's parent; the parent itself is the harness's to remove.
+fn cgroups(lab: &Lab) -> Vec<String> {
+    let mut found = Vec::new();
+    for parent in parents(lab) {
         for entry in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
             if entry.path().is_dir() {
                 found.push(format!("cgroup: {}", entry.path().display()));

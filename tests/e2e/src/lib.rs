@@ -15,10 +15,14 @@ mod image;
 mod lab;
 mod leaks;
 mod network;
+mod terminal;
+mod twin;
 
 pub use http::Response;
-pub use lab::{Lab, Options, Ran, signal, wait_for};
+pub use lab::{Lab, Options, Ran, corten as program, signal, wait_for};
 pub use network::{Outside, ask_tcp, ask_udp, serve_tcp, serve_udp};
+pub use terminal::Terminal;
+pub use twin::Twin;
 
 /// Whether labs can be made here; says why not.
 pub fn root() -> bool {

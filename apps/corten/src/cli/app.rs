@@ -117,7 +117,7 @@ impl App {
         let hosts = self.globals.list("host");
         let context = self.globals.text("context");
         if hosts.len() > 1 {
-            return Err("Specify only one -H".into());
+            return Err(unresolved("Specify only one -H"));
         }
         if let Some(host) = hosts.first() {
             if !context.is_empty() {
@@ -151,6 +151,12 @@ impl App {
         } else {
             format!("tcp://{text}")
         };
+        match text.split_once("://") {
+            Some(("unix" | "tcp" | "ssh" | "fd" | "npipe" | "http" | "https", _)) | None => {}
+            Some(_) => {
+                return Err(unresolved(&format!("invalid bind address format: {text}")));
+            }
+        }
         text.parse()
             .map_err(|error: client::InvalidHost| Failure::new(error.to_string()))
     }
@@ -194,4 +200,10 @@ impl App {
             verify,
         }))
     }
+}
+
+fn unresolved(why: &str) -> Failure {
+    Failure::new(format!(
+        "Failed to initialize: unable to resolve docker endpoint: {why}"
+    ))
 }

@@ -27,8 +27,14 @@ pub(crate) async fn find_or_start(program: &str) -> Outcome<&'static str> {
         return Ok(live);
     }
     if !rustix::process::geteuid().is_root() {
+        // As docker, docker's words alone: scripts look for them.
+        let hint = if program == "docker" {
+            ""
+        } else {
+            "\nOnly root can start one: run this command, or \"corten daemon\", as root."
+        };
         return Err(Failure::new(format!(
-            "Cannot connect to the Docker daemon at unix://{}. Is the docker daemon running?",
+            "Cannot connect to the Docker daemon at unix://{}. Is the docker daemon running?{hint}",
             order[0]
         )));
     }
@@ -36,8 +42,12 @@ pub(crate) async fn find_or_start(program: &str) -> Outcome<&'static str> {
     Ok(OWN_SOCKET)
 }
 
+/// Somebody listens, if only for others: then the request's own failure says that.
 fn is_live(socket: &str) -> bool {
-    UnixStream::connect(socket).is_ok()
+    match UnixStream::connect(socket) {
+        Ok(_) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+    }
 }
 
 /// In the child: a session of its own, so that the terminal's end does not end the engine.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// # Errors
 /// docker's text.
 pub(crate) fn check(value: &str) -> Result<(), String> {
-    if value.contains('=') {
+    if value.is_empty() || value.contains('=') {
         Ok(())
     } else {
         Err("bad format of filter (expected name=value)".into())
@@ -22,7 +22,7 @@ impl Filters {
     /// From values that passed [`check`].
     pub(crate) fn from_values(values: &[String]) -> Self {
         let mut filters = Self::default();
-        for value in values {
+        for value in values.iter().filter(|value| !value.is_empty()) {
             let (name, value) = value.split_once('=').unwrap_or((value, ""));
             filters.add(&name.trim().to_lowercase(), value.trim());
         }

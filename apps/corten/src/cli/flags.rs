@@ -79,7 +79,7 @@ impl Parsed {
                 .cloned()
                 .ok_or_else(|| format!("flag needs an argument: --{name}"))?,
         };
-        self.set(flag, value)
+        self.set(flag, name, value)
     }
 
     fn short(&mut self, text: &str, rest: &mut std::slice::Iter<'_, String>) -> Result<(), String> {
@@ -95,10 +95,10 @@ impl Parsed {
             };
             let tail = &text[at + letter.len_utf8()..];
             if let Some(value) = tail.strip_prefix('=').filter(|_| !tail.is_empty()) {
-                return self.set(flag, value.to_owned());
+                return self.set(flag, flag.name, value.to_owned());
             }
             if flag.kind == Kind::Bool {
-                self.set(flag, "true".into())?;
+                self.set(flag, flag.name, "true".into())?;
                 continue;
             }
             let value = if tail.is_empty() {
@@ -108,16 +108,19 @@ impl Parsed {
             } else {
                 tail.to_owned()
             };
-            return self.set(flag, value);
+            return self.set(flag, flag.name, value);
         }
         Ok(())
     }
 
-    fn set(&mut self, flag: &'static Flag, value: String) -> Result<(), String> {
+    fn set(&mut self, flag: &'static Flag, called: &str, value: String) -> Result<(), String> {
         if let Err(error) = values::check(flag, &value) {
+            // An old name has no letter of its own.
             let letters = match flag.short {
-                '\0' => format!("--{}", flag.name),
-                letter => format!("-{letter}, --{}", flag.name),
+                letter if letter != '\0' && called == flag.name => {
+                    format!("-{letter}, --{}", flag.name)
+                }
+                _ => format!("--{called}"),
             };
             return Err(format!(
                 "invalid argument {value:?} for {letters:?} flag: {error}"

@@ -35,6 +35,11 @@ pub(crate) fn command(program: &str, path: &str, command: &Command) -> String {
     out
 }
 
+/// What stands after a group's name in errors; docker says it of one group only.
+pub(crate) fn group_usage(group: &str) -> &'static str {
+    if group == "volume" { " COMMAND" } else { "" }
+}
+
 /// `--help` of a group.
 pub(crate) fn group(program: &str, group: &str) -> String {
     let about = GROUPS
@@ -95,8 +100,24 @@ fn columns(rows: &[(&str, &str)]) -> String {
     out
 }
 
+/// Options that docker shows only where the engine has what they are for: Windows, experiments,
+/// Swarm.
+const HIDDEN: &[&str] = &[
+    "checkpoint",
+    "checkpoint-dir",
+    "cluster",
+    "cpu-count",
+    "cpu-percent",
+    "io-maxbandwidth",
+    "io-maxiops",
+];
+
 /// pflag's `FlagUsagesWrapped`.
 fn options(flags: &[Flag]) -> String {
+    let flags: Vec<&Flag> = flags
+        .iter()
+        .filter(|flag| !HIDDEN.contains(&flag.name))
+        .collect();
     let heads: Vec<String> = flags
         .iter()
         .map(|flag| {
@@ -111,7 +132,7 @@ fn options(flags: &[Flag]) -> String {
     let column = heads.iter().map(|head| head.len()).max().unwrap_or(0) + 1;
     let mut out = String::new();
     let columns = terminal_width() - 1;
-    for (flag, head) in flags.iter().zip(heads) {
+    for (flag, head) in flags.into_iter().zip(heads) {
         let pad = column - head.len();
         let text = wrap(column + 2, columns, flag.usage);
         let _ = writeln!(out, "{head}{:pad$}  {text}", "");

@@ -1,5 +1,22 @@
 //! JSON as Go's `json.Indent` lays it out: order, numbers and escapes stay as they were written.
 
+/// The same text without blanks between its parts.
+pub(crate) fn compact(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let (mut quoted, mut escaped) = (false, false);
+    for c in json.chars() {
+        if quoted || !c.is_ascii_whitespace() {
+            out.push(c);
+        }
+        (quoted, escaped) = match c {
+            '"' if !escaped => (!quoted, false),
+            '\\' if quoted => (quoted, !escaped),
+            _ => (quoted, false),
+        };
+    }
+    out
+}
+
 /// Indents a JSON text; `prefix` begins every line but the first.
 pub(crate) fn indent(json: &str, prefix: &str, step: &str) -> String {
     let mut out = String::with_capacity(json.len() * 2);
@@ -58,7 +75,12 @@ pub(crate) fn indent(json: &str, prefix: &str, step: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::indent;
+    use super::{compact, indent};
+
+    #[test]
+    fn blanks() {
+        assert_eq!(compact("{ \"a \\\" b\" : [1,\n2] }"), r#"{"a \" b":[1,2]}"#);
+    }
 
     #[test]
     fn layout() {

@@ -32,10 +32,9 @@ impl Kind {
     pub(crate) fn render(&self, format: &str, rows: &[Value]) -> Outcome<String> {
         let (table, body) = split_format(format);
         let template = Template::parse("", &body)
-            .map_err(|error| Failure::new(format!("failed to parse template: {error}")))?;
-        let failed = |error: gotemplate::ExecError| {
-            Failure::new(format!("failed to execute template: {error}"))
-        };
+            .map_err(|error| Failure::new(format!("template parsing error: {error}")))?;
+        let failed =
+            |error: gotemplate::ExecError| Failure::new(format!("template parsing error: {error}"));
         let mut text = String::new();
         if table {
             let headers = self.headers.iter();
@@ -54,11 +53,11 @@ impl Kind {
 
 /// Whether a table is wanted, and the template of a row.
 fn split_format(format: &str) -> (bool, String) {
-    let format = format.trim();
     let (table, body) = match format.strip_prefix("table") {
-        Some(rest) => (true, rest.trim()),
+        Some(rest) => (true, rest),
         None => (false, format),
     };
+    let body = body.trim_matches(' ');
     let body = match body {
         "json" => "{{json .}}".to_owned(),
         body => body.replace("\\t", "\t").replace("\\n", "\n"),
@@ -71,17 +70,18 @@ pub(crate) fn is_default_table(format: &str) -> bool {
     matches!(format.trim(), "" | "table")
 }
 
-/// A template over one value, as `info`, `version` and `events` use it: `json` is the whole value.
+/// A template over one value, as `info`, `version` and `events` use it: `json` is the whole value,
+/// `name` the template's in errors.
 ///
 /// # Errors
 /// docker's text.
-pub(crate) fn template(format: &str) -> Outcome<Template> {
+pub(crate) fn template(name: &str, format: &str) -> Outcome<Template> {
     let format = if format == "json" {
         "{{json .}}"
     } else {
         format
     };
-    Template::parse("", format)
+    Template::parse(name, format)
         .map_err(|error| Failure::new(format!("template parsing error: {error}")).with_code(64))
 }
 

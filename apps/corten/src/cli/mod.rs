@@ -13,6 +13,7 @@ mod jsontext;
 mod listing;
 pub(crate) mod options;
 mod out;
+mod paths;
 mod portlist;
 mod progress;
 mod signals;
@@ -118,6 +119,10 @@ fn run(program: &'static str, args: &[String]) -> Result<(), Failure> {
 
 fn group_alone(program: &str, group: &str, words: &[String], help: bool) -> Result<(), Failure> {
     match words.get(1).map(String::as_str) {
+        Some(word) if !word.starts_with('-') && words.iter().any(|word| word == "--help") => {
+            out::print(&help::group(program, group));
+            Ok(())
+        }
         None => {
             let text = help::group(program, group);
             if help {
@@ -131,13 +136,20 @@ fn group_alone(program: &str, group: &str, words: &[String], help: bool) -> Resu
             out::print(&help::group(program, group));
             Ok(())
         }
-        Some(flag) if flag.starts_with('-') => Err(Failure::new(format!(
-            "unknown flag: {flag}\n\nUsage:  {program} {group}\n\nRun '{program} {group} --help' for more information"
-        ))
-        .with_code(125)),
-        Some(word) => Err(Failure::new(format!(
-            "{program}: unknown command: {program} {group} {word}\n\nUsage:  {program} {group}\n\nRun '{program} {group} --help' for more information"
-        ))),
+        Some(word) => {
+            let (text, code) = match flags::parse(&[], &words[1..2], false) {
+                Err(text) => (text, 125),
+                Ok(_) => (
+                    format!("{program}: unknown command: {program} {group} {word}"),
+                    1,
+                ),
+            };
+            let usage = help::group_usage(group);
+            Err(Failure::new(format!(
+                "{text}\n\nUsage:  {program} {group}{usage}\n\nRun '{program} {group} --help' for more information"
+            ))
+            .with_code(code))
+        }
     }
 }
 

@@ -15,7 +15,10 @@ pub(crate) fn parse(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Ok(String::new());
     }
-    if let Ok(nanos) = parse_duration(text) {
+    // A bare zero is the beginning of time, not now.
+    if text != "0"
+        && let Ok(nanos) = parse_duration(text)
+    {
         let moment = Timestamp::now() - SignedDuration::from_nanos(nanos);
         return Ok(unix(moment));
     }
@@ -64,6 +67,7 @@ mod tests {
 
     #[test]
     fn forms() {
+        assert_eq!(parse("0").expect("unix"), "0");
         assert_eq!(parse("5").expect("unix"), "5");
         assert_eq!(parse("1.5").expect("unix"), "1.5");
         assert_eq!(

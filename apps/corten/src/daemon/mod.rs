@@ -70,6 +70,7 @@ async fn run(settings: Settings, ready: &Ready) -> Result<()> {
         run_dir: settings.engine.exec_root.clone(),
     })
     .map_err(|error| anyhow::anyhow!("{error}"))?;
+    let live_restore = settings.engine.live_restore;
     let engine = Engine::open(settings.engine, Arc::new(compute)).await?;
     let (stop, stopped) = watch::channel(false);
     let api = rest::Api::new(engine.clone(), settings.min_api_version);
@@ -94,7 +95,7 @@ async fn run(settings: Settings, ready: &Ready) -> Result<()> {
         // Gone already when somebody else cleaned up.
         let _ = std::fs::remove_file(path);
     }
-    if !settings.live_restore {
+    if !live_restore {
         engine.stop_containers().await;
     }
     let _ = stop.send(true);

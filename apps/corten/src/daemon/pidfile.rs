@@ -16,7 +16,18 @@ impl Drop for PidFile {
     }
 }
 
-/// Writes our pid, unless the file names another process that lives.
+/// Whether a process runs our program: a number that a killed daemon left may be anybody's by now.
+fn is_daemon(pid: u32) -> bool {
+    let program = |pid: &str| {
+        let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        // An upgrade may have replaced the file meanwhile.
+        Some(name.trim_end_matches(" (deleted)").to_owned())
+    };
+    program(&pid.to_string()).is_some_and(|theirs| Some(theirs) == program("self"))
+}
+
+/// Writes our pid, unless the file names another daemon that lives.
 ///
 /// # Errors
 /// When it does, or when the file cannot be written.
@@ -26,7 +37,7 @@ pub(crate) fn write(path: &Path) -> Result<PidFile> {
         .ok()
         .and_then(|text| text.trim().parse::<u32>().ok())
         && pid != ours
-        && Path::new(&format!("/proc/{pid}")).exists()
+        && is_daemon(pid)
     {
         bail!(
             "process with PID {pid} is still running (according to {})",

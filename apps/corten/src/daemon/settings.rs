@@ -30,8 +30,6 @@ pub(crate) struct Settings {
     pub(crate) listen: Listen,
     pub(crate) pidfile: Option<PathBuf>,
     pub(crate) min_api_version: ApiVersion,
-    /// Containers outlive the daemon, unless this was turned off.
-    pub(crate) live_restore: bool,
     pub(crate) log_level: &'static str,
     pub(crate) raw_logs: bool,
 }
@@ -251,7 +249,6 @@ fn settings(given: &Parsed, called_dockerd: bool) -> Result<Settings> {
         min_api_version: min_api_version
             .parse()
             .map_err(|_| anyhow!("invalid minimum API version: {min_api_version}"))?,
-        live_restore: given.on("live-restore"),
         log_level,
         raw_logs: given.on("raw-logs"),
         engine,
@@ -345,6 +342,7 @@ fn engine(given: &Parsed) -> Result<Config> {
         log_opts,
         no_new_privileges: given.on("no-new-privileges"),
         seccomp_profile,
+        live_restore: given.on("live-restore"),
         shutdown_timeout: number("shutdown-timeout"),
         insecure_registries: given.list("insecure-registry"),
         registry_mirrors: given.list("registry-mirror"),

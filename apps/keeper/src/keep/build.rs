@@ -212,6 +212,7 @@ fn assemble(
         },
         started_at,
         oom_kills: 0,
+        ooms_told: 0,
     })
 }
 
@@ -233,6 +234,7 @@ fn start(launch: &Launch, parts: &Parts, held: &mut Held) -> Result<(Started, En
         stdio: streams.child(process.console_size),
         cgroup: held.cgroup.as_ref(),
         seccomp: held.filter.as_ref(),
+        extras: runtime::Extras::default(),
     })
     .map_err(from_runtime)?;
     finish_start(started, streams)

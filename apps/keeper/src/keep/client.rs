@@ -154,9 +154,13 @@ impl Client {
     }
 
     /// Ends it. Input not read yet is taken first, as closing over it would be a reset that may
-    /// overtake the output.
-    pub(crate) fn close(mut self, poll: &Poll) {
+    /// overtake the output. With `shut` false the client sees no end while the daemon still has
+    /// its copy of the stream.
+    pub(crate) fn close(mut self, poll: &Poll, shut: bool) {
         poll.delete(&self.stream);
+        if !shut {
+            return;
+        }
         let _ = shutdown(self.stream.as_fd(), Shutdown::Write);
         let mut rest = [0; 4096];
         for _ in 0..64 {

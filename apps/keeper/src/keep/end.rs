@@ -42,11 +42,15 @@ impl Keeper {
         let Some(mut exit) = reap(process) else {
             return;
         };
+        let exec_id = process.exec_id.clone().unwrap_or_default();
+        // Told before the ends of its clients, so that an attachment that ends first is one that
+        // left.
+        let before = self.context.news.len();
         process.finish(&mut self.context);
-        let exec_id = process.exec_id.take().unwrap_or_default();
         self.look_for_oom();
         exit.oom_killed = self.oom_kills > 0;
-        self.context.news.push(Event::ExecEnded { exec_id, exit });
+        let told = Event::ExecEnded { exec_id, exit };
+        self.context.news.insert(before, told);
     }
 
     /// The container's first process may have ended, and with it the container.

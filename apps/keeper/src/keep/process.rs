@@ -353,7 +353,9 @@ impl Process {
             detached,
         });
         let had_stdin = client.attach.stdin && !client.input_ended;
-        client.close(&context.poll);
+        // A client of an exec asks for the exit code as soon as it sees the end: the daemon ends
+        // the stream once it knows the code.
+        client.close(&context.poll, self.exec_id.is_none());
         if had_stdin && self.stdin_once && self.terminal.is_none() {
             self.close_stdin(context);
         } else {

@@ -62,7 +62,7 @@ impl Flows {
     }
 
     /// Clients sent something. `watch` is given each new flow's socket and number.
-    pub(crate) fn clients_said(
+    pub(crate) fn asked(
         &mut self,
         service: usize,
         buffer: &mut [u8],
@@ -132,7 +132,7 @@ impl Flows {
     }
 
     /// The container answered a client.
-    pub(crate) fn container_said(&mut self, number: usize, buffer: &mut [u8]) {
+    pub(crate) fn answered(&mut self, number: usize, buffer: &mut [u8]) {
         for _ in 0..AT_ONCE {
             let Some(flow) = self.flows.get_mut(number) else {
                 return;

@@ -147,7 +147,7 @@ impl Server {
                     Token::Listener(number) => self.accept(number),
                     Token::Relay(number, _) => self.pump(number),
                     Token::Service(number) => self.receive(number),
-                    Token::Flow(number) => self.flows.container_said(number, &mut self.buffer),
+                    Token::Flow(number) => self.flows.answered(number, &mut self.buffer),
                 }
             }
             self.relays.recycle();
@@ -176,7 +176,7 @@ impl Server {
         let watch = |socket: &OwnedFd, number| {
             epoll::add(epoll, socket, Token::Flow(number).data(), EventFlags::IN)
         };
-        self.flows.clients_said(service, &mut self.buffer, watch);
+        self.flows.asked(service, &mut self.buffer, watch);
     }
 
     fn accept(&mut self, number: usize) {

@@ -1,5 +1,8 @@
 //! A busybox root file system on a tmpfs of its own, and the spec that Docker would write.
 
+#[allow(dead_code, reason = "not everyone needs all of it")]
+pub mod bed;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
@@ -28,7 +28,11 @@ pub(super) struct Options {
 /// Unpacks below `at`. Links that are there are followed inside the container, as for a process
 /// in it.
 pub(super) fn into(view: &View, at: &[OsString], options: &Options, body: Reader) -> Result<()> {
-    let mut archive = Archive::new(decompress(body).map_err(bad)?);
+    let (_, plain) = archive::decompress(body).map_err(|error| match error {
+        archive::Error::Malformed(error) => bad(error),
+        other => Error::invalid(other.to_string()),
+    })?;
+    let mut archive = Archive::new(plain);
     let mut unpacker = Unpacker {
         view,
         at,
@@ -52,22 +56,6 @@ fn bad(error: io::Error) -> Error {
         Ok(error) => error,
         Err(error) => Error::invalid(format!("invalid archive: {error}")),
     }
-}
-
-/// Plain, gzip or zstd.
-fn decompress(body: Reader) -> io::Result<Box<dyn Read>> {
-    let mut body = BufReader::with_capacity(64 << 10, body);
-    // A chunk may be one byte; what is not there yet decides nothing.
-    let mut start = Vec::new();
-    (&mut body).take(6).read_to_end(&mut start)?;
-    let whole = io::Cursor::new(start.clone()).chain(body);
-    Ok(match start.as_slice() {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(whole)?),
-        [b'B', b'Z', b'h', ..] => return Err(io::Error::other("bzip2 is not supported")),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => return Err(io::Error::other("xz is not supported")),
-        _ => Box::new(whole),
-    })
 }
 
 struct Unpacker<'a> {

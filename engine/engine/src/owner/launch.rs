@@ -22,7 +22,7 @@ impl Owner {
             // The last run's cgroup has the same path.
             let _ = clearing.await;
         }
-        let parked = std::mem::take(&mut self.parked);
+        let parked = self.parked.take().await;
         match self.build(parked).await {
             Ok(running) => {
                 let state = &mut self.record.state;
@@ -160,19 +160,34 @@ fn joins(inner: &Inner, record: &Record) -> Result<Joins> {
         shm: None,
         files_of: None,
     };
+    // What should have been there is a fault of the system for the network, and of the request for
+    // the others: so dockerd has it, and its client takes 404 for a missing image.
     let other = |name: &str, what: &str| -> Result<Arc<Record>> {
-        let other = inner.containers.find(name)?.record();
+        let network = what == "network";
+        let other = match inner.containers.find(name) {
+            Ok(other) => other.record(),
+            Err(error) if network => {
+                return Err(Error::system(format!(
+                    "joining network namespace of container: {error}"
+                )));
+            }
+            Err(error) => return Err(Error::invalid(error.message)),
+        };
         if other.id == record.id {
-            return Err(Error::invalid(format!(
-                "a container cannot join its own {what} namespace"
-            )));
+            return Err(Error::system(format!("cannot join own {what} namespace")));
         }
-        if other.state.phase != Phase::Running {
-            return Err(Error::conflict(format!(
-                "cannot join {what} namespace of a non running container: {name}"
-            )));
+        match other.state.phase {
+            Phase::Running => Ok(other),
+            Phase::Restarting => Err(Error::conflict(format!(
+                "Container {name} is restarting, wait until the container is running"
+            ))),
+            phase if network => Err(Error::conflict(format!(
+                "cannot join network namespace of a non running container: container {} is {}",
+                other.name,
+                phase.as_str()
+            ))),
+            _ => Err(Error::conflict(format!("container {name} is not running"))),
         }
-        Ok(other)
     };
     let path = |pid: u32, kind: &str| format!("/proc/{pid}/ns/{kind}");
     let mut join = |kind: &str, file: &str, other: &Record| {

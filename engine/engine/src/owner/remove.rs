@@ -1,5 +1,6 @@
 //! Removal. The row goes first, in one transaction with the event; directories follow. What a crash
-//! leaves in between is an orphan without a row, swept at the next open.
+//! leaves in between is an orphan without a row, swept at the next open. Anonymous volumes go before
+//! the row, which is marked: the next open carries such a removal to its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,15 +73,24 @@ impl Owner {
     }
 
     pub(super) async fn take_away_with(&mut self, mut events: Vec<Event>, volumes: bool) {
+        if volumes && self.record.mounts.iter().any(|mounted| mounted.anonymous) {
+            // Without its row nobody would know that they are to go.
+            self.record.state.phase = Phase::Removing;
+            let marked = Change::new().put(Table::Containers, &self.record.id, &self.record);
+            if self.written(marked).await.is_err() {
+                return;
+            }
+            self.show();
+            let (inner, record) = (Arc::clone(&self.inner), self.record.clone());
+            let remove = move || crate::volumes::remove_anonymous(&inner, &record);
+            let _ = tokio::task::spawn_blocking(remove).await;
+        }
         events.push(events::container(&self.record, "destroy", &[]));
         let mut change = Change::new().delete(Table::Containers, &self.record.id);
         for event in &events {
             change = change.event(event);
         }
-        if let Err(error) = self.inner.state.commit(change).await {
-            self.record.state.phase = Phase::Dead;
-            self.record.state.error = error.to_string();
-            self.show();
+        if self.written(change).await.is_err() {
             return;
         }
         if self.clearing.is_none() {
@@ -91,9 +101,6 @@ impl Owner {
             inner.images.discard(&inner.container_dir(&record.id));
             // The files are on tmpfs; a directory that was never made is fine.
             let _ = std::fs::remove_dir_all(inner.runtime_dir(&record.id));
-            if volumes {
-                crate::volumes::remove_anonymous(&inner, &record);
-            }
         });
         let _ = cleaning.await;
         self.inner
@@ -106,5 +113,16 @@ impl Owner {
         for event in events {
             self.inner.events.publish(event);
         }
+    }
+
+    /// Writes a step of the removal; a container whose removal cannot be written is dead.
+    async fn written(&mut self, change: Change) -> Result<()> {
+        let result = self.inner.state.commit(change).await;
+        result.map_err(|error| {
+            self.record.state.phase = Phase::Dead;
+            self.record.state.error = error.to_string();
+            self.show();
+            Error::system(error.to_string())
+        })
     }
 }

@@ -81,22 +81,17 @@ fn system(record: &Record, context: &Context<'_>) -> Vec<Mount> {
             access(&["nosuid", "noexec", "nodev"]),
         ),
     ];
-    if host.ipc_mode == "host" {
-        mounts.push(mount(
-            "/dev/mqueue",
-            "bind",
-            "/dev/mqueue",
-            words(&["rbind"]),
-        ));
-        mounts.push(mount("/dev/shm", "bind", "/dev/shm", words(&["rbind"])));
-        return mounts;
-    }
+    // A new mount of it shows the queues of the namespace that it is made in.
     mounts.push(mount(
         "/dev/mqueue",
         "mqueue",
         "mqueue",
         words(&["nosuid", "noexec", "nodev"]),
     ));
+    if host.ipc_mode == "host" {
+        mounts.push(mount("/dev/shm", "bind", "/dev/shm", words(&["rbind"])));
+        return mounts;
+    }
     match context.shm {
         Some(shared) => mounts.push(mount(
             "/dev/shm",

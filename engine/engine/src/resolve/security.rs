@@ -1,5 +1,6 @@
 //! Capabilities, seccomp and `--security-opt`.
 
+use compute::Features;
 use dockerapi::HostConfig;
 use oci::runtime::{Capabilities, Seccomp};
 
@@ -58,13 +59,17 @@ pub(crate) fn parse(options: &[String]) -> Result<SecurityOptions> {
 }
 
 /// The sets of the container's program.
-pub(super) fn capabilities(host: &HostConfig) -> Result<Capabilities> {
-    let all = names(&profile::ALL_CAPABILITIES);
+pub(super) fn capabilities(host: &HostConfig, features: &Features) -> Result<Capabilities> {
+    let all = available(features);
     if host.privileged {
         return Ok(all_sets(all));
     }
-    let add = normalize(host.cap_add.as_deref().unwrap_or_default(), &all)?;
-    let drop = normalize(host.cap_drop.as_deref().unwrap_or_default(), &all)?;
+    let checked = |list: &Option<Vec<String>>, what: &str| {
+        normalize(list.as_deref().unwrap_or_default(), &all)
+            .map_err(|error| Error::invalid(format!("invalid {what}: {error}")))
+    };
+    let add = checked(&host.cap_add, "CapAdd")?;
+    let drop = checked(&host.cap_drop, "CapDrop")?;
     let is_all = |list: &[String]| list.iter().any(|name| name == "ALL");
     let base = match (is_all(&add), is_all(&drop)) {
         (true, _) => all,
@@ -84,11 +89,23 @@ pub(super) fn capabilities(host: &HostConfig) -> Result<Capabilities> {
 }
 
 /// The sets of a process started by exec in the container.
-pub(crate) fn exec_capabilities(host: &HostConfig, privileged: bool) -> Result<Capabilities> {
+pub(crate) fn exec_capabilities(
+    host: &HostConfig,
+    privileged: bool,
+    features: &Features,
+) -> Result<Capabilities> {
     if privileged {
-        Ok(all_sets(names(&profile::ALL_CAPABILITIES)))
+        Ok(all_sets(available(features)))
     } else {
-        capabilities(host)
+        capabilities(host, features)
+    }
+}
+
+/// What the engine can give: it may run with less than there is.
+fn available(features: &Features) -> Vec<String> {
+    match features.capabilities.is_empty() {
+        true => names(&profile::ALL_CAPABILITIES),
+        false => features.capabilities.clone(),
     }
 }
 
@@ -131,7 +148,7 @@ fn names(list: &[&str]) -> Vec<String> {
 }
 
 /// `net_admin` → `CAP_NET_ADMIN`; `ALL` stays.
-fn normalize(names: &[String], known: &[String]) -> Result<Vec<String>> {
+fn normalize(names: &[String], available: &[String]) -> Result<Vec<String>> {
     names
         .iter()
         .map(|name| {
@@ -144,10 +161,15 @@ fn normalize(names: &[String], known: &[String]) -> Result<Vec<String>> {
             } else {
                 format!("CAP_{upper}")
             };
-            if known.contains(&full) {
+            if available.contains(&full) {
                 Ok(full)
+            } else if profile::ALL_CAPABILITIES.contains(&full.as_str()) {
+                Err(Error::invalid(format!(
+                    "capability not supported by your kernel or not available in the current \
+                     environment: {full:?}"
+                )))
             } else {
-                Err(Error::invalid(format!("invalid capability: {name:?}")))
+                Err(Error::invalid(format!("unknown capability: {full:?}")))
             }
         })
         .collect()
@@ -164,7 +186,7 @@ mod tests {
             cap_drop: list(drop),
             ..HostConfig::default()
         };
-        super::capabilities(&host).map(|sets| sets.bounding)
+        super::capabilities(&host, &compute::Features::default()).map(|sets| sets.bounding)
     }
 
     #[test]

@@ -26,13 +26,14 @@ impl Engine {
     pub fn volume_list(&self, filters: &Filters) -> Result<VolumeList> {
         filters.only(&["dangling", "driver", "label", "name"])?;
         let dangling = boolean(filters, "dangling")?;
+        let names = crate::pattern::Patterns::new(filters.get("name"));
         let inner = &self.0;
         let wanted = |row: &Row| {
             let any = |key: &str, test: &dyn Fn(&str) -> bool| {
                 let values = filters.get(key);
                 values.is_empty() || values.iter().any(|value| test(value))
             };
-            any("name", &|name| row.name.contains(name))
+            names.take(&[&row.name])
                 && any("driver", &|driver| driver == "local")
                 && has_labels(row, filters.get("label"))
                 && dangling.is_none_or(|want| references(inner, &row.name).is_empty() == want)

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use dockerapi::{Event, Map};
+use dockerapi::Event;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use state::{Change, Table};
 
@@ -39,7 +39,7 @@ pub(crate) fn prepare(inner: &Arc<Inner>, record: &mut Record) -> Result<Prepare
         .iter_mut()
         .filter(|mounted| mounted.point.kind == "volume")
     {
-        let mut labels = Map::new();
+        let mut labels = mounted.labels.clone();
         if mounted.point.name.is_empty() {
             mounted.point.name = names::random_id()?;
             labels.insert(ANONYMOUS.to_owned(), String::new());

@@ -5,7 +5,6 @@
 mod distribution;
 #[path = "../../../../wire/registry/tests/faulty/mod.rs"]
 mod faulty;
-mod idle;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -133,7 +132,7 @@ impl Lab {
             max_download_attempts: 3,
             ..Config::default()
         };
-        let engine = Engine::open(config, Arc::new(idle::Idle::default()))
+        let engine = Engine::open(config, Arc::new(compute_sim::Sim::default()))
             .await
             .unwrap();
         Self {

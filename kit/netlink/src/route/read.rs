@@ -63,6 +63,8 @@ pub struct Address {
     pub prefix: u8,
     /// Scope: 0 for global, 253 for the link, 254 for the host.
     pub scope: u8,
+    /// It does not expire and was not learned.
+    pub permanent: bool,
 }
 
 impl Address {
@@ -74,12 +76,18 @@ impl Address {
         let fixed = message.payload.get(..8)?;
         let rest = &message.payload[8..];
         // IFA_LOCAL is the address itself where IFA_ADDRESS is the peer's.
+        const IFA_FLAGS: u16 = 8;
+        const IFA_F_PERMANENT: u32 = 0x80;
+        let flags = attribute(rest, IFA_FLAGS)
+            .and_then(|v| u32_at(v, 0))
+            .unwrap_or_else(|| fixed[2].into());
         let value = attribute(rest, 2).or_else(|| attribute(rest, 1))?;
         Some(Address {
             index: u32_at(fixed, 4)?,
             ip: address(value)?,
             prefix: fixed[1],
             scope: fixed[3],
+            permanent: flags & IFA_F_PERMANENT != 0,
         })
     }
 }

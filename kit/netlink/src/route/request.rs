@@ -139,6 +139,15 @@ impl Requests {
         self.push("set link state", SETLINK, 0, &link(index, Some(up)), |_| {})
     }
 
+    /// Moves a link, which must be down, to another namespace under this name; with `%d` in it the
+    /// kernel puts a number there.
+    pub fn move_link(&mut self, index: u32, name: &str, netns: BorrowedFd<'_>) -> &mut Self {
+        self.push("move link", NEWLINK, 0, &link(index, None), |a| {
+            a.text(IFLA_IFNAME, name)
+                .u32(IFLA_NET_NS_FD, netns.as_raw_fd() as u32);
+        })
+    }
+
     /// Sets the largest packet of a link.
     pub fn set_mtu(&mut self, index: u32, mtu: u32) -> &mut Self {
         self.push("set link mtu", SETLINK, 0, &link(index, None), |a| {

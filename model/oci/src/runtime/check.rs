@@ -4,6 +4,8 @@
 //! an error that names the key instead of a default silently taken. Words it leaves open (file
 //! system types, mount options, capability names) are not checked here.
 
+use std::fmt::Display;
+
 use super::{Hook, Hooks, IdMapping, IntelRdt, Linux, Mount, Process, Resources, Scheduler, Spec};
 
 /// A key of the configuration and what is wrong with its value.
@@ -25,7 +27,7 @@ impl Invalid {
     }
 }
 
-impl std::fmt::Display for Invalid {
+impl Display for Invalid {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.key.as_str() {
             "" => f.write_str(&self.reason),
@@ -204,10 +206,10 @@ impl Process {
         let wrong = |key: &str, reason: String| Err(Invalid::new(format!("process.{key}"), reason));
         let mut seen = Vec::with_capacity(self.rlimits.len());
         for (n, limit) in self.rlimits.iter().enumerate() {
-            let key = format!("rlimits[{n}].type");
-            one_of(&format!("process.{key}"), &limit.kind, &RLIMITS)?;
+            let key = || format!("rlimits[{n}].type");
+            one_of(|| format!("process.{}", key()), &limit.kind, &RLIMITS)?;
             if seen.contains(&limit.kind.as_str()) {
-                return wrong(&key, format!("{:?} is given twice", limit.kind));
+                return wrong(&key(), format!("{:?} is given twice", limit.kind));
             }
             seen.push(&limit.kind);
         }
@@ -215,7 +217,7 @@ impl Process {
             check_scheduler(scheduler)?;
         }
         if let Some(io) = &self.io_priority {
-            one_of("process.ioPriority.class", &io.class, &IO_CLASSES)?;
+            one_of(|| "process.ioPriority.class", &io.class, &IO_CLASSES)?;
             if !(0..=7).contains(&io.priority) {
                 let reason = format!("{} is not in 0 to 7", io.priority);
                 return wrong("ioPriority.priority", reason);
@@ -239,9 +241,9 @@ impl Process {
 
 fn check_scheduler(s: &Scheduler) -> Checked {
     let key = |name: &str| format!("process.scheduler.{name}");
-    one_of(&key("policy"), &s.policy, &SCHEDULER_POLICIES)?;
+    one_of(|| key("policy"), &s.policy, &SCHEDULER_POLICIES)?;
     for (n, flag) in s.flags.iter().enumerate() {
-        one_of(&key(&format!("flags[{n}]")), flag, &SCHEDULER_FLAGS)?;
+        one_of(|| key(&format!("flags[{n}]")), flag, &SCHEDULER_FLAGS)?;
     }
     let policy = s.policy.as_str();
     if matches!(policy, "SCHED_OTHER" | "SCHED_BATCH") && !(-20..=19).contains(&s.nice) {
@@ -285,7 +287,7 @@ fn check_hook(hook: &Hook) -> Result<(), (&'static str, String)> {
 fn check_linux(linux: &Linux) -> Checked {
     for (n, ns) in linux.namespaces.iter().enumerate() {
         let key = |part: &str| format!("linux.namespaces[{n}].{part}");
-        one_of(&key("type"), &ns.kind, &NAMESPACES)?;
+        one_of(|| key("type"), &ns.kind, &NAMESPACES)?;
         if !ns.path.is_empty() && !ns.path.starts_with('/') {
             return Err(Invalid::new(
                 key("path"),
@@ -306,7 +308,7 @@ fn check_linux(linux: &Linux) -> Checked {
         mappings(list).map_err(|reason| Invalid::new(key, reason))?;
     }
     for (clock, offset) in &linux.time_offsets {
-        one_of("linux.timeOffsets", clock, &["monotonic", "boottime"])?;
+        one_of(|| "linux.timeOffsets", clock, &["monotonic", "boottime"])?;
         if offset.nanosecs >= 1_000_000_000 {
             let key = format!("linux.timeOffsets.{clock}.nanosecs");
             return Err(Invalid::new(key, "is not below a second"));
@@ -314,7 +316,7 @@ fn check_linux(linux: &Linux) -> Checked {
     }
     for (n, device) in linux.devices.iter().enumerate() {
         let key = |part: &str| format!("linux.devices[{n}].{part}");
-        one_of(&key("type"), &device.kind, &["c", "b", "u", "p"])?;
+        one_of(|| key("type"), &device.kind, &["c", "b", "u", "p"])?;
         if !device.path.starts_with('/') {
             return Err(Invalid::new(
                 key("path"),
@@ -331,7 +333,7 @@ fn check_linux(linux: &Linux) -> Checked {
         }
     }
     one_of(
-        "linux.rootfsPropagation",
+        || "linux.rootfsPropagation",
         &linux.rootfs_propagation,
         &PROPAGATIONS,
     )?;
@@ -356,7 +358,7 @@ fn check_linux(linux: &Linux) -> Checked {
 fn check_policies(linux: &Linux) -> Checked {
     if let Some(personality) = &linux.personality {
         let key = "linux.personality.domain";
-        one_of(key, &personality.domain, &["LINUX", "LINUX32"])?;
+        one_of(|| key, &personality.domain, &["LINUX", "LINUX32"])?;
         if !personality.flags.is_empty() {
             let reason = "no flag is defined yet";
             return Err(Invalid::new("linux.personality.flags", reason));
@@ -366,10 +368,10 @@ fn check_policies(linux: &Linux) -> Checked {
         return Ok(());
     };
     let named = MEMORY_POLICIES.map(|(name, _)| name);
-    one_of("linux.memoryPolicy.mode", &policy.mode, &named)?;
+    one_of(|| "linux.memoryPolicy.mode", &policy.mode, &named)?;
     for (n, flag) in policy.flags.iter().enumerate() {
         let named = MEMORY_POLICY_FLAGS.map(|(name, _)| name);
-        one_of(&format!("linux.memoryPolicy.flags[{n}]"), flag, &named)?;
+        one_of(|| format!("linux.memoryPolicy.flags[{n}]"), flag, &named)?;
     }
     let key = "linux.memoryPolicy.nodes";
     let nodes = number_list(&policy.nodes).map_err(|reason| Invalid::new(key, reason))?;
@@ -392,7 +394,13 @@ fn check_policies(linux: &Linux) -> Checked {
 fn check_resources(resources: &Resources) -> Checked {
     for (n, rule) in resources.devices.iter().enumerate() {
         let key = |part: &str| format!("linux.resources.devices[{n}].{part}");
-        one_of(&key("type"), &rule.kind, &["", "a", "b", "c", "u"])?;
+        one_of(|| key("type"), &rule.kind, &["", "a", "b", "c", "u"])?;
+        for (part, number) in [("major", rule.major), ("minor", rule.minor)] {
+            // -1 is how some callers write "any".
+            if number.is_some_and(|n| n != -1 && u32::try_from(n).is_err()) {
+                return Err(Invalid::new(key(part), "is not a device number"));
+            }
+        }
         if let Some(bad) = rule.access.chars().find(|c| !"rwm".contains(*c)) {
             return Err(Invalid::new(
                 key("access"),
@@ -440,13 +448,14 @@ fn check_rdt(rdt: &IntelRdt) -> Checked {
     Ok(())
 }
 
-fn one_of(key: &str, word: &str, known: &[&str]) -> Checked {
+/// The key is rendered only for an error: most documents have none.
+fn one_of<K: Display>(key: impl FnOnce() -> K, word: &str, known: &[&str]) -> Checked {
     if known.contains(&word) {
         return Ok(());
     }
     let known: Vec<&str> = known.iter().copied().filter(|k| !k.is_empty()).collect();
     Err(Invalid::new(
-        key,
+        key().to_string(),
         format!("{word:?} is not known (one of {})", known.join(", ")),
     ))
 }
@@ -480,103 +489,109 @@ mod tests {
         spec.check().unwrap_err().to_string()
     }
 
+    /// Part of a document, and how what is said of it begins.
+    const MISTAKES: &[(&str, &str)] = &[
+        (
+            r#""linux":{"namespaces":[{"type":"uts"},{"type":"net"}]}"#,
+            "linux.namespaces[1].type: \"net\" is not known",
+        ),
+        (
+            r#""linux":{"namespaces":[{"type":"uts"},{"type":"uts"}]}"#,
+            "linux.namespaces[1].type: \"uts\" is given twice",
+        ),
+        (
+            r#""linux":{"namespaces":[{"type":"uts","path":"x"}]}"#,
+            "linux.namespaces[0].path: \"x\" must be absolute",
+        ),
+        (
+            r#""linux":{"rootfsPropagation":"none"}"#,
+            "linux.rootfsPropagation: \"none\"",
+        ),
+        (
+            r#""linux":{"devices":[{"type":"d","path":"/x"}]}"#,
+            "linux.devices[0].type: \"d\"",
+        ),
+        (
+            r#""linux":{"devices":[{"type":"c","path":"/x","major":-1}]}"#,
+            "linux.devices[0].major: -1",
+        ),
+        (
+            r#""linux":{"personality":{"domain":"BSD"}}"#,
+            "linux.personality.domain: \"BSD\"",
+        ),
+        (
+            r#""linux":{"memoryPolicy":{"mode":"MPOL_BIND"}}"#,
+            "linux.memoryPolicy.nodes: must name",
+        ),
+        (
+            r#""linux":{"memoryPolicy":{"mode":"MPOL_LOCAL","nodes":"0"}}"#,
+            "linux.memoryPolicy.nodes: must be empty",
+        ),
+        (
+            r#""linux":{"intelRdt":{"closID":"a/b"}}"#,
+            "linux.intelRdt.closID: ",
+        ),
+        (
+            r#""linux":{"timeOffsets":{"realtime":{"secs":1}}}"#,
+            "linux.timeOffsets: \"realtime\"",
+        ),
+        (
+            r#""linux":{"resources":{"devices":[{"allow":true,"access":"rx"}]}}"#,
+            "linux.resources.devices[0].access: 'x'",
+        ),
+        (
+            r#""linux":{"resources":{"devices":[{"allow":true,"major":4294967296}]}}"#,
+            "linux.resources.devices[0].major: is not",
+        ),
+        (
+            r#""linux":{"resources":{"hugepageLimits":[{"pageSize":"0MB","limit":1}]}}"#,
+            "linux.resources.hugepageLimits[0].pageSize: ",
+        ),
+        (
+            r#""linux":{"maskedPaths":["/a","b"]}"#,
+            "linux.maskedPaths[1]: must be absolute",
+        ),
+        (
+            r#""hooks":{"poststop":[{"path":"x"}]}"#,
+            "hooks.poststop[0].path: \"x\" must be absolute",
+        ),
+        (
+            r#""hooks":{"prestart":[{"path":"/x","timeout":0}]}"#,
+            "hooks.prestart[0].timeout: must be greater",
+        ),
+        (
+            r#""process":{"cwd":"/","scheduler":{"policy":"SCHED_X"}}"#,
+            "process.scheduler.policy: \"SCHED_X\"",
+        ),
+        (
+            r#""process":{"cwd":"/","scheduler":{"policy":"SCHED_OTHER","priority":3}}"#,
+            "process.scheduler.priority: can be",
+        ),
+        (
+            r#""process":{"cwd":"/","ioPriority":{"class":"IOPRIO_CLASS_BE","priority":8}}"#,
+            "process.ioPriority.priority: 8",
+        ),
+        (
+            r#""process":{"cwd":"/","rlimits":[{"type":"RLIMIT_X","hard":1,"soft":1}]}"#,
+            "process.rlimits[0].type: \"RLIMIT_X\"",
+        ),
+        (
+            r#""process":{"cwd":"/","execCPUAffinity":{"final":"3-1"}}"#,
+            "process.execCPUAffinity.final: \"3-1\"",
+        ),
+        (
+            r#""mounts":[{"destination":""}]"#,
+            "mounts[0].destination: is required",
+        ),
+        (
+            r#""mounts":[{"destination":"/a","uidMappings":[{"containerID":0,"hostID":0,"size":1}]}]"#,
+            "mounts[0].gidMappings: must be given too",
+        ),
+    ];
+
     #[test]
     fn words_are_those_of_the_specification() {
-        let cases = [
-            (
-                r#""linux":{"namespaces":[{"type":"uts"},{"type":"net"}]}"#,
-                "linux.namespaces[1].type: \"net\" is not known",
-            ),
-            (
-                r#""linux":{"namespaces":[{"type":"uts"},{"type":"uts"}]}"#,
-                "linux.namespaces[1].type: \"uts\" is given twice",
-            ),
-            (
-                r#""linux":{"namespaces":[{"type":"uts","path":"x"}]}"#,
-                "linux.namespaces[0].path: \"x\" must be absolute",
-            ),
-            (
-                r#""linux":{"rootfsPropagation":"none"}"#,
-                "linux.rootfsPropagation: \"none\"",
-            ),
-            (
-                r#""linux":{"devices":[{"type":"d","path":"/x"}]}"#,
-                "linux.devices[0].type: \"d\"",
-            ),
-            (
-                r#""linux":{"devices":[{"type":"c","path":"/x","major":-1}]}"#,
-                "linux.devices[0].major: -1",
-            ),
-            (
-                r#""linux":{"personality":{"domain":"BSD"}}"#,
-                "linux.personality.domain: \"BSD\"",
-            ),
-            (
-                r#""linux":{"memoryPolicy":{"mode":"MPOL_BIND"}}"#,
-                "linux.memoryPolicy.nodes: must name",
-            ),
-            (
-                r#""linux":{"memoryPolicy":{"mode":"MPOL_LOCAL","nodes":"0"}}"#,
-                "linux.memoryPolicy.nodes: must be empty",
-            ),
-            (
-                r#""linux":{"intelRdt":{"closID":"a/b"}}"#,
-                "linux.intelRdt.closID: ",
-            ),
-            (
-                r#""linux":{"timeOffsets":{"realtime":{"secs":1}}}"#,
-                "linux.timeOffsets: \"realtime\"",
-            ),
-            (
-                r#""linux":{"resources":{"devices":[{"allow":true,"access":"rx"}]}}"#,
-                "linux.resources.devices[0].access: 'x'",
-            ),
-            (
-                r#""linux":{"resources":{"hugepageLimits":[{"pageSize":"0MB","limit":1}]}}"#,
-                "linux.resources.hugepageLimits[0].pageSize: ",
-            ),
-            (
-                r#""linux":{"maskedPaths":["/a","b"]}"#,
-                "linux.maskedPaths[1]: must be absolute",
-            ),
-            (
-                r#""hooks":{"poststop":[{"path":"x"}]}"#,
-                "hooks.poststop[0].path: \"x\" must be absolute",
-            ),
-            (
-                r#""hooks":{"prestart":[{"path":"/x","timeout":0}]}"#,
-                "hooks.prestart[0].timeout: must be greater",
-            ),
-            (
-                r#""process":{"cwd":"/","scheduler":{"policy":"SCHED_X"}}"#,
-                "process.scheduler.policy: \"SCHED_X\"",
-            ),
-            (
-                r#""process":{"cwd":"/","scheduler":{"policy":"SCHED_OTHER","priority":3}}"#,
-                "process.scheduler.priority: can be",
-            ),
-            (
-                r#""process":{"cwd":"/","ioPriority":{"class":"IOPRIO_CLASS_BE","priority":8}}"#,
-                "process.ioPriority.priority: 8",
-            ),
-            (
-                r#""process":{"cwd":"/","rlimits":[{"type":"RLIMIT_X","hard":1,"soft":1}]}"#,
-                "process.rlimits[0].type: \"RLIMIT_X\"",
-            ),
-            (
-                r#""process":{"cwd":"/","execCPUAffinity":{"final":"3-1"}}"#,
-                "process.execCPUAffinity.final: \"3-1\"",
-            ),
-            (
-                r#""mounts":[{"destination":""}]"#,
-                "mounts[0].destination: is required",
-            ),
-            (
-                r#""mounts":[{"destination":"/a","uidMappings":[{"containerID":0,"hostID":0,"size":1}]}]"#,
-                "mounts[0].gidMappings: must be given too",
-            ),
-        ];
-        for (text, want) in cases {
+        for (text, want) in MISTAKES {
             let got = error(text);
             assert!(
                 got.starts_with(want),

@@ -47,11 +47,11 @@ async fn inspect_running(client: &Client, name: &str) -> Outcome<ContainerInspec
     let container = client.container_inspect(name).await?;
     let state = &container.state;
     let refused = if !state.running {
-        "cannot attach to a stopped container, start it first"
+        "You cannot attach to a stopped container, start it first"
     } else if state.paused {
-        "cannot attach to a paused container, unpause it first"
+        "You cannot attach to a paused container, unpause it first"
     } else if state.restarting {
-        "cannot attach to a restarting container, wait until it is running"
+        "You cannot attach to a restarting container, wait until it is running"
     } else {
         return Ok(container);
     };

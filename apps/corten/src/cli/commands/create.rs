@@ -93,6 +93,13 @@ pub(super) async fn create(call: &Call, body: &CreateBody) -> Outcome<String> {
         "" => std::env::var("DOCKER_DEFAULT_PLATFORM").unwrap_or_default(),
         platform => platform.to_owned(),
     };
+    if !platform.is_empty()
+        && let Err(error) = platform.parse::<oci::Platform>()
+    {
+        return Err(Failure::new(format!(
+            "error parsing specified platform: {error}"
+        )));
+    }
     let client = call.app.client().await?;
     let policy = flags.text("pull");
     let quiet = flags.on("quiet");

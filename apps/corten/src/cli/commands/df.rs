@@ -3,8 +3,9 @@
 use gotemplate::Value;
 use serde_json::Value as Json;
 
+use super::usage;
 use crate::cli::Call;
-use crate::cli::failure::{Failure, Outcome};
+use crate::cli::failure::Outcome;
 use crate::cli::listing::Kind;
 use crate::cli::{out, units};
 
@@ -35,13 +36,10 @@ pub(super) async fn run(call: &Call) -> Outcome {
     let flags = &call.flags;
     let format = flags.text("format");
     let verbose = flags.on("verbose");
-    if verbose && !format.is_empty() && format != "json" {
-        return Err("the format and the verbose options conflict".into());
-    }
     let client = call.app.client().await?;
     let answer: Json = client.get("/system/df").await?.json().await?;
     if verbose {
-        return Err(Failure::new("system df --verbose is not supported yet"));
+        return usage::show(&answer, format);
     }
     let rows: Vec<Value> = [
         images(&answer),

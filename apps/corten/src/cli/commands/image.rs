@@ -122,6 +122,11 @@ pub(super) async fn import(call: &Call) -> Outcome {
     for change in flags.list("change") {
         query = query.with("changes", change);
     }
+    if let Some(name) = flags.args.get(1)
+        && let Err(error) = name.parse::<Reference>()
+    {
+        return Err(Failure::new(super::create::reference_text(name, &error)));
+    }
     let url = source.starts_with("http://") || source.starts_with("https://");
     let (name, body) = match source.as_str() {
         "-" => ("-", send_file(None, "application/x-tar")),
@@ -213,8 +218,8 @@ impl<'a> Output<'a> {
         };
         if !dir.is_dir() {
             return Err(Failure::new(format!(
-                "failed to save image: invalid output path: directory {:?} does not exist",
-                dir.display().to_string()
+                "failed to save image: invalid output path: stat {}: no such file or directory",
+                dir.display()
             )));
         }
         if target.is_dir() {
@@ -279,7 +284,7 @@ pub(super) async fn prune(call: &Call) -> Outcome {
         "WARNING! This will remove all dangling images."
     };
     if !flags.on("force") && !super::prune::confirmed(warning)? {
-        return Err(Failure::new("image prune has been cancelled"));
+        return Ok(());
     }
     let mut filters = Filters::from_values(&flags.list("filter"));
     filters.add("dangling", if all { "false" } else { "true" });

@@ -11,7 +11,7 @@ use crate::cli::filters::Filters;
 use crate::cli::listing::{Kind, is_default_table, short_id};
 use crate::cli::{out, units};
 
-static KIND: Kind = Kind {
+pub(super) static KIND: Kind = Kind {
     type_name: "*formatter.imageContext",
     headers: &[
         ("ID", "IMAGE ID"),
@@ -80,10 +80,10 @@ pub(super) async fn run(call: &Call) -> Outcome {
 }
 
 /// One line of an image.
-struct Name {
-    repository: String,
-    tag: String,
-    digest: String,
+pub(super) struct Name {
+    pub(super) repository: String,
+    pub(super) tag: String,
+    pub(super) digest: String,
 }
 
 /// Lines of an image: one for each tag, and with digests one for each digest of a repository.
@@ -141,19 +141,16 @@ fn names(image: &ImageSummary, digests: bool, _dangling: bool) -> Vec<Name> {
     clippy::cast_precision_loss,
     reason = "sizes are shown with three digits"
 )]
-fn row(image: &ImageSummary, name: &Name, trunc: bool) -> Value {
+pub(super) fn row(image: &ImageSummary, name: &Name, trunc: bool) -> Value {
     let size = |size: i64| units::decimal_size(size as f64, 3, "");
+    let human = |size: i64| units::human_size(size as f64);
     let counted = |count: i64, text: String| if count == -1 { "N/A".to_owned() } else { text };
     let id = if trunc {
         short_id(&image.id)
     } else {
         &image.id
     };
-    let since = if image.created <= 0 {
-        "N/A".to_owned()
-    } else {
-        units::ago(image.created)
-    };
+    let since = units::ago(image.created);
     let virtual_size = image.virtual_size.unwrap_or(image.size);
     KIND.row(vec![
         ("ID", id.into()),
@@ -167,17 +164,17 @@ fn row(image: &ImageSummary, name: &Name, trunc: bool) -> Value {
             "Containers",
             counted(image.containers, image.containers.to_string()).into(),
         ),
-        ("VirtualSize", size(virtual_size).into()),
+        ("VirtualSize", human(virtual_size).into()),
         (
             "SharedSize",
-            counted(image.shared_size, size(image.shared_size)).into(),
+            counted(image.shared_size, human(image.shared_size)).into(),
         ),
         (
             "UniqueSize",
             if image.shared_size == -1 || image.size == -1 {
                 "N/A".into()
             } else {
-                size(image.size - image.shared_size).into()
+                human(image.size - image.shared_size).into()
             },
         ),
     ])

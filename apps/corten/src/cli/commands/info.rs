@@ -6,6 +6,7 @@ use dockerapi::Info;
 use gotemplate::Value;
 use serde_json::json;
 
+use super::typed;
 use crate::cli::Call;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::{listing, out, units};
@@ -15,7 +16,7 @@ pub(super) async fn run(call: &Call) -> Outcome {
     let format = call.flags.text("format");
     let template = match format {
         "" => None,
-        format => Some(listing::template(format)?),
+        format => Some(listing::template("", format)?),
     };
     let answer = async { Outcome::Ok(call.app.client().await?.get("/info").await?.bytes().await?) };
     let (raw, failure) = match answer.await {
@@ -31,16 +32,22 @@ pub(super) async fn run(call: &Call) -> Outcome {
     });
     let parse = |error: serde_json::Error| Failure::new(error.to_string());
     if let Some(template) = template {
-        let mut data = match &raw {
+        let data = match &raw {
             Some(raw) => serde_json::from_slice(raw).map_err(parse)?,
             None => Value::Map(Vec::new()),
         };
-        if let Value::Map(entries) = &mut data {
-            entries.push(("ClientInfo".into(), own.into()));
+        let mut data = typed::object(data, "system.dockerInfo");
+        if let Value::Struct(_, fields) = &mut data {
+            let errors = Value::Omitted(Box::new(Value::Null("[]")));
+            fields.push(("ServerErrors".into(), errors));
+            let own = typed::object(own.into(), "*system.clientInfo");
+            fields.push(("ClientInfo".into(), own));
         }
-        let text = template
-            .execute(&data)
-            .map_err(|error| Failure::new(error.to_string()))?;
+        let text = template.execute(&data).map_err(|error| {
+            // docker ends the line that it may have begun.
+            out::line("");
+            Failure::new(error.to_string())
+        })?;
         out::line(&text);
     } else {
         out::print(&format!(

@@ -141,7 +141,7 @@ pub(super) async fn rename(call: &Call) -> Outcome {
         return Err("two names are needed".into());
     };
     if old.trim().is_empty() || new.trim().is_empty() {
-        return Err("neither old nor new names may be empty".into());
+        return Err("Error: Neither old nor new names may be empty".into());
     }
     let client = call.app.client().await?;
     client.container_rename(old, new).await.map_err(|error| {

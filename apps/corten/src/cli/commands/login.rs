@@ -20,11 +20,20 @@ pub(super) async fn login(call: &Call) -> Outcome {
     }
     if flags.on("password-stdin") {
         if flags.changed("password") {
-            return Err("--password and --password-stdin are mutually exclusive".into());
+            return Err(
+                "conflicting options: cannot specify both --password and --password-stdin".into(),
+            );
         }
-        if username.is_empty() {
-            return Err("Must provide --username with --password-stdin".into());
+        if !flags.changed("username") {
+            return Err("the --password-stdin option requires --username to be set".into());
         }
+    }
+    for name in ["username", "password"] {
+        if flags.changed(name) && flags.text(name).is_empty() {
+            return Err(Failure::new(format!("{name} is empty")));
+        }
+    }
+    if flags.on("password-stdin") {
         let mut text = String::new();
         std::io::stdin()
             .lock()

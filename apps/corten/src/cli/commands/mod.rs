@@ -1,6 +1,7 @@
 //! One function for each command.
 
 mod attach;
+mod cp;
 mod create;
 mod df;
 mod exec;
@@ -20,8 +21,11 @@ mod push;
 mod resources;
 mod run;
 mod stats;
+mod typed;
 mod update;
+mod usage;
 pub(crate) mod version;
+mod volume;
 
 use super::Call;
 use super::failure::{Failure, Outcome};
@@ -45,6 +49,7 @@ pub(crate) async fn run(path: &str, call: &Call) -> Outcome {
         "container logs" => logs::run(call).await,
         "container ls" => ps::run(call).await,
         "container inspect" => inspect::container(call).await,
+        "container cp" => cp::run(call).await,
         "container port" => observe::port(call).await,
         "container top" => observe::top(call).await,
         "container diff" => observe::diff(call).await,
@@ -68,7 +73,12 @@ pub(crate) async fn run(path: &str, call: &Call) -> Outcome {
         "system events" => observe::events(call).await,
         "system df" => df::run(call).await,
         "system prune" => prune::system(call).await,
+        "network inspect" => inspect::network(call).await,
         "network ls" => resources::networks(call).await,
+        "volume create" => volume::create(call).await,
+        "volume inspect" => inspect::volume(call).await,
+        "volume prune" => volume::prune(call).await,
+        "volume rm" => volume::rm(call).await,
         "volume ls" => resources::volumes(call).await,
         "version" => version::run(call).await,
         "inspect" => inspect::run(call).await,

@@ -4,24 +4,21 @@ use client::Query;
 use dockerapi::Event;
 use gotemplate::Value;
 
+use super::typed;
 use crate::cli::Call;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::filters::Filters;
 use crate::cli::listing::Kind;
-use crate::cli::{listing, out, tabwriter, timestamp, units};
+use crate::cli::{listing, out, tabwriter, timestamp, units, values};
 
 /// `events`.
 pub(super) async fn events(call: &Call) -> Outcome {
     let flags = &call.flags;
     let template = match flags.text("format") {
         "" => None,
-        "{{json .}}" | "json" => Some(listing::template("json")?),
-        format => Some(listing::template(format)?),
+        format => Some(listing::template("", format).map_err(parsing)?),
     };
-    let moment = |flag: &str| {
-        timestamp::parse(flags.text(flag))
-            .map_err(|error| Failure::new(format!("invalid value for \"{flag}\": {error}")))
-    };
+    let moment = |flag: &str| timestamp::parse(flags.text(flag)).map_err(Failure::new);
     let query = Query::new()
         .with_some(
             "filters",
@@ -35,9 +32,9 @@ pub(super) async fn events(call: &Call) -> Outcome {
         match &template {
             None => out::print(&pretty(&event)),
             Some(template) => {
-                let text = template
-                    .execute(&value(&event)?)
-                    .map_err(|error| Failure::new(error.to_string()))?;
+                let text = template.execute(&value(&event)?).map_err(|error| {
+                    Failure::new(format!("Error parsing format: {error}")).with_code(64)
+                })?;
                 out::line(&text);
             }
         }
@@ -45,34 +42,19 @@ pub(super) async fn events(call: &Call) -> Outcome {
     Ok(())
 }
 
-/// The event as docker's type: in its order, and without what that leaves out.
+fn parsing(mut failure: Failure) -> Failure {
+    failure.text = failure
+        .text
+        .replacen("template parsing error", "Error parsing format", 1);
+    failure
+}
+
+/// The event as docker's type.
 fn value(event: &Event) -> Outcome<Value> {
-    let json = serde_json::to_string(event).map_err(|error| Failure::new(error.to_string()))?;
-    let value: Value =
-        serde_json::from_str(&json).map_err(|error| Failure::new(error.to_string()))?;
-    let Value::Map(mut fields) = value else {
-        return Ok(value);
-    };
-    for (from, to) in [
-        ("scope", "Scope"),
-        ("time", "Time"),
-        ("timeNano", "TimeNano"),
-        ("status", "Status"),
-        ("id", "ID"),
-        ("from", "From"),
-    ] {
-        let found = fields
-            .iter()
-            .find(|(name, _)| name == from)
-            .map(|(_, value)| value.clone());
-        if let Some(Value::Text(text)) = &found {
-            // Go's names stand beside the JSON ones, for templates alone.
-            fields.push((to.into(), Value::Text(text.clone())));
-        } else if let Some(found) = found {
-            fields.push((to.into(), found));
-        }
-    }
-    Ok(Value::Struct("*events.Message", fields))
+    let failed = |error: serde_json::Error| Failure::new(error.to_string());
+    let json = serde_json::to_string(event).map_err(failed)?;
+    let value = serde_json::from_str(&json).map_err(failed)?;
+    Ok(typed::object(value, "*events.Message"))
 }
 
 fn pretty(event: &Event) -> String {
@@ -121,16 +103,16 @@ pub(super) async fn port(call: &Call) -> Outcome {
     let mut lines = Vec::new();
     if let Some(wanted) = call.flags.args.get(1) {
         let (number, proto) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
-        if number.parse::<u16>().is_err() {
+        if let Err(error) = values::parse_uint(number, u64::from(u16::MAX)) {
             return Err(Failure::new(format!(
-                "invalid port '{number}': invalid syntax"
+                "Error: invalid port ({number}): {error}"
             )));
         }
         let key = format!("{number}/{}", proto.to_lowercase());
         let found = ports.get(&key).cloned().flatten().unwrap_or_default();
         if found.is_empty() {
             return Err(Failure::new(format!(
-                "no public port '{wanted}' published for {name}"
+                "Error: No public port '{wanted}' published for {name}"
             )));
         }
         lines.extend(found.iter().map(address));

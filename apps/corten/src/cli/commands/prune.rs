@@ -17,9 +17,6 @@ pub(super) fn confirmed(question: &str) -> Outcome<bool> {
     ));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
-    if !answer.ends_with('\n') {
-        out::line("");
-    }
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
@@ -31,7 +28,7 @@ pub(super) fn confirmed(question: &str) -> Outcome<bool> {
 pub(super) async fn containers(call: &Call) -> Outcome {
     let flags = &call.flags;
     if !flags.on("force") && !confirmed("WARNING! This will remove all stopped containers.")? {
-        return Err(Failure::new("container prune has been cancelled"));
+        return Ok(());
     }
     let filters = Filters::from_values(&flags.list("filter")).json();
     let report = call.app.client().await?.container_prune(&filters).await?;
@@ -71,6 +68,10 @@ pub(super) async fn system(call: &Call) -> Outcome {
     let flags = &call.flags;
     let all = flags.on("all");
     let volumes = flags.on("volumes");
+    let filters = Filters::from_values(&flags.list("filter"));
+    if volumes && filters.has("until") {
+        return Err(r#"ERROR: The "until" filter is not supported with "--volumes""#.into());
+    }
     let mut warning = String::from(
         "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n",
     );
@@ -83,9 +84,8 @@ pub(super) async fn system(call: &Call) -> Outcome {
         "  - all dangling images\n  - unused build cache\n"
     });
     if !flags.on("force") && !confirmed(&warning)? {
-        return Err(Failure::new("system prune has been cancelled"));
+        return Ok(());
     }
-    let filters = Filters::from_values(&flags.list("filter"));
     let mut images = filters.clone();
     images.add("dangling", if all { "false" } else { "true" });
     let mut parts = vec![

@@ -6,7 +6,7 @@ use gotemplate::Value;
 use oci::Reference;
 
 use crate::cli::Call;
-use crate::cli::failure::Outcome;
+use crate::cli::failure::{Failure, Outcome};
 use crate::cli::filters::Filters;
 use crate::cli::listing::{Kind, ellipsis, is_default_table, quote, short_id};
 use crate::cli::{out, portlist, units};
@@ -15,7 +15,7 @@ const TABLE: &str =
     "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
 const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n";
 
-static KIND: Kind = Kind {
+pub(super) static KIND: Kind = Kind {
     type_name: "*formatter.ContainerContext",
     headers: &[
         ("ID", "CONTAINER ID"),
@@ -44,7 +44,12 @@ pub(super) async fn run(call: &Call) -> Outcome {
         ("", false) => call.app.config().text("psFormat").to_owned(),
         (format, _) => format.to_owned(),
     };
-    let size = flags.on("size") || format.contains(".Size");
+    if quiet && !flags.text("format").is_empty() {
+        out::error("WARNING: Ignoring custom format, because both --format and --quiet are set.");
+    }
+    // A whole row has its size, too.
+    let whole: String = format.split_whitespace().collect();
+    let size = flags.on("size") || format.contains(".Size") || whole.contains("{{json.}}");
     let last = flags.int("last");
     let limit = if flags.on("latest") && last == -1 {
         1
@@ -71,13 +76,23 @@ pub(super) async fn run(call: &Call) -> Outcome {
         "raw" if quiet => "container_id: {{.ID}}".to_owned(),
         "raw" if size => format!("{RAW}size: {{{{.Size}}}}\n"),
         "raw" => RAW.to_owned(),
+        _ if quiet => "{{.ID}}".to_owned(),
         format => format.to_owned(),
     };
-    out::print(&KIND.render(&format, &rows)?);
+    let text = KIND.render(&format, &rows).map_err(|failure| {
+        // docker runs the template once before, to see what it needs.
+        let phase = if failure.text.contains(": executing ") {
+            "failed to execute template:"
+        } else {
+            "failed to parse template:"
+        };
+        Failure::new(failure.text.replacen("template parsing error:", phase, 1))
+    })?;
+    out::print(&text);
     Ok(())
 }
 
-fn row(container: &ContainerSummary, trunc: bool) -> Value {
+pub(super) fn row(container: &ContainerSummary, trunc: bool) -> Value {
     let id = if trunc {
         short_id(&container.id)
     } else {

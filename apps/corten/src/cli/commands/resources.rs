@@ -25,7 +25,7 @@ static NETWORK: Kind = Kind {
     ],
 };
 
-static VOLUME: Kind = Kind {
+pub(super) static VOLUME: Kind = Kind {
     type_name: "*formatter.volumeContext",
     headers: &[
         ("Name", "VOLUME NAME"),
@@ -103,6 +103,23 @@ fn created(time: &str) -> String {
     }
 }
 
+/// A volume's row; lists do not tell how often it is used and how large it is.
+pub(super) fn volume_row(volume: &Json, links: String, size: String) -> Value {
+    VOLUME.row(vec![
+        ("Name", text(volume, "Name").into()),
+        ("Driver", text(volume, "Driver").into()),
+        ("Scope", text(volume, "Scope").into()),
+        ("Mountpoint", text(volume, "Mountpoint").into()),
+        ("Labels", super::ps::joined(&labels(volume)).into()),
+        ("Label", Value::Lookup(labels(volume).into_iter().collect())),
+        ("Links", links.into()),
+        ("Size", size.into()),
+        ("Availability", "N/A".into()),
+        ("Group", "N/A".into()),
+        ("Status", "N/A".into()),
+    ])
+}
+
 /// `volume ls`.
 pub(super) async fn volumes(call: &Call) -> Outcome {
     let flags = &call.flags;
@@ -117,21 +134,7 @@ pub(super) async fn volumes(call: &Call) -> Outcome {
     volumes.sort_by_key(|volume| text(volume, "Name"));
     let rows: Vec<Value> = volumes
         .iter()
-        .map(|volume| {
-            VOLUME.row(vec![
-                ("Name", text(volume, "Name").into()),
-                ("Driver", text(volume, "Driver").into()),
-                ("Scope", text(volume, "Scope").into()),
-                ("Mountpoint", text(volume, "Mountpoint").into()),
-                ("Labels", super::ps::joined(&labels(volume)).into()),
-                ("Label", Value::Lookup(labels(volume).into_iter().collect())),
-                ("Links", "N/A".into()),
-                ("Size", "N/A".into()),
-                ("Availability", "N/A".into()),
-                ("Group", "N/A".into()),
-                ("Status", "N/A".into()),
-            ])
-        })
+        .map(|volume| volume_row(volume, "N/A".into(), "N/A".into()))
         .collect();
     let format = match (flags.text("format"), flags.on("quiet")) {
         ("", false) => call.app.config().text("volumesFormat"),

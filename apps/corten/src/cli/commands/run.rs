@@ -27,8 +27,6 @@ pub(super) async fn run(call: &Call) -> Outcome {
     } else {
         check_terminal(body.config.attach_stdin, body.config.tty)?;
     }
-    let keys_text = detach_keys_text(call);
-    let keys = stream::detach_keys(&keys_text)?;
     let id = match create::create(call, &body).await {
         Ok(id) => id,
         Err(failure) => return Err(start_failure(call, &failure.text)),
@@ -36,14 +34,18 @@ pub(super) async fn run(call: &Call) -> Outcome {
     let client = call.app.client().await?;
     let config = &body.config;
     if !config.attach_stdin && !config.attach_stdout && !config.attach_stderr {
+        // Told at once: it is there, whether it starts or not.
+        out::line(&id);
         client
             .container_start(&id, &Query::new())
             .await
             .map_err(|error| start_failure(call, &error.to_string()))?;
-        out::line(&id);
         return Ok(());
     }
     let forward = flags.on("sig-proxy") && !config.tty;
+    let keys_text = detach_keys_text(call);
+    let keys =
+        stream::detach_keys(&keys_text).map_err(|failure| start_failure(call, &failure.text))?;
     let session = Session {
         client,
         id: &id,

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use gotemplate::Value;
 use serde_json::json;
 
+use super::typed;
 use crate::cli::Call;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::{listing, out};
@@ -24,7 +25,7 @@ pub(super) async fn run(call: &Call) -> Outcome {
     let format = call.flags.text("format");
     let template = match format {
         "" => None,
-        format => Some(listing::template(format)?),
+        format => Some(listing::template("version", format)?),
     };
     let mut api = dockerapi::API_VERSION.to_owned();
     let server = async {
@@ -54,17 +55,22 @@ pub(super) async fn run(call: &Call) -> Outcome {
     if let Some(template) = template {
         let server = match &server {
             Some(server) => {
-                serde_json::to_value(server).map_err(|error| Failure::new(error.to_string()))?
+                let json = serde_json::to_value(server)
+                    .map_err(|error| Failure::new(error.to_string()))?;
+                typed::object(json.into(), "*types.Version")
             }
-            None => serde_json::Value::Null,
+            None => Value::Null("<nil>"),
         };
-        let data = Value::Map(vec![
-            ("Client".into(), own.into()),
-            ("Server".into(), server.into()),
-        ]);
-        let text = template
-            .execute(&data)
-            .map_err(|error| Failure::new(error.to_string()))?;
+        let own = typed::object(own.into(), "system.clientVersion");
+        let data = Value::Struct(
+            "system.versionInfo",
+            vec![("Client".into(), own), ("Server".into(), server)],
+        );
+        let text = template.execute(&data).map_err(|error| {
+            // docker ends the line that it may have begun.
+            out::line("");
+            Failure::new(error.to_string())
+        })?;
         out::line(&text);
     } else {
         out::print(&pretty(&own, server.as_ref()));

@@ -133,6 +133,8 @@ fn host(flags: &Parsed) -> Result<HostConfig, String> {
         return Err(format!("invalid logging opts for driver {driver}"));
     }
     let volumes_from = some("volumes-from");
+    let (cap_add, cap_drop) =
+        security::capabilities(&flags.list("cap-add"), &flags.list("cap-drop"));
     let extra_hosts: Vec<String> = flags
         .list("add-host")
         .iter()
@@ -149,8 +151,8 @@ fn host(flags: &Parsed) -> Result<HostConfig, String> {
         volume_driver: flags.text("volume-driver").into(),
         volumes_from,
         annotations: envfile::pairs(&flags.list("annotation")),
-        cap_add: some("cap-add"),
-        cap_drop: some("cap-drop"),
+        cap_add,
+        cap_drop,
         cgroupns_mode: flags.text("cgroupns").into(),
         dns: Some(flags.list("dns")),
         dns_options: Some(flags.list("dns-option")),

@@ -28,16 +28,25 @@ pub(crate) fn list_value(name: &str, value: &str) -> Result<(), String> {
             _ if value.is_empty() => Err("invalid environment variable: ".into()),
             _ => Ok(()),
         },
-        "label" => match value.split_once('=') {
-            Some(("", _)) => Err(format!("invalid label '{value}': empty name")),
-            _ => Ok(()),
-        },
+        "label" => label(value),
         "blkio-weight-device" => limits::weight(value).map(drop),
         "device-read-bps" | "device-write-bps" => limits::throttle(value, true).map(drop),
         "device-read-iops" | "device-write-iops" => limits::throttle(value, false).map(drop),
         "device-cgroup-rule" => cgroup_rule(value),
         _ => Ok(()),
     }
+}
+
+fn label(value: &str) -> Result<(), String> {
+    let key = value.split_once('=').map_or(value, |(key, _)| key);
+    let key = key.trim_start_matches([' ', '\t']);
+    if key.is_empty() {
+        return Err(format!("invalid label '{value}': empty name"));
+    }
+    if key.contains([' ', '\t']) {
+        return Err(format!("label '{key}' contains whitespaces"));
+    }
+    Ok(())
 }
 
 fn dns_search(value: &str) -> Result<(), String> {

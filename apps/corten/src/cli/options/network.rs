@@ -122,15 +122,6 @@ pub(crate) fn config(flags: &Parsed) -> Result<(String, NetworkingConfig), Strin
                 return Err("links are only supported for user-defined networks".into());
             }
         }
-        for address in ipam
-            .link_local_ips
-            .iter()
-            .chain([&ipam.ipv4_address, &ipam.ipv6_address])
-        {
-            if !address.is_empty() && address.parse::<std::net::IpAddr>().is_err() {
-                return Err(format!("invalid IP address: {address}"));
-            }
-        }
         if ipam != EndpointIpam::default() {
             settings.ipam_config = Some(ipam);
         }

@@ -1,6 +1,38 @@
 //! `--security-opt` and `--storage-opt`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+const ALL: &str = "ALL";
+
+/// `--cap-add` and `--cap-drop` as docker sends them: full names, sorted, each once, and what is
+/// added is not dropped.
+pub(crate) fn capabilities(
+    add: &[String],
+    drop: &[String],
+) -> (Option<Vec<String>>, Option<Vec<String>>) {
+    let (add, mut drop) = (names(add), names(drop));
+    drop.retain(|name| !add.contains(name));
+    let some =
+        |set: BTreeSet<String>| (!set.is_empty()).then(|| set.into_iter().collect::<Vec<String>>());
+    (some(add), some(drop))
+}
+
+fn names(values: &[String]) -> BTreeSet<String> {
+    let full = |value: &String| {
+        let upper = value.trim().to_uppercase();
+        if upper == ALL || upper == "RESET" || upper.starts_with("CAP_") {
+            upper
+        } else {
+            format!("CAP_{upper}")
+        }
+    };
+    let mut names: BTreeSet<String> = values.iter().map(full).collect();
+    // Everything needs nothing beside it.
+    if names.contains(ALL) {
+        names.retain(|name| name == ALL);
+    }
+    names
+}
 
 /// Options as the API takes them, and whether the paths hidden by default are shown.
 ///

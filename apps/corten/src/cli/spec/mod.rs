@@ -123,7 +123,6 @@ static ABSENT: &[&str] = &[
     "network connect",
     "network create",
     "network disconnect",
-    "network inspect",
     "network prune",
     "network rm",
     "node",
@@ -136,10 +135,6 @@ static ABSENT: &[&str] = &[
     "swarm",
     "system dial-stdio",
     "trust",
-    "volume create",
-    "volume inspect",
-    "volume prune",
-    "volume rm",
     "volume update",
 ];
 
@@ -192,7 +187,8 @@ pub(crate) fn find(words: &[String]) -> Found {
     if let Some(second) = words.get(1) {
         let both = format!("{first} {second}");
         if let Some(command) = named(&both) {
-            return Found::Command(command, both, 2);
+            // Another name within the group stands for the first one, in every text.
+            return Found::Command(command, command.path.to_owned(), 2);
         }
         if absent(&both) {
             return Found::Absent(both);

@@ -42,6 +42,41 @@ static NETWORK_LS: &[Flag] = &[
     Flag { short: 'q', name: "quiet", kind: Kind::Bool, value: "", default: "", usage: "Only display network IDs" },
 ];
 
+/// Options of `volume create`.
+#[rustfmt::skip]
+static VOLUME_CREATE: &[Flag] = &[
+    Flag { short: 'd', name: "driver", kind: Kind::Text, value: "string", default: "local", usage: "Specify volume driver name (default \"local\")" },
+    Flag { short: '\0', name: "label", kind: Kind::List, value: "list", default: "", usage: "Set metadata for a volume" },
+    Flag { short: 'o', name: "opt", kind: Kind::Map, value: "map", default: "", usage: "Set driver specific options (default map[])" },
+];
+
+/// Options of `volume inspect`.
+#[rustfmt::skip]
+static VOLUME_INSPECT: &[Flag] = &[
+    Flag { short: 'f', name: "format", kind: Kind::Text, value: "string", default: "", usage: "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates" },
+];
+
+/// Options of `volume prune`.
+#[rustfmt::skip]
+static VOLUME_PRUNE: &[Flag] = &[
+    Flag { short: 'a', name: "all", kind: Kind::Bool, value: "", default: "", usage: "Remove all unused volumes, not just anonymous ones" },
+    Flag { short: '\0', name: "filter", kind: Kind::Filter, value: "filter", default: "", usage: "Provide filter values (e.g. \"label=<label>\")" },
+    Flag { short: 'f', name: "force", kind: Kind::Bool, value: "", default: "", usage: "Do not prompt for confirmation" },
+];
+
+/// Options of `volume rm`.
+#[rustfmt::skip]
+static VOLUME_RM: &[Flag] = &[
+    Flag { short: 'f', name: "force", kind: Kind::Bool, value: "", default: "", usage: "Force the removal of one or more volumes" },
+];
+
+/// Options of `network inspect`.
+#[rustfmt::skip]
+static NETWORK_INSPECT: &[Flag] = &[
+    Flag { short: 'f', name: "format", kind: Kind::Text, value: "string", default: "", usage: "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates" },
+    Flag { short: 'v', name: "verbose", kind: Kind::Bool, value: "", default: "", usage: "Verbose output for diagnostics" },
+];
+
 /// Options of `volume ls`.
 #[rustfmt::skip]
 static VOLUME_LS: &[Flag] = &[
@@ -126,6 +161,17 @@ pub(super) static COMMANDS: &[Command] = &[
         flags: SYSTEM_PRUNE,
     },
     Command {
+        path: "network inspect",
+        aliases: &[],
+        shown: "",
+        args: "[OPTIONS] NETWORK [NETWORK...]",
+        about: "Display detailed information on one or more networks",
+        text: "Display detailed information on one or more networks",
+        count: Args::AtLeast(1),
+        interspersed: true,
+        flags: NETWORK_INSPECT,
+    },
+    Command {
         path: "network ls",
         aliases: &["network list"],
         shown: "network ls, network list",
@@ -137,6 +183,28 @@ pub(super) static COMMANDS: &[Command] = &[
         flags: NETWORK_LS,
     },
     Command {
+        path: "volume create",
+        aliases: &[],
+        shown: "",
+        args: "[OPTIONS] [VOLUME]",
+        about: "Create a volume",
+        text: "Create a volume",
+        count: Args::AtMost(1),
+        interspersed: true,
+        flags: VOLUME_CREATE,
+    },
+    Command {
+        path: "volume inspect",
+        aliases: &[],
+        shown: "",
+        args: "[OPTIONS] VOLUME [VOLUME...]",
+        about: "Display detailed information on one or more volumes",
+        text: "Display detailed information on one or more volumes",
+        count: Args::AtLeast(1),
+        interspersed: true,
+        flags: VOLUME_INSPECT,
+    },
+    Command {
         path: "volume ls",
         aliases: &["volume list"],
         shown: "volume ls, volume list",
@@ -146,6 +214,28 @@ pub(super) static COMMANDS: &[Command] = &[
         count: Args::None,
         interspersed: true,
         flags: VOLUME_LS,
+    },
+    Command {
+        path: "volume prune",
+        aliases: &[],
+        shown: "",
+        args: "[OPTIONS]",
+        about: "Remove unused local volumes",
+        text: "Remove unused local volumes",
+        count: Args::None,
+        interspersed: true,
+        flags: VOLUME_PRUNE,
+    },
+    Command {
+        path: "volume rm",
+        aliases: &["volume remove"],
+        shown: "volume rm, volume remove",
+        args: "[OPTIONS] VOLUME [VOLUME...]",
+        about: "Remove one or more volumes",
+        text: "Remove one or more volumes. You cannot remove a volume that is in use by a container.",
+        count: Args::AtLeast(1),
+        interspersed: true,
+        flags: VOLUME_RM,
     },
     Command {
         path: "version",

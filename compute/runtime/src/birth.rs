@@ -1,0 +1,107 @@
+//! Where the first process comes from when a user namespace is in the way.
+//!
+//! Namespaces are joined with the rights of whoever owns them and made in the user namespace one
+//! is in. So what is joined by path must be joined before the user namespace is entered, and what
+//! is made must be made after; a helper does the first and gives birth in the middle:
+//!
+//! ```text
+//!   caller ── clone3 ──► helper: joins all, the user namespace last
+//!     │                    └─ clone3(CLONE_PARENT, CLONE_NEW…) ──► first process, the caller's child
+//!     ◄── its pidfd ───────┘ gone
+//! ```
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::process::{Pid, WaitId, WaitIdOptions};
+use sys::Errno;
+use sys::process::{CloneArgs, Cloned};
+
+use crate::error::{Context, errno_text};
+use crate::plan::Plan;
+use crate::{Error, Result};
+
+/// Clones the caller as the plan wants it.
+pub(crate) fn clone(plan: &Plan, args: &CloneArgs<'_>) -> Result<Cloned> {
+    if !plan.by_helper() {
+        return sys::process::clone3(args).map_err(clone_error);
+    }
+    let (ours, theirs) = sys::fdpass::seqpacket_pair().context(|| "make channel")?;
+    let first = CloneArgs {
+        flags: 0,
+        cgroup: args.cgroup,
+    };
+    let helper = match sys::process::clone3(&first).map_err(clone_error)? {
+        Cloned::Parent { pidfd, .. } => pidfd,
+        Cloned::Child => {
+            drop(ours);
+            let born = join(plan).and_then(|()| {
+                let args = CloneArgs {
+                    flags: args.flags | libc::CLONE_PARENT as u64,
+                    cgroup: None,
+                };
+                sys::process::clone3(&args).map_err(clone_error)
+            });
+            match born {
+                Ok(Cloned::Child) => return Ok(Cloned::Child),
+                Ok(Cloned::Parent { pidfd, .. }) => {
+                    let _ = sys::fdpass::send(theirs.as_fd(), b"+", &[pidfd.as_fd()]);
+                    sys::process::exit_now(0)
+                }
+                Err(error) => {
+                    let _ = sys::fdpass::send(theirs.as_fd(), &error.to_bytes(), &[]);
+                    sys::process::exit_now(1)
+                }
+            }
+        }
+    };
+    drop(theirs);
+    let mut buffer = [0u8; 4096];
+    let said = sys::fdpass::recv(ours.as_fd(), &mut buffer, 1);
+    while let Err(Errno::INTR) =
+        rustix::process::waitid(WaitId::PidFd(helper.as_fd()), WaitIdOptions::EXITED)
+    {}
+    let mut said = said.context(|| "hear from helper")?;
+    match (said.fds.pop(), buffer.get(..said.len)) {
+        (Some(pidfd), _) => {
+            let pid = pid_of(&pidfd)?;
+            Ok(Cloned::Parent { pid, pidfd })
+        }
+        (None, Some(&[kind, ref text @ ..])) => Err(Error::from_bytes(kind, text)),
+        _ => Err(Error::internal("the helper that joins namespaces died")),
+    }
+}
+
+/// With the caller's own rights first, and what these do not reach with those of the user
+/// namespace.
+fn join(plan: &Plan) -> Result<()> {
+    let mut left = Vec::new();
+    for (fd, flag) in &plan.joins {
+        match sys::process::setns(fd.as_fd(), *flag) {
+            Ok(()) => {}
+            Err(Errno::PERM) if plan.user_join.is_some() => left.push((fd, *flag)),
+            Err(e) => return Err(crate::plan::not_joined(*flag, e)),
+        }
+    }
+    if let Some(user) = &plan.user_join {
+        sys::process::setns(user.as_fd(), libc::CLONE_NEWUSER)
+            .map_err(|e| crate::plan::not_joined(libc::CLONE_NEWUSER, e))?;
+    }
+    left.into_iter().try_for_each(|(fd, flag)| {
+        sys::process::setns(fd.as_fd(), flag).map_err(|e| crate::plan::not_joined(flag, e))
+    })
+}
+
+/// The pid as this process sees it: the helper may have been in another pid namespace.
+fn pid_of(pidfd: &OwnedFd) -> Result<Pid> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let text =
+        std::fs::read_to_string(&path).map_err(|e| Error::internal(format!("read {path}: {e}")))?;
+    let line = text.lines().find_map(|l| l.strip_prefix("Pid:"));
+    line.and_then(|n| n.trim().parse().ok())
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| Error::internal("the first process has no pid here"))
+}
+
+fn clone_error(errno: Errno) -> Error {
+    Error::internal(format!("clone3: {}", errno_text(errno)))
+}

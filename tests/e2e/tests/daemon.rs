@@ -1,0 +1,135 @@
+//! Stopping the daemon, and keeping a second one out.
+#![allow(clippy::expect_used, reason = "a test fails loudly")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use e2e::{Lab, root, wait_for};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn stopping_the_daemon() {
+    if !root() {
+        return;
+    }
+    let mut lab = Lab::new();
+    let trap = "trap 'echo asked; exit 5' TERM; echo ready; while :; do usleep 10000; done";
+    lab.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "always",
+        "--restart",
+        "always",
+        "bb",
+        "sh",
+        "-c",
+        trap,
+    ]);
+    lab.ok(&["run", "-d", "--name", "never", "bb", "sh", "-c", trap]);
+    lab.ok(&[
+        "run", "-d", "--name", "thrown", "--rm", "bb", "sh", "-c", trap,
+    ]);
+    for name in ["always", "never", "thrown"] {
+        assert!(wait_for(PATIENCE, || lab
+            .ok(&["logs", name])
+            .contains("ready")));
+    }
+    let pid = lab.inspect("never", "{{.State.Pid}}");
+    lab.stop_daemon();
+    assert!(!lab.socket().exists() && !lab.path("pid").exists());
+    assert!(
+        Path::new(&format!("/proc/{pid}")).exists(),
+        "live restore is the default"
+    );
+
+    lab.set_flags(&["--live-restore=false"]);
+    lab.start_daemon();
+    assert_eq!(lab.inspect("never", "{{.State.Pid}}"), pid);
+    assert_eq!(
+        lab.ok(&["info", "--format", "{{.LiveRestoreEnabled}}"]),
+        "false"
+    );
+    lab.stop_daemon();
+    assert!(
+        !Path::new(&format!("/proc/{pid}")).exists(),
+        "they end with the daemon"
+    );
+    lab.start_daemon();
+    let format = "{{.State.Status}} {{.State.ExitCode}}";
+    assert_eq!(lab.inspect("never", format), "exited 5");
+    assert_eq!(lab.ok(&["logs", "never"]), "ready\nasked");
+    assert!(lab.fails(1, &["inspect", "thrown"]).contains("No such"));
+    let again = || lab.inspect("always", "{{.State.Status}}") == "running";
+    assert!(
+        wait_for(PATIENCE, again),
+        "{}",
+        lab.inspect("always", "{{json .State}}")
+    );
+    assert_eq!(lab.ok(&["logs", "--tail", "1", "always"]), "ready");
+}
+
+#[test]
+fn one_daemon_at_a_time() {
+    if !root() {
+        return;
+    }
+    let mut lab = Lab::new();
+    let second = |lab: &Lab, change: &[(String, String)]| {
+        let first = lab.daemon_command();
+        let mut words: Vec<String> = first
+            .get_args()
+            .map(|arg| arg.to_string_lossy().into_owned())
+            .collect();
+        for (from, to) in change {
+            words
+                .iter_mut()
+                .filter(|word| *word == from)
+                .for_each(|word| word.clone_from(to));
+        }
+        let output = std::process::Command::new(first.get_program())
+            .args(words)
+            .output()
+            .expect("daemon");
+        assert!(!output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let path = |name: &str| lab.path(name).display().to_string();
+    let (pid, other_pid) = (path("pid"), path("other-pid"));
+    let (host, other_host) = (lab.host(), format!("unix://{}", path("other.sock")));
+    let (run, other_run) = (path("run"), path("other-run"));
+    // By the pid file, by the data root, by the socket.
+    let said = second(&lab, &[]);
+    let expected = format!("process with PID {} is still running", lab.daemon_pid());
+    assert!(said.contains(&expected), "{said}");
+    let change = [
+        (pid.clone(), other_pid.clone()),
+        (host, other_host),
+        (run, other_run),
+    ];
+    let said = second(&lab, &change);
+    assert!(
+        said.contains("another daemon") && said.contains(&path("data")),
+        "{said}"
+    );
+    let data = (path("data"), path("other-data"));
+    let said = second(&lab, &[change[0].clone(), change[2].clone(), data]);
+    assert!(said.contains("another daemon listens there"), "{said}");
+    assert!(
+        !Path::new(&other_pid).exists(),
+        "a daemon that failed leaves no pid file"
+    );
+    lab.ok(&["run", "--rm", "bb", "true"]);
+
+    // What a killed one leaves is in nobody's way, nor is a pid that is somebody else's by now.
+    lab.kill_daemon();
+    assert!(Path::new(&pid).exists() && lab.socket().exists());
+    lab.start_daemon();
+    lab.kill_daemon();
+    std::fs::write(&pid, std::process::id().to_string()).expect("pid file");
+    std::fs::remove_file(lab.socket()).expect("socket");
+    std::fs::write(lab.socket(), "no socket").expect("file");
+    lab.start_daemon();
+    lab.ok(&["run", "--rm", "bb", "true"]);
+}
