@@ -95,6 +95,18 @@ pub(crate) fn save(api: &Api, names: &[String]) -> Result<Answer> {
     answer::bytes("application/x-tar", ResponseBody::channel(stream))
 }
 
+/// `POST /images/{name}/push`.
+pub(crate) async fn push(api: &Api, call: &Call, name: &str) -> Result<Answer> {
+    if call.query.text("platform").is_some() && !call.version.before(46) {
+        return Err(Error::not_implemented(
+            "pushing one platform is not supported yet: platform",
+        ));
+    }
+    let tag = call.query.get("tag").unwrap_or_default();
+    let lines = api.0.engine.image_push(name, tag, call.registry_auth())?;
+    progress(lines).await
+}
+
 /// `GET /images/{name}/json`.
 pub(crate) fn inspect(api: &Api, call: &Call, name: &str) -> Result<Answer> {
     answer::ok(&compat::image(

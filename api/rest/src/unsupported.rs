@@ -12,7 +12,6 @@ const TABLE: &[(&str, &str, &str)] = &[
         "/containers/*/attach/ws",
         "attach over a websocket is",
     ),
-    ("POST", "/images/**/push", "image push is"),
     ("GET", "/images/search", "image search is"),
     ("GET", "/images/**/attestations", "image attestations are"),
     ("POST", "/build", "builds are"),
@@ -109,7 +108,6 @@ mod tests {
             "networks are not supported yet: POST /networks/create"
         );
         for (method, path) in [
-            ("POST", "/images/a/b/push"),
             ("GET", "/containers/x/attach/ws"),
             ("DELETE", "/plugins/a/b"),
             ("PUT", "/volumes/a"),

@@ -47,6 +47,7 @@ mod owner;
 mod pattern;
 mod ports;
 mod pull;
+mod push;
 mod record;
 mod registries;
 mod resolve;

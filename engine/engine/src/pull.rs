@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::layers::{Fetch, Wanted, cancelled};
-use self::report::Report;
+pub(crate) use self::report::Report;
 use crate::registries::credentials;
 use crate::{Engine, Error, Inner, Lines, Result, events};
 

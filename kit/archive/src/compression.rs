@@ -1,6 +1,6 @@
 //! Compression, told by its first bytes.
 
-use std::io::{self, BufReader, Chain, Cursor, Read};
+use std::io::{self, BufReader, Chain, Cursor, Read, Write};
 
 use crate::Error;
 
@@ -60,4 +60,41 @@ pub fn decompress<'a, R: Read + Send + 'a>(
 
 fn buffered<R: Read>(reader: R) -> impl io::BufRead {
     BufReader::with_capacity(128 << 10, reader)
+}
+
+/// Writes gzip (RFC 1952) without name and time, so that the same bytes give the same stream.
+#[derive(Debug)]
+pub struct Gzip<W: Write>(flate2::write::GzEncoder<W>);
+
+impl<W: Write> Gzip<W> {
+    /// Around a writer.
+    pub fn new(writer: W) -> Self {
+        Self(flate2::write::GzEncoder::new(
+            writer,
+            flate2::Compression::default(),
+        ))
+    }
+
+    /// The writer below.
+    pub fn get_mut(&mut self) -> &mut W {
+        self.0.get_mut()
+    }
+
+    /// Ends the stream and gives the writer back.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn finish(self) -> io::Result<W> {
+        self.0.finish()
+    }
+}
+
+impl<W: Write> Write for Gzip<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }

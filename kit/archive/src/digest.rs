@@ -1,6 +1,6 @@
-//! A reader that digests what passes through it.
+//! Readers and writers that digest what passes through them.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 use sha2::{Digest as _, Sha256};
 
@@ -38,6 +38,48 @@ impl<R: Read> Read for Digesting<R> {
         self.hash.update(&buffer[..read]);
         self.count += read as u64;
         Ok(read)
+    }
+}
+
+/// Counts and hashes everything that is written.
+#[derive(Debug)]
+pub struct DigestingWriter<W> {
+    inner: W,
+    hash: Sha256,
+    count: u64,
+}
+
+impl<W: Write> DigestingWriter<W> {
+    /// Around a writer.
+    pub fn new(inner: W) -> Self {
+        Self {
+            inner,
+            hash: Sha256::new(),
+            count: 0,
+        }
+    }
+
+    /// The writer below.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.inner
+    }
+
+    /// The writer, the sha256 and the length of everything.
+    pub fn finish(self) -> (W, [u8; 32], u64) {
+        (self.inner, self.hash.finalize().into(), self.count)
+    }
+}
+
+impl<W: Write> Write for DigestingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.count += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 

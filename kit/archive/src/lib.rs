@@ -13,9 +13,9 @@ mod metadata;
 mod scan;
 
 pub use apply::{Applied, Target, apply, apply_renamed};
-pub use compression::{Compression, decompress};
+pub use compression::{Compression, Gzip, decompress};
 pub use create::{Pack, pack};
-pub use digest::{Digesting, hex};
+pub use digest::{Digesting, DigestingWriter, hex};
 pub use error::{Error, Kind};
 pub use metadata::Metadata;
 pub use scan::{Item, ItemKind, scan};

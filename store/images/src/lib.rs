@@ -14,6 +14,7 @@
 //! written after its layers. Temporary names are swept at open, layers without an image too.
 //! Calls block; they may be made from any number of threads.
 
+mod blobs;
 mod catalog;
 mod changes;
 mod error;
@@ -42,6 +43,7 @@ use crate::catalog::{Catalog, Row};
 use crate::merged::Mounts;
 use crate::trash::Trash;
 
+pub use blobs::KnownBlob;
 pub use error::{Error, Kind};
 pub use image::{
     Change, ChangeKind, Image, ImportOptions, LoadEvent, Loaded, RootfsOptions, Step, Untagged,

@@ -22,6 +22,19 @@ pub struct PullOptions {
     pub auth: String,
 }
 
+/// What to push.
+#[derive(Debug, Clone, Default)]
+pub struct PushOptions {
+    /// Repository without tag.
+    pub name: String,
+    /// Tag; empty pushes all tags.
+    pub tag: String,
+    /// `os/arch/variant` or empty.
+    pub platform: String,
+    /// `X-Registry-Auth` or empty.
+    pub auth: String,
+}
+
 /// Of every request here: no connection, a broken one, or the engine's error.
 impl Client {
     /// `POST /images/create`: pulls, with its progress.
@@ -36,6 +49,24 @@ impl Client {
             .into_iter()
             .collect();
         let path = query.on("/images/create");
+        let response = self
+            .request_with(Method::POST, &path, &headers, Body::Empty)
+            .await?;
+        Ok(response.json_lines())
+    }
+
+    /// `POST /images/{name}/push`: pushes, with its progress.
+    pub async fn image_push(&self, options: &PushOptions) -> Result<JsonLines<'_, JsonMessage>> {
+        let query = Query::new()
+            .with_some("platform", options.platform.to_lowercase())
+            .with_some("tag", &options.tag);
+        // dockerd asks for the header, be it empty.
+        let auth = match options.auth.as_str() {
+            "" => "e30=".to_owned(),
+            auth => auth.to_owned(),
+        };
+        let headers = [(HeaderName::from_static("x-registry-auth"), auth)];
+        let path = query.on(&format!("/images/{}/push", options.name));
         let response = self
             .request_with(Method::POST, &path, &headers, Body::Empty)
             .await?;

@@ -27,7 +27,7 @@ pub use error::Error;
 pub use frames::{Frame, FrameReader, StreamKind};
 pub use hijack::Hijacked;
 pub use host::{Host, InvalidHost};
-pub use images::PullOptions;
+pub use images::{PullOptions, PushOptions};
 pub use query::{Query, escape};
 pub use response::{JsonLines, Response};
 pub use tls::TlsFiles;

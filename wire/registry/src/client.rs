@@ -29,7 +29,7 @@ const TAGS_LIMIT: usize = 100_000;
 const REDIRECTS: usize = 10;
 const INDEX_DEPTH: usize = 3;
 /// Waits between tries of a request that failed for reasons that pass.
-const PAUSES: [Duration; 3] = [
+pub(crate) const PAUSES: [Duration; 3] = [
     Duration::from_millis(250),
     Duration::from_millis(1000),
     Duration::from_millis(3000),
@@ -51,6 +51,8 @@ struct Session {
     client: Client,
     reference: Reference,
     credentials: Credentials,
+    /// What tokens are asked for.
+    actions: &'static str,
     /// Endpoints left to try; the first is the one in use.
     endpoints: Mutex<Vec<Endpoint>>,
     /// By base URL of the endpoint.
@@ -59,9 +61,9 @@ struct Session {
 
 /// What is known of an endpoint.
 #[derive(Debug, Clone, Default)]
-struct Access {
-    challenge: Option<Challenge>,
-    token: Option<Token>,
+pub(crate) struct Access {
+    pub(crate) challenge: Option<Challenge>,
+    pub(crate) token: Option<Token>,
 }
 
 /// What a reference stands for on one platform.
@@ -85,7 +87,22 @@ impl Client {
 
     /// A repository, to be read with these credentials. No connection is made.
     pub fn repository(&self, reference: &Reference, credentials: &Credentials) -> Repository {
+        self.session(reference, credentials, "pull")
+    }
+
+    /// A repository, to be written to with these credentials. No connection is made.
+    pub fn writable(&self, reference: &Reference, credentials: &Credentials) -> Repository {
+        self.session(reference, credentials, "pull,push")
+    }
+
+    fn session(
+        &self,
+        reference: &Reference,
+        credentials: &Credentials,
+        actions: &'static str,
+    ) -> Repository {
         Repository(Arc::new(Session {
+            actions,
             client: self.clone(),
             reference: reference.clone(),
             credentials: credentials.clone(),
@@ -487,7 +504,7 @@ impl Repository {
         ))
     }
 
-    async fn authorization(&self, endpoint: &Endpoint) -> Result<Option<String>, Error> {
+    pub(crate) async fn authorization(&self, endpoint: &Endpoint) -> Result<Option<String>, Error> {
         let session = &self.0;
         // What is meant for Docker Hub is not for its mirrors.
         let anonymous = Credentials::default();
@@ -512,7 +529,11 @@ impl Repository {
         if let Some(token) = access.token.filter(Token::is_fresh) {
             return Ok(Some(format!("Bearer {}", token.value)));
         }
-        let ours = format!("repository:{}:pull", session.reference.path());
+        let ours = format!(
+            "repository:{}:{}",
+            session.reference.path(),
+            session.actions
+        );
         let want = Want {
             realm,
             service,
@@ -538,6 +559,48 @@ impl Repository {
             Err(NoToken::Refused(refusal)) => Err(self.refused(&refusal)),
             Err(NoToken::Failed(error)) => Err(error),
         }
+    }
+
+    /// The registry's own endpoint that answers; mirrors are left out.
+    pub(crate) async fn own_endpoint(&self) -> Result<Endpoint, Error> {
+        let mut last = Error::new(Kind::Invalid, "no endpoint to ask");
+        while let Some(endpoint) = self.endpoint() {
+            if !endpoint.mirror {
+                if self.access(&endpoint).is_some() {
+                    return Ok(endpoint);
+                }
+                match self.0.client.ping(&endpoint).await {
+                    Ok(challenge) => {
+                        let token = None;
+                        self.set_access(&endpoint, Access { challenge, token });
+                        return Ok(endpoint);
+                    }
+                    Err(error) => last = error,
+                }
+            }
+            self.give_up(&endpoint);
+        }
+        Err(last)
+    }
+
+    /// Path of the repository in its registry.
+    pub(crate) fn path(&self) -> &str {
+        self.0.reference.path()
+    }
+
+    /// One request as it is, without following redirects.
+    pub(crate) async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, Error> {
+        let transport = &self.0.client.transport;
+        transport.send(request, endpoint.insecure).await
+    }
+
+    /// What an answer that is no success says.
+    pub(crate) async fn refusal(&self, answer: Answer) -> Refusal {
+        self.0.client.refusal(answer).await
     }
 
     fn refused(&self, refusal: &Refusal) -> Error {
@@ -571,7 +634,7 @@ impl Repository {
         access.get(&endpoint.base).cloned()
     }
 
-    fn set_access(&self, endpoint: &Endpoint, new: Access) {
+    pub(crate) fn set_access(&self, endpoint: &Endpoint, new: Access) {
         let mut access = self.0.access.lock().unwrap_or_else(PoisonError::into_inner);
         access.insert(endpoint.base.clone(), new);
     }
@@ -603,7 +666,7 @@ impl From<Error> for Failure {
 }
 
 /// A redirect's target, seen from `base`.
-fn join(base: &http::Uri, location: &str) -> Option<http::Uri> {
+pub(crate) fn join(base: &http::Uri, location: &str) -> Option<http::Uri> {
     let scheme = base.scheme_str()?;
     let authority = base.authority()?;
     let text = if location.contains("://") {

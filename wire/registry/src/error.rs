@@ -162,6 +162,19 @@ impl Refusal {
             },
         }
     }
+    /// The error of a push, in the registry's words as dockerd tells them.
+    pub(crate) fn of_push(&self) -> Error {
+        let kind = match (self.code.as_str(), self.status.as_u16()) {
+            ("DENIED", _) | (_, 403) => Kind::Denied,
+            ("UNAUTHORIZED", _) | (_, 401) => Kind::Unauthorized,
+            ("TOOMANYREQUESTS", _) | (_, 429) => Kind::RateLimited,
+            (_, 404) => Kind::NotFound,
+            // 416: the registry has another part of an upload than we think.
+            (_, 408 | 416 | 500..) => Kind::Unavailable,
+            _ => Kind::Invalid,
+        };
+        Error::new(kind, self.text())
+    }
 }
 
 #[cfg(test)]

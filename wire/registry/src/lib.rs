@@ -1,10 +1,13 @@
-//! Registry client: OCI distribution 1.1 and docker v2, reading side.
+//! Registry client: OCI distribution 1.1 and docker v2.
 //!
 //! ```text
 //!  Client ── repository(reference, credentials) ──> Repository
 //!     Repository::resolve(platform) ──> Resolved { top, document, manifest }
 //!     Repository::config(descriptor) ──> bytes          (verified)
 //!     Repository::blob(descriptor) ──> Blob::next()…    (resumed; verified by its taker)
+//!  Client ── writable(reference, credentials) ──> Repository
+//!     Repository::begin(mount) ──> Upload::send(piece)…, Upload::commit(digest)
+//!     Repository::put_manifest(name, …)
 //! ```
 //!
 //! HTTPS is tried first; plain HTTP only with loopback and configured insecure registries.
@@ -16,6 +19,7 @@ mod client;
 mod config;
 mod error;
 mod manifest;
+mod push;
 mod tls;
 mod transport;
 
@@ -25,3 +29,4 @@ pub use client::{Client, Repository, Resolved};
 pub use config::{Config, Proxy};
 pub use error::{Error, Kind};
 pub use manifest::{Content, Document, choose};
+pub use push::{Begun, Upload};

@@ -106,6 +106,11 @@ impl Plan {
         }
         Place::new(&global.root, &id)?;
         wishes.check()?;
+        // What the specification lets a runtime go on without, and wants to be told.
+        let ignored = runtime::grantable(&mut spec);
+        for line in spec.warnings().iter().chain(&ignored) {
+            global.log.warn(line);
+        }
         let bundle = std::env::current_dir().during("get", "working directory")?;
         let rootfs = bundle::rootfs(&spec, &bundle)?;
         if let Some(process) = &mut spec.process

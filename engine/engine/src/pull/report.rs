@@ -13,14 +13,14 @@ const BAR: u64 = 50;
 
 /// The client's end. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Report {
+pub(crate) struct Report {
     out: mpsc::Sender<JsonMessage>,
     /// Something was told: from then on failures are lines like others.
     began: Arc<AtomicBool>,
 }
 
 impl Report {
-    pub(super) fn new(out: mpsc::Sender<JsonMessage>) -> Self {
+    pub(crate) fn new(out: mpsc::Sender<JsonMessage>) -> Self {
         Self {
             out,
             began: Arc::default(),
@@ -28,12 +28,12 @@ impl Report {
     }
 
     /// Waits for the client to leave.
-    pub(super) async fn closed(&self) {
+    pub(crate) async fn closed(&self) {
         self.out.closed().await;
     }
 
     /// One line of text.
-    pub(super) async fn say(&self, id: &str, status: String) {
+    pub(crate) async fn say(&self, id: &str, status: String) {
         self.send(JsonMessage {
             status,
             id: id.to_owned(),
@@ -43,17 +43,26 @@ impl Report {
     }
 
     /// A step in the life of a layer.
-    pub(super) async fn step(&self, id: &str, action: &str) {
+    pub(crate) async fn step(&self, id: &str, action: &str) {
         self.send(counted(id, action, 0, 0)).await;
     }
 
     /// How far a layer is; not told to a client that is behind.
-    pub(super) fn progress(&self, id: &str, action: &str, current: u64, total: u64) {
+    pub(crate) fn progress(&self, id: &str, action: &str, current: u64, total: u64) {
         let _ = self.out.try_send(counted(id, action, current, total));
     }
 
+    /// A result, for programs.
+    pub(crate) async fn aux(&self, value: serde_json::Value) {
+        self.send(JsonMessage {
+            aux: Some(value),
+            ..JsonMessage::default()
+        })
+        .await;
+    }
+
     /// The end of a pull that failed.
-    pub(super) async fn fail(&self, error: Error) {
+    pub(crate) async fn fail(&self, error: Error) {
         // A status of its own is only possible while nothing was sent.
         let code = match self.began.load(Ordering::Relaxed) {
             true => 0,

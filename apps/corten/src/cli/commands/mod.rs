@@ -17,6 +17,7 @@ mod observe;
 mod prune;
 mod ps;
 mod pull;
+mod push;
 mod resources;
 mod run;
 mod stats;
@@ -58,6 +59,7 @@ pub(crate) async fn run(path: &str, call: &Call) -> Outcome {
         "container update" => update::run(call).await,
         "container prune" => prune::containers(call).await,
         "image pull" => pull::run(call).await,
+        "image push" => push::run(call).await,
         "image ls" => images::run(call).await,
         "image inspect" => inspect::image(call).await,
         "image history" => history::run(call).await,

@@ -64,6 +64,15 @@ static IMAGE_PULL: &[Flag] = &[
     Flag { short: 'q', name: "quiet", kind: Kind::Bool, value: "", default: "", usage: "Suppress verbose output" },
 ];
 
+/// Options of `image push`.
+#[rustfmt::skip]
+static IMAGE_PUSH: &[Flag] = &[
+    Flag { short: 'a', name: "all-tags", kind: Kind::Bool, value: "", default: "", usage: "Push all tags of an image to the repository" },
+    Flag { short: '\0', name: "disable-content-trust", kind: Kind::Bool, value: "", default: "true", usage: "Skip image signing (default true)" },
+    Flag { short: '\0', name: "platform", kind: Kind::Text, value: "string", default: "", usage: "Push a platform-specific manifest as a single-platform image to the registry. Image index won't be pushed, meaning that other manifests, including attestations won't be preserved. 'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)" },
+    Flag { short: 'q', name: "quiet", kind: Kind::Bool, value: "", default: "", usage: "Suppress verbose output" },
+];
+
 /// Options of `image rm`.
 #[rustfmt::skip]
 static IMAGE_RM: &[Flag] = &[
@@ -163,6 +172,17 @@ pub(super) static COMMANDS: &[Command] = &[
         count: Args::Exactly(1),
         interspersed: true,
         flags: IMAGE_PULL,
+    },
+    Command {
+        path: "image push",
+        aliases: &["push"],
+        shown: "image push, push",
+        args: "[OPTIONS] NAME[:TAG]",
+        about: "Upload an image to a registry",
+        text: "Upload an image to a registry",
+        count: Args::Exactly(1),
+        interspersed: true,
+        flags: IMAGE_PUSH,
     },
     Command {
         path: "image rm",
