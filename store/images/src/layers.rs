@@ -58,7 +58,7 @@ pub(crate) fn check_diff_id(expected: &Expected, found: &Digest) -> Result<(), E
     }
 }
 
-fn check_stream(expected: &Expected, found: &Digest, length: u64) -> Result<(), Error> {
+pub(crate) fn check_stream(expected: &Expected, found: &Digest, length: u64) -> Result<(), Error> {
     match &expected.stream {
         Some((digest, _)) if digest != found => Err(Error::Corrupt(format!(
             "filesystem layer verification failed for digest {digest}: got {found}"

@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 
 use crate::index::{self, Scanned};
-use crate::layers::{Expected, check_diff_id};
+use crate::layers::{Expected, check_diff_id, check_stream};
 use crate::{Error, Store};
 
 pub(crate) const TAR: &str = "tar";
@@ -84,9 +84,14 @@ impl Store {
         if let Some(error) = tee.failed.take() {
             return Err(Error::io("writing", &path)(error));
         }
-        let Scanned { applied, tree } = scanned?;
         let hash: [u8; 32] = tee.hash.finalize().into();
         let diff_id = Digest::sha256(&hash);
+        // A broken archive is first of all one that does not have its digest.
+        if matches!(&expected.stream, Some((digest, _)) if expected.diff_id.as_ref() == Some(digest))
+        {
+            check_stream(expected, &diff_id, tee.length)?;
+        }
+        let Scanned { applied, tree } = scanned?;
         check_diff_id(expected, &diff_id)?;
         match tree {
             Some(tree) => {
