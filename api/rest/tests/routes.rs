@@ -134,7 +134,11 @@ async fn disk_usage_and_image_prune() {
         (&json!(0), &json!(0))
     );
     assert_eq!(image["VirtualSize"], image["Size"]);
-    assert_eq!(usage["LayersSize"], image["Size"]);
+    // What the disk holds: the layer's tar with its index, in whole blocks.
+    assert!(
+        usage["LayersSize"].as_u64() >= image["Size"].as_u64(),
+        "{usage}"
+    );
     let empty = json!([]);
     assert_eq!(
         (&usage["Containers"], &usage["BuildCache"]),
@@ -147,7 +151,7 @@ async fn disk_usage_and_image_prune() {
     let (status, report) = daemon.json("POST", all, "").await;
     assert_eq!(
         (status, &report["SpaceReclaimed"]),
-        (200, &usage["LayersSize"])
+        (200, &image["Size"])
     );
     let wrong = "/images/prune?filters=%7B%22x%22%3A%5B%22y%22%5D%7D";
     assert_eq!(daemon.ask("POST", wrong, "").await.0, 400);

@@ -139,7 +139,7 @@ fn routes_and_versions() {
         ("POST", "/networks/create", "networks are"),
         ("POST", "/v1.40/build", "builds are"),
         ("GET", "/swarm", "swarm mode is"),
-        ("POST", "/images/a/b/push", "image push is"),
+        ("GET", "/images/a/b/attestations", "image attestations are"),
         ("GET", "/plugins", "plugins are"),
         ("POST", "/containers/x/checkpoints", "checkpoints are"),
     ] {
