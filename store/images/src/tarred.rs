@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 
 use crate::index::{self, Scanned};
-use crate::layers::{Expected, check_diff_id};
+use crate::layers::{Expected, check_diff_id, check_stream};
 use crate::{Error, Store};
 
 pub(crate) const TAR: &str = "tar";
@@ -84,9 +84,13 @@ impl Store {
         if let Some(error) = tee.failed.take() {
             return Err(Error::io("writing", &path)(error));
         }
-        let Scanned { applied, tree } = scanned?;
         let hash: [u8; 32] = tee.hash.finalize().into();
         let diff_id = Digest::sha256(&hash);
+        // A broken archive is first of all one that does not have its digest.
+        if expected.is_plain() && !tee.ended_early {
+            check_stream(expected, &diff_id, tee.length)?;
+        }
+        let Scanned { applied, tree } = scanned?;
         check_diff_id(expected, &diff_id)?;
         match tree {
             Some(tree) => {
@@ -306,6 +310,8 @@ struct Tee<'a, R> {
     file: Option<&'a File>,
     hash: Sha256,
     length: u64,
+    /// The stream failed: nothing can be said of its digest.
+    ended_early: bool,
     /// What the file refused: our fault, not the stream's.
     failed: Option<io::Error>,
 }
@@ -317,6 +323,7 @@ impl<'a, R> Tee<'a, R> {
             file,
             hash: Sha256::new(),
             length: 0,
+            ended_early: false,
             failed: None,
         }
     }
@@ -327,7 +334,10 @@ impl<R: Read> Read for Tee<'_, R> {
         if self.failed.is_some() {
             return Err(io::Error::other("the file refused"));
         }
-        let read = self.plain.read(buffer)?;
+        let read = self
+            .plain
+            .read(buffer)
+            .inspect_err(|_| self.ended_early = true)?;
         self.hash.update(&buffer[..read]);
         self.length += read as u64;
         if let Some(mut file) = self.file

@@ -5,6 +5,7 @@
 mod distribution;
 #[path = "../../../../wire/registry/tests/faulty/mod.rs"]
 mod faulty;
+mod push;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
