@@ -27,6 +27,13 @@ fn names() -> &'static [&'static str] {
     })
 }
 
+/// All calls of an architecture, looked up once.
+fn table(arch: Arch) -> &'static [(&'static str, u32)] {
+    static TABLES: [OnceLock<Vec<(&str, u32)>>; 4] = [const { OnceLock::new() }; 4];
+    let at = ARCHS.iter().position(|a| *a == arch).unwrap_or_default();
+    TABLES[at].get_or_init(|| calls(arch))
+}
+
 fn action(u: &mut Unstructured<'_>) -> arbitrary::Result<Action> {
     Ok(match u.int_in_range(0..=7)? {
         0 => Action::KillProcess,
@@ -41,7 +48,7 @@ fn action(u: &mut Unstructured<'_>) -> arbitrary::Result<Action> {
 }
 
 /// Often near an edge, so that comparisons meet.
-fn number(u: &mut Unstructured<'_>) -> arbitrary::Result<u64> {
+fn value_of(u: &mut Unstructured<'_>) -> arbitrary::Result<u64> {
     Ok(match u.int_in_range(0..=3)? {
         0 => u.arbitrary()?,
         1 => u64::from(u.arbitrary::<u8>()?),
@@ -60,9 +67,9 @@ fn arg(u: &mut Unstructured<'_>) -> arbitrary::Result<Arg> {
             3 => Compare::Eq,
             4 => Compare::Ge,
             5 => Compare::Gt,
-            _ => Compare::MaskedEq(number(u)?),
+            _ => Compare::MaskedEq(value_of(u)?),
         },
-        value: number(u)?,
+        value: value_of(u)?,
     })
 }
 
@@ -114,14 +121,14 @@ impl<'a> Arbitrary<'a> for Case {
                 1 => u.int_in_range(0..=500)?,
                 _ => {
                     let of_rules = named().nth(u.int_in_range(0..=30)?);
-                    let all = calls(arch);
-                    let found = all.iter().find(|(n, _)| of_rules.is_some_and(|o| o == n));
+                    let mut all = table(arch).iter();
+                    let found = all.find(|(n, _)| of_rules.is_some_and(|o| o == n));
                     found.map_or(0, |(_, n)| *n)
                 }
             };
             let mut args = [0; 6];
             for slot in &mut args {
-                *slot = number64(u)?;
+                *slot = value_of(u)?;
             }
             Ok(Call {
                 arch: if u.ratio(1, 50)? {
@@ -135,10 +142,6 @@ impl<'a> Arbitrary<'a> for Case {
         })?;
         Ok(Self { profile, calls })
     }
-}
-
-fn number64(u: &mut Unstructured<'_>) -> arbitrary::Result<u64> {
-    number(u)
 }
 
 fuzz_target!(|case: Case| {

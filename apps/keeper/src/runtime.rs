@@ -49,10 +49,22 @@ struct Global {
     /// It was asked for.
     root_given: bool,
     log: Log,
-    /// Cgroups that cannot be had are done without.
-    rootless: bool,
+    /// `--rootless`, where it says something.
+    rootless: Option<bool>,
     /// Containers get cgroups.
     cgroups: bool,
+}
+
+impl Global {
+    /// Cgroups that cannot be had are done without: by a user without privileges, or by one who
+    /// has them only in a user namespace.
+    fn rootless(&self) -> bool {
+        self.rootless.unwrap_or_else(|| {
+            let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+            let all = ["0", "0", "4294967295"];
+            !rustix::process::geteuid().is_root() || !map.split_whitespace().eq(all)
+        })
+    }
 }
 
 /// The arguments behind `runtime`, or behind the program's name when that is the role.
@@ -121,9 +133,9 @@ fn global(program: &str, args: &Args) -> Result<Global> {
     }
     let user = !rustix::process::geteuid().is_root();
     let rootless = match args.text("rootless") {
-        None | Some("auto") => user,
-        Some("true") => true,
-        Some("false") => false,
+        None | Some("auto") => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
         Some(other) => return Err(Fail::Said(format!("invalid value {other:?} for rootless"))),
     };
     let (root, root_given) = root(args, user)?;

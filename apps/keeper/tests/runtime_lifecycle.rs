@@ -359,3 +359,40 @@ fn hooks_of_later_commands() {
     );
     lab.assert_clean();
 }
+
+/// A user without privileges: a user namespace, no cgroup, the state where that user says.
+#[test]
+fn without_privileges() {
+    let Some(lab) = Lab::new("user") else { return };
+    let path = lab.dir.path().to_owned();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let home = path.join("home");
+    std::fs::create_dir_all(home.join("bundle")).unwrap();
+    let program = path.join("runc");
+    runtime::copy_program(&program);
+    std::fs::rename(lab.bundle().join("rootfs"), home.join("bundle/rootfs")).unwrap();
+    std::os::unix::fs::chown(&home, Some(1234), Some(1234)).unwrap();
+    std::os::unix::fs::chown(home.join("bundle"), Some(1234), Some(1234)).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(&program);
+        command.arg("--root").arg(home.join("root")).args(args);
+        command.uid(1234).gid(1234).stdin(Stdio::null());
+        command.current_dir(home.join("bundle")).output().unwrap()
+    };
+    assert!(run(&["spec", "--rootless"]).status.success());
+    let config = home.join("bundle/config.json");
+    let mut value: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    value["process"]["terminal"] = false.into();
+    value["process"]["args"] = serde_json::json!(["id", "-u"]);
+    std::fs::write(&config, value.to_string()).unwrap();
+    let output = run(&["run", "r"]);
+    let err = String::from_utf8_lossy(&output.stderr);
+    // Machines may keep user namespaces from users.
+    if err.contains("clone3: ") {
+        return;
+    }
+    assert_eq!(text(&output), "0\n", "{err}");
+    assert!(!home.join("root/r").exists());
+    std::fs::rename(home.join("bundle/rootfs"), lab.bundle().join("rootfs")).unwrap();
+}

@@ -181,7 +181,7 @@ fn the_program_is_out_of_reach() {
     let Some(lab) = Lab::new("self") else { return };
     // A copy of this test's own: the others run the same file.
     let program = lab.dir.path().join("runc");
-    std::fs::copy(KEEPER, &program).unwrap();
+    runtime::copy_program(&program);
     let root = lab.root();
     let run = |args: &[&str]| {
         let mut command = Command::new(&program);

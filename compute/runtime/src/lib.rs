@@ -13,6 +13,14 @@
 //!     ◄──────── end of channel ─────┤   … or Failed{kind, text}
 //! ```
 //!
+//! Some containers need their parent in the middle; the child says so and waits for Go:
+//!
+//! ```text
+//!     │ ids, network devices, classes ├ before it does anything
+//!     ◄──────── Hooks ────────────────┤ everything is mounted, the old root still there
+//!     ◄──────── Listener ─────────────┤ a filter is loaded whose agent must be told
+//! ```
+//!
 //! A creator that does not stay gives a FIFO ([`Extras::fifo`]) and leaves after `create`;
 //! [`release`] in any other process takes the place of `start`:
 //!

@@ -42,7 +42,9 @@ impl Sources {
         for (n, (mount, options)) in mounts.iter().zip(options).enumerate() {
             let bind = mount.kind == "bind" || options.bind.is_some();
             let mapped = options.idmap.is_some() || !mount.uid_mappings.is_empty();
-            if !bind || options.remount || !(mapped || setting.in_userns) {
+            // Without privileges here it is left to the child, who has them in its namespaces.
+            let early = setting.in_userns && rustix::process::geteuid().is_root();
+            if !bind || options.remount || !(mapped || early) {
                 continue;
             }
             let tree = (|| -> Step<OwnedFd> {

@@ -40,8 +40,10 @@ pub(crate) enum Guest {
     File,
     /// A directory or a file system, over a directory.
     Directory,
-    /// A procfs, or the root of one, bound: it may cover /proc.
+    /// A new procfs: it may cover /proc.
     Proc,
+    /// The root of one, bound: it may cover /proc too.
+    BoundProc,
     /// A sysfs.
     Sys,
 }
@@ -69,12 +71,10 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &str, guest: Guest) -> Step<(Owne
             Ok((at("create mountpoint", fd)?, false))
         }
         // /proc and /sys are protected by path later on: no link may stand in for them.
-        Err(Errno::LOOP | Errno::NOTDIR) if matches!(guest, Guest::Proc | Guest::Sys) => {
-            let kind = if guest == Guest::Proc {
-                "proc"
-            } else {
-                "sysfs"
-            };
+        Err(Errno::LOOP | Errno::NOTDIR)
+            if matches!(guest, Guest::Proc | Guest::Sys) || lexical == Path::new("/proc") =>
+        {
+            let kind = if guest == Guest::Sys { "sysfs" } else { "proc" };
             Err(Error::invalid(format!(
                 "filesystem {kind:?} must be mounted on ordinary directory"
             ))
@@ -185,7 +185,7 @@ fn lexically_allowed(path: &Path, guest: Guest) -> Step<()> {
         return Ok(());
     }
     match (path == Path::new("/proc"), guest) {
-        (true, Guest::Proc) => Ok(()),
+        (true, Guest::Proc | Guest::BoundProc) => Ok(()),
         (true, _) => Err(Error::invalid("only a procfs can be mounted at /proc").into()),
         (false, _) => Err(Error::invalid("it is inside /proc").into()),
     }
@@ -214,7 +214,7 @@ pub(crate) fn guest_of(tree: &OwnedFd) -> Step<Guest> {
         // Only the root of a procfs has this number (PROC_ROOT_INO in linux/proc_ns.h).
         FileType::Directory if stat.st_ino == crate::procfs::ROOT_INODE => {
             match at("statfs", crate::procfs::is_procfs(tree.as_fd()))? {
-                true => Guest::Proc,
+                true => Guest::BoundProc,
                 false => Guest::Directory,
             }
         }

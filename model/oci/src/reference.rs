@@ -91,9 +91,14 @@ impl Reference {
         if self.domain != DEFAULT_DOMAIN {
             return format!("{}/{}", self.domain, self.path);
         }
-        match self.path.strip_prefix("library/") {
-            Some(rest) if !rest.contains('/') => rest.to_owned(),
-            _ => self.path.clone(),
+        let short = match self.path.strip_prefix("library/") {
+            Some(rest) if !rest.contains('/') => rest,
+            _ => &self.path,
+        };
+        // A path that begins like a domain would be read as one.
+        match split_domain(short).1 == self.path {
+            true => short.to_owned(),
+            false => format!("{}/{}", self.domain, self.path),
         }
     }
 
@@ -266,6 +271,11 @@ mod tests {
                 "127.0.0.1:5000/a/b:v-1.2",
             ),
             ("localhost/x", "localhost/x", "localhost/x"),
+            (
+                "docker.io/quay.io/x:1",
+                "docker.io/quay.io/x:1",
+                "docker.io/quay.io/x:1",
+            ),
             ("[::1]:5000/x", "[::1]:5000/x", "[::1]:5000/x"),
             ("a__b/c-d---e", "docker.io/a__b/c-d---e", "a__b/c-d---e"),
         ] {

@@ -145,7 +145,7 @@ async fn every_answer_names_the_server() {
             "400",
             // Clients as old as that show the body as it is.
             "client version 1.10 is too old. Minimum supported API version is 1.24, please \
-             upgrade your client to a newer version",
+             upgrade your client to a newer version\n",
         ),
         (
             "/networks",
@@ -159,7 +159,7 @@ async fn every_answer_names_the_server() {
         let head = client.until("\r\n\r\n").await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
         assert!(head.contains("api-version: 1.51"), "{head}");
-        assert_eq!(client.until("}").await, message);
+        assert_eq!(client.until(message).await, message);
     }
 }
 

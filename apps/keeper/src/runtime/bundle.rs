@@ -7,6 +7,7 @@ use cgroup::{Cgroup, Layout};
 use oci::runtime::{DeviceRule, Process, Resources, Spec};
 
 use super::fail::{During, Fail, Result};
+use super::log::Log;
 
 /// The configuration's file name.
 pub(crate) const CONFIG: &str = "config.json";
@@ -61,6 +62,32 @@ pub(crate) fn check_process(process: Option<&Process>) -> Result<&Process> {
         return Err(Fail::said("args must not be empty"));
     }
     Ok(process)
+}
+
+/// Takes out capabilities that cannot be given, which the specification wants logged and no more
+/// (config.md, "capabilities"): unknown ones, those not held here, and ambient ones that are not
+/// inheritable too (capabilities(7)).
+pub(crate) fn settle_capabilities(process: &mut Option<Process>, log: &Log) {
+    let mut spec = Spec {
+        process: process.take(),
+        ..Spec::default()
+    };
+    for line in runtime::grantable(&mut spec) {
+        log.warn(&line);
+    }
+    *process = spec.process;
+    if let Some(sets) = process.as_mut().and_then(|p| p.capabilities.as_mut()) {
+        let (inheritable, permitted) = (&sets.inheritable, &sets.permitted);
+        sets.ambient.retain(|name| {
+            let can = inheritable.contains(name) && permitted.contains(name);
+            if !can {
+                log.warn(&format!(
+                    "can't raise ambient capability {name}: operation not permitted"
+                ));
+            }
+            can
+        });
+    }
 }
 
 /// What sched_setattr(2) would refuse with a bare EPERM.

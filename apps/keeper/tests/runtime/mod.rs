@@ -215,6 +215,15 @@ fn answer(status: std::process::ExitStatus, out: std::fs::File, err: std::fs::Fi
     }
 }
 
+/// A copy of the program. Until it can be run, a process that another test has just forked may
+/// have it open for writing (ETXTBSY).
+pub fn copy_program(path: &Path) {
+    std::fs::copy(KEEPER, path).unwrap();
+    wait("the copy to be let go", || {
+        Command::new(path).arg("-v").output().is_ok()
+    });
+}
+
 pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -211,6 +211,9 @@ fn races_of_targets(bed: &Bed) {
     symlink(up, volume.join("spare")).unwrap();
     let racer = match sys::process::clone3(&sys::process::CloneArgs::default()).unwrap() {
         sys::process::Cloned::Child => {
+            // It ends with the test, whatever becomes of that.
+            let kill = Some(rustix::process::Signal::KILL);
+            rustix::process::set_parent_process_death_signal(kill).unwrap();
             let fd = rustix::fs::open(&volume, OFlags::PATH, Mode::empty()).unwrap();
             loop {
                 let flags = RenameFlags::EXCHANGE;
@@ -308,7 +311,12 @@ fn proc_and_sys(bed: &Bed) {
         },
     );
     assert_eq!(bed.run(&s).unwrap().0, 0);
-    for link in ["into-proc", "into-sys", "dev-link"] {
+    // The host's beside the own one, over a link of the image.
+    symlink("/tmp", lower.join("host")).unwrap();
+    let mut s = spec(&["cat", "/tmp/proc/version"], true);
+    add(&mut s, "bind", "/proc", "/host/proc", &["rbind", "rro"]);
+    assert_eq!(bed.run(&s).unwrap().0, 0);
+    for link in ["host", "into-proc", "into-sys", "dev-link"] {
         std::fs::remove_file(lower.join(link)).unwrap();
     }
 }

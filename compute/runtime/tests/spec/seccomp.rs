@@ -12,6 +12,7 @@ use crate::support::{linux, process, spec};
 
 pub const TESTS: &[Test] = &[
     ("seccomp_agent_decides", agent_decides),
+    ("seccomp_agent_of_exec", agent_of_exec),
     ("seccomp_agent_is_not_there", agent_is_not_there),
     ("seccomp_filter_may_be_narrow", filter_may_be_narrow),
 ];
@@ -146,4 +147,71 @@ fn filter_may_be_narrow(bed: &Bed) {
         });
         assert_eq!(bed.run(&s).unwrap(), (0, String::new()));
     }
+}
+
+/// A process that joins has a filter of its own, and its agent is told of the container.
+fn agent_of_exec(bed: &Bed) {
+    let path = bed.lab.dir.join("agent-exec");
+    let socket = UnixListener::bind(&path).unwrap();
+    let s = spec(&["sleep", "600"], true);
+    let profile = Seccomp {
+        default_action: "SCMP_ACT_ALLOW".into(),
+        listener_path: path.to_string_lossy().into_owned(),
+        syscalls: vec![rules(&["mkdir", "mkdirat"], "SCMP_ACT_NOTIFY")],
+        ..Default::default()
+    };
+    let filter = Filter::compile(&profile).unwrap();
+    let cgroup = bed.cgroup();
+    let rootfs = bed.lab.rootfs();
+    let null = crate::support::bed::null();
+    let started = launch(&Build {
+        spec: &s,
+        rootfs: Rootfs::Mount(rootfs.as_fd()),
+        netns: None,
+        identity: None,
+        create_cwd: false,
+        init: None,
+        stdio: Stdio::Fds([null.as_fd(); 3]),
+        cgroup: Some(&cgroup),
+        seccomp: None,
+        extras: Extras::default(),
+    })
+    .unwrap();
+    let mut one = s.process.clone().unwrap();
+    one.args = ["busybox", "mkdir", "/tmp/e"].map(str::to_owned).to_vec();
+    let with = |state: Option<&State>| {
+        let exec = Exec {
+            target: started.pidfd.as_fd(),
+            process: &one,
+            identity: None,
+            create_cwd: false,
+            stdio: Stdio::Fds([null.as_fd(); 3]),
+            cgroup: Some(&cgroup),
+            seccomp: Some(&filter),
+            extras: Extras::default(),
+        };
+        match state {
+            Some(state) => exec_named(&exec, state),
+            None => runtime::exec(&exec),
+        }
+    };
+    assert_eq!(with(None).unwrap_err().kind, Kind::Unsupported);
+    let state = State {
+        id: "running".into(),
+        status: "running".into(),
+        pid: started.pid as i32,
+        ..Default::default()
+    };
+    let joined = with(Some(&state)).unwrap();
+    let (stream, _) = socket.accept().unwrap();
+    let mut buffer = vec![0; 65536];
+    let mut got = sys::fdpass::recv(stream.as_fd(), &mut buffer, 1).unwrap();
+    let message: ContainerProcessState = serde_json::from_slice(&buffer[..got.len]).unwrap();
+    assert_eq!(message.pid as u32, joined.pid);
+    assert_eq!(message.state, state);
+    assert_eq!(deny_all(&got.fds.pop().unwrap()), 1);
+    assert_eq!(crate::support::bed::wait(joined.pidfd.as_fd()), 1);
+    sys::process::pidfd_signal(started.pidfd.as_fd(), 9).unwrap();
+    crate::support::bed::wait(started.pidfd.as_fd());
+    cgroup.remove().unwrap();
 }
