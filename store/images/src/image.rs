@@ -129,8 +129,10 @@ pub struct ImportOptions {
 /// Bytes on disk, for `system df`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Files of all layers, each counted once.
+    /// Files of all layers, each counted once: in the terms of images' sizes.
     pub layers: u64,
+    /// What the layers really take: archives, indexes, each file once whoever has it.
+    pub disk: u64,
     /// Stored blobs (manifests, configurations, layers as they came).
     pub content: u64,
 }

@@ -29,6 +29,14 @@ pub struct Expected {
     pub below: String,
 }
 
+impl Expected {
+    /// Whether the stream is the tar itself.
+    pub(crate) fn is_plain(&self) -> bool {
+        let stream = self.stream.as_ref().map(|(digest, _)| digest);
+        stream.is_some() && stream == self.diff_id.as_ref()
+    }
+}
+
 /// A layer in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
@@ -135,8 +143,8 @@ impl Store {
         expected: &Expected,
     ) -> Result<Layer, Error> {
         let stored = match &expected.stream {
-            // A stream that is the tar itself is not digested twice.
-            Some((digest, _)) if expected.diff_id.as_ref() != Some(digest) => {
+            // A stream that is the tar itself is digested once, where it is stored.
+            Some(_) if !(self.indexes() && expected.is_plain()) => {
                 let mut outer = Digesting::new(stream);
                 let stored = self.ingest_plain(dir, &mut outer, expected);
                 match &stored {

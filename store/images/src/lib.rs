@@ -296,8 +296,10 @@ impl Images {
     /// # Errors
     /// None today.
     pub fn usage(&self) -> Result<Usage, Error> {
+        let chains = self.0.catalog.chains();
         Ok(Usage {
-            layers: self.0.layers_on_disk(),
+            layers: chains.iter().filter_map(|chain| self.0.layer(chain)).sum(),
+            disk: self.0.layers_on_disk(),
             content: changes::disk_usage(&self.0.root.join("content")),
         })
     }

@@ -87,8 +87,7 @@ impl Store {
         let hash: [u8; 32] = tee.hash.finalize().into();
         let diff_id = Digest::sha256(&hash);
         // A broken archive is first of all one that does not have its digest.
-        if matches!(&expected.stream, Some((digest, _)) if expected.diff_id.as_ref() == Some(digest))
-        {
+        if expected.is_plain() && !tee.ended_early {
             check_stream(expected, &diff_id, tee.length)?;
         }
         let Scanned { applied, tree } = scanned?;
@@ -311,6 +310,8 @@ struct Tee<'a, R> {
     file: Option<&'a File>,
     hash: Sha256,
     length: u64,
+    /// The stream failed: nothing can be said of its digest.
+    ended_early: bool,
     /// What the file refused: our fault, not the stream's.
     failed: Option<io::Error>,
 }
@@ -322,6 +323,7 @@ impl<'a, R> Tee<'a, R> {
             file,
             hash: Sha256::new(),
             length: 0,
+            ended_early: false,
             failed: None,
         }
     }
@@ -332,7 +334,10 @@ impl<R: Read> Read for Tee<'_, R> {
         if self.failed.is_some() {
             return Err(io::Error::other("the file refused"));
         }
-        let read = self.plain.read(buffer)?;
+        let read = self
+            .plain
+            .read(buffer)
+            .inspect_err(|_| self.ended_early = true)?;
         self.hash.update(&buffer[..read]);
         self.length += read as u64;
         if let Some(mut file) = self.file

@@ -5,6 +5,7 @@
 mod distribution;
 #[path = "../../../../wire/registry/tests/faulty/mod.rs"]
 mod faulty;
+mod push;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -363,6 +364,8 @@ async fn what_is_not_as_promised_leaves_nothing() {
         let (digest, path) = blob(layer);
         let length = manifest["layers"][layer]["size"].as_u64().unwrap();
         let length = usize::try_from(length).unwrap();
+        // Only this one is wrong: of several, any may be told first.
+        three(&lab.registry, "x");
         lab.registry.manifest("x", "latest", &manifest);
         lab.registry.put(&path, LAYER, noise(9, length));
         let lines = lab.pull("x", "latest").await;

@@ -123,7 +123,7 @@ fn a_layer_on_two_chains_is_there_once_and_goes_with_the_last() {
     }
     let (base, top) = (layer("a", b"first"), layer("b", &[1; 2_000_000]));
     let one = put(&images, &[&base, &top], &[]);
-    let before = images.usage().expect("usage").layers;
+    let before = images.usage().expect("usage").disk;
     let chain = crate::chain_id("", &one.layers[1]);
     assert_eq!(images.layer(&chain), None);
     let lease = images.lease(vec![chain.clone()]);
@@ -133,12 +133,12 @@ fn a_layer_on_two_chains_is_there_once_and_goes_with_the_last() {
     );
     let two = put(&images, &[&top], &[]);
     drop(lease);
-    let grown = images.usage().expect("usage").layers - before;
+    let grown = images.usage().expect("usage").disk - before;
     assert!(grown < 100_000, "{grown} more bytes");
     images.remove(&one.id).expect("removed");
     assert_eq!(read(&images, &two, "b"), [1; 2_000_000]);
     images.remove(&two.id).expect("removed");
-    assert_eq!(images.usage().expect("usage").layers, 0);
+    assert_eq!(images.usage().expect("usage").disk, 0);
 }
 
 #[test]
