@@ -149,10 +149,7 @@ async fn disk_usage_and_image_prune() {
     assert_eq!(report, json!({"ImagesDeleted": null, "SpaceReclaimed": 0}));
     let all = "/images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D";
     let (status, report) = daemon.json("POST", all, "").await;
-    assert_eq!(
-        (status, &report["SpaceReclaimed"]),
-        (200, &image["Size"])
-    );
+    assert_eq!((status, &report["SpaceReclaimed"]), (200, &image["Size"]));
     let wrong = "/images/prune?filters=%7B%22x%22%3A%5B%22y%22%5D%7D";
     assert_eq!(daemon.ask("POST", wrong, "").await.0, 400);
 }
