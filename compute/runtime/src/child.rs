@@ -86,6 +86,7 @@ pub(crate) fn container(
         preserve_fds: build.extras.preserve_fds,
         watched: stop || plan.pid_join.is_some(),
         plain_newlines: build.extras.plain_newlines,
+        die_with_parent: build.extras.die_with_parent,
     };
     let stdio = match (build.stdio, pty) {
         (Stdio::Fds(fds), _) => Streams::Fds(fds),
@@ -142,6 +143,7 @@ pub(crate) fn joined(
         preserve_fds: exec.extras.preserve_fds,
         watched: true,
         plain_newlines: exec.extras.plain_newlines,
+        die_with_parent: exec.extras.die_with_parent,
     };
     finish(&subject, stdio, line, false)
 }
@@ -171,6 +173,7 @@ struct Subject<'a> {
     /// Processes of a container can see this one before it is its program.
     watched: bool,
     plain_newlines: bool,
+    die_with_parent: bool,
 }
 
 enum Streams<'a> {
@@ -219,6 +222,11 @@ fn finish(
     // A directory that only the user may enter (NFS, FUSE): again as the user.
     if entered.is_err() {
         program::chdir(&process.cwd)?;
+    }
+    if subject.die_with_parent {
+        // Changes of credentials undo it. A parent that is gone already is noticed on the line.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .context(|| "set parent death signal")?;
     }
     let program = program::prepare(process, &who, subject.init.is_some())?;
     sys::process::reset_signals();

@@ -118,6 +118,8 @@ pub struct Extras<'a> {
     /// Newlines written to the terminal stay as they are: the caller copies it to a terminal of
     /// its own, which adds the carriage returns.
     pub plain_newlines: bool,
+    /// The process dies with its caller, whoever else is there to end it (PR_SET_PDEATHSIG(2const)).
+    pub die_with_parent: bool,
     /// A FIFO open for reading and writing, at which a created process waits for [`release`].
     pub fifo: Option<BorrowedFd<'a>>,
 }

@@ -248,11 +248,17 @@ fn a_killed_keeper_takes_its_container_along() {
 
     // While nobody looks: the daemon finds an end that nobody saw.
     let (one, two) = (keeper(&lab, "one"), keeper(&lab, "two"));
+    let process = |name: &str| -> u32 {
+        let pid = lab.inspect(name, "{{.State.Pid}}");
+        pid.parse().expect("a pid")
+    };
+    let pids = [one, two, process("one"), process("two")];
     lab.kill_daemon();
     signal(one, "KILL");
     signal(two, "KILL");
+    // A container does not outlive its keeper, even when nobody is there to end it.
     let gone = |pid: u32| !Path::new(&format!("/proc/{pid}")).exists();
-    assert!(wait_for(PATIENCE, || gone(one) && gone(two)));
+    assert!(wait_for(PATIENCE, || pids.into_iter().all(gone)));
     lab.start_daemon();
     let format = "{{.State.Status}} {{.State.ExitCode}}";
     assert!(

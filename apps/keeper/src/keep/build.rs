@@ -234,7 +234,10 @@ fn start(launch: &Launch, parts: &Parts, held: &mut Held) -> Result<(Started, En
         stdio: streams.child(process.console_size),
         cgroup: held.cgroup.as_ref(),
         seccomp: held.filter.as_ref(),
-        extras: runtime::Extras::default(),
+        extras: runtime::Extras {
+            die_with_parent: true,
+            ..runtime::Extras::default()
+        },
     })
     .map_err(from_runtime)?;
     finish_start(started, streams)

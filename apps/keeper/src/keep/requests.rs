@@ -102,7 +102,10 @@ impl Keeper {
             stdio: streams.child(exec.process.console_size),
             cgroup: self.held.cgroup.as_ref(),
             seccomp: self.held.filter.as_ref().filter(|_| !exec.unconfined),
-            extras: runtime::Extras::default(),
+            extras: runtime::Extras {
+                die_with_parent: true,
+                ..runtime::Extras::default()
+            },
         })
         .map_err(from_runtime)?;
         let (started, ends) = finish_start(started, streams)?;
