@@ -87,7 +87,12 @@ async fn progress(mut lines: Lines<JsonMessage>) -> Result<Answer> {
 }
 
 /// `GET /images/get` and `GET /images/{name}/get`.
-pub(crate) fn save(api: &Api, names: &[String]) -> Result<Answer> {
+pub(crate) fn save(api: &Api, call: &Call, names: &[String]) -> Result<Answer> {
+    if call.query.text("platform").is_some() && !call.version.before(48) {
+        return Err(Error::not_implemented(
+            "saving one platform is not supported yet: platform",
+        ));
+    }
     if names.iter().all(String::is_empty) {
         return Err(Error::invalid("no image names given"));
     }

@@ -86,13 +86,13 @@ async fn image(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result
         ("GET", ["json"]) => images::list(api, &call),
         ("POST", ["create"]) => images::create(api, call).await,
         ("POST", ["load"]) => images::load(api, call),
-        ("GET", ["get"]) => images::save(api, &call.query.all("names")),
+        ("GET", ["get"]) => images::save(api, &call, &call.query.all("names")),
         ("POST", ["prune"]) => images::prune(api, &call).await,
         ("GET", ["search"]) => Err(missing(&call)),
         ("POST", [name @ .., "push"]) if !name.is_empty() => {
             images::push(api, &call, &name.join("/")).await
         }
-        ("GET", [name @ .., "get"]) => images::save(api, &[name.join("/")]),
+        ("GET", [name @ .., "get"]) => images::save(api, &call, &[name.join("/")]),
         ("GET", [name @ .., "json"]) if !name.is_empty() => {
             images::inspect(api, &call, &name.join("/"))
         }
