@@ -2,7 +2,10 @@
 //! and prints the totals.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -16,11 +19,37 @@ const TOOLS: [(&str, &str); 4] = [
     ("ip", "iproute2"),
 ];
 
+/// How long a test command may say nothing: the slowest link step and the slowest test take a
+/// fraction of it on a busy machine with two cores.
+const STALL: Duration = Duration::from_secs(600);
+
 #[derive(Debug, Default)]
 struct Totals {
     passed: u64,
     failed: u64,
     ignored: u64,
+}
+
+impl Totals {
+    /// Adds what a line of a test program's output says, if it is the closing one.
+    fn count(&mut self, line: &str) {
+        let Some(rest) = line.strip_prefix("test result: ") else {
+            return;
+        };
+        for part in rest.split(['.', ';']) {
+            let mut words = part.split_whitespace();
+            let (Some(Ok(count)), Some(what)) = (words.next().map(str::parse::<u64>), words.next())
+            else {
+                continue;
+            };
+            match what {
+                "passed" => self.passed += count,
+                "failed" => self.failed += count,
+                "ignored" => self.ignored += count,
+                _ => {}
+            }
+        }
+    }
 }
 
 /// `cargo xtask test [--no-e2e]`.
@@ -118,33 +147,42 @@ fn is_known(package: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Runs a test command, passing its output on and adding up its totals.
+/// Runs a test command, passing its output on and adding up its totals. One that says nothing for
+/// [`STALL`] is ended: a test that hangs is then a failure with a name, not a run without an end.
 fn counted(words: &[&str], totals: &mut Totals) -> Result<bool> {
     println!("+ {}", words.join(" "));
     let mut child = run::command(words)
         .stdout(Stdio::piped())
+        .process_group(0)
         .spawn()
         .with_context(|| format!("starting {}", words[0]))?;
     let output = child.stdout.take().context("no output")?;
-    for line in BufReader::new(output).lines() {
-        let line = line?;
-        println!("{line}");
-        let Some(rest) = line.strip_prefix("test result: ") else {
-            continue;
-        };
-        for part in rest.split(['.', ';']) {
-            let mut words = part.split_whitespace();
-            let (Some(Ok(count)), Some(what)) = (words.next().map(str::parse::<u64>), words.next())
-            else {
-                continue;
-            };
-            match what {
-                "passed" => totals.passed += count,
-                "failed" => totals.failed += count,
-                "ignored" => totals.ignored += count,
-                _ => {}
+    let (sender, lines) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    loop {
+        match lines.recv_timeout(STALL) {
+            Ok(line) => {
+                println!("{line}");
+                totals.count(&line);
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                println!("no output for {STALL:?}: what runs is ended");
+                totals.failed += 1;
+                // The group: cargo, and the test program that it runs.
+                let group = format!("-{}", child.id());
+                run::run(&["kill", "-KILL", "--", &group])?;
+                child.wait()?;
+                return Ok(false);
             }
         }
     }
+    let _ = reader.join();
     Ok(child.wait()?.success())
 }

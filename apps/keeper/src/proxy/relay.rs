@@ -70,6 +70,15 @@ impl End {
         self.waiting.extend_from_slice(&bytes[sent..]);
         Ok(())
     }
+
+    /// Passes on that nothing more comes.
+    fn close(&mut self) -> Result<(), Errno> {
+        if self.closed {
+            return Ok(());
+        }
+        self.closed = true;
+        shutdown(&self.socket, Shutdown::Write)
+    }
 }
 
 /// Bytes that went; 0 when none do now.
@@ -147,14 +156,17 @@ impl Relay {
                 return Ok(());
             }
             if from.read {
-                if !to.closed {
-                    to.closed = true;
-                    shutdown(&to.socket, Shutdown::Write)?;
-                }
-                return Ok(());
+                return to.close();
             }
             match recv(&from.socket, &mut *buffer, RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => from.read = true,
+                // Closed here, not in a further round that may not come: nothing is left to be
+                // watched for that would bring us back.
+                Ok((_, 0)) => {
+                    from.read = true;
+                    if to.waiting.is_empty() {
+                        return to.close();
+                    }
+                }
                 Ok((_, n)) => to.give(&buffer[..n])?,
                 Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
                 Err(errno) => return Err(errno),
@@ -168,6 +180,45 @@ impl Relay {
         for end in &self.ends {
             let at_once = Some(std::time::Duration::ZERO);
             let _ = sockopt::set_socket_linger(&end.socket, at_once);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// However the bytes and the end fall into rounds, one call that met the end passes it on.
+    #[test]
+    fn an_end_met_in_the_last_round_is_passed_on() {
+        for blocks in 0..=2 * AT_ONCE {
+            let server = TcpListener::bind("127.0.0.1:0").expect("listen");
+            let front = TcpListener::bind("127.0.0.1:0").expect("listen");
+            let mut client =
+                TcpStream::connect(front.local_addr().expect("address")).expect("connect");
+            let (accepted, _) = front.accept().expect("accept");
+            let target = server.local_addr().expect("address");
+            let mut relay = Relay::new(accepted.into(), target).expect("relay");
+            let (mut end, _) = server.accept().expect("accept");
+            end.set_read_timeout(Some(Duration::from_secs(20)))
+                .expect("timeout");
+            client.write_all(&vec![b'x'; blocks]).expect("send");
+            client
+                .shutdown(std::net::Shutdown::Write)
+                .expect("half-close");
+            // A byte a round; as the server does, only while the client is to be watched.
+            let mut byte = [0; 1];
+            while {
+                assert!(relay.pump(&mut byte), "the other half is open");
+                !relay.interest(0).is_empty()
+            } {}
+            let mut text = String::new();
+            end.read_to_string(&mut text).expect("the end");
+            assert_eq!(text.len(), blocks);
         }
     }
 }
