@@ -12,11 +12,12 @@ use anyhow::{Context as _, Result, bail};
 use crate::{layers, run};
 
 /// Program → Debian package that has it.
-const TOOLS: [(&str, &str); 4] = [
+const TOOLS: [(&str, &str); 5] = [
     ("docker-registry", "docker-registry"),
     ("busybox", "busybox-static"),
     ("docker", "docker-cli"),
     ("ip", "iproute2"),
+    ("mmdebstrap", "mmdebstrap"),
 ];
 
 /// How long a test command may say nothing: the slowest link step and the slowest test take a
