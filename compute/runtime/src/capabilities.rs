@@ -96,7 +96,7 @@ pub fn grantable(spec: &mut Spec) -> Vec<String> {
             let known = bit.is_some_and(|bit| held & (1 << bit) != 0);
             if !known {
                 told.insert(format!(
-                    "process.capabilities: unknown or unavailable capability {name:?} ignored"
+                    "process.capabilities: ignoring unknown or unavailable capabilities: [{name}]"
                 ));
             }
             known

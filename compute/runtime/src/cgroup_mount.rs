@@ -16,7 +16,7 @@ pub(crate) fn mount(site: &Site<'_>, mount: &Mount, options: &Options) -> Step<(
     let Some(cgroup) = site.cgroup else {
         return Err(Error::invalid("the container has no cgroup of its own").into());
     };
-    let (place, _) = target::open(site.root, &mount.destination, Guest::Directory)?;
+    let (place, _) = target::open(site.root, site.destination(mount), Guest::Directory)?;
     let attr = options.attributes();
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if cgroup.version() == 2 {
@@ -39,7 +39,9 @@ pub(crate) fn mount(site: &Site<'_>, mount: &Mount, options: &Options) -> Step<(
     top.data.push(("mode".into(), Some("755".into())));
     let tmpfs = make("tmpfs", "tmpfs", &top, None)?;
     put(&tmpfs, &place, &Options::default())?;
-    for (path, controllers, _) in cgroup.directories() {
+    // The v2 tree of a hybrid host controls nothing, and is left out.
+    let controlling = cgroup.directories().filter(|(_, c, _)| !c.is_empty());
+    for (path, controllers, _) in controlling {
         let name = match controllers {
             [one] => one.strip_prefix("name=").unwrap_or(one).to_owned(),
             several => several.join(","),

@@ -18,6 +18,7 @@ const EXECUTING: u8 = 0xf2;
 const GO: u8 = 0xf3;
 const HOOKS: u8 = 0xf4;
 const LISTENER: u8 = 0xf5;
+const SOURCE: u8 = 0xf6;
 /// Stays below PIPE_BUF: written to a FIFO in one piece.
 const MAX_MESSAGE: usize = 4096;
 
@@ -34,6 +35,8 @@ pub(crate) enum Said {
     Hooks,
     /// A seccomp listener is at this number in it; it waits for [`go`].
     Listener(i32),
+    /// The tree of mount number so and so, whose ids are to be mapped; it waits for [`go`].
+    Source(usize, OwnedFd),
     /// It could not.
     Failed(Error),
     /// Its end is closed: execve succeeded, or it died.
@@ -76,6 +79,14 @@ impl<'a> Line<'a> {
     pub(crate) fn listener(&self, fd: BorrowedFd<'_>) -> Result<()> {
         let [a, b, c, d] = fd.as_raw_fd().to_ne_bytes();
         self.say(&[LISTENER, a, b, c, d], &[])?;
+        self.wait_go()
+    }
+
+    /// Lets the parent map the ids of the tree of a mount and waits until it has.
+    pub(crate) fn source(&self, mount: usize, tree: BorrowedFd<'_>) -> Result<()> {
+        let mut bytes = vec![SOURCE];
+        bytes.extend(mount.to_ne_bytes());
+        self.say(&bytes, &[tree])?;
         self.wait_go()
     }
 
@@ -173,6 +184,10 @@ pub(crate) fn listen(channel: BorrowedFd<'_>) -> Result<Said> {
         Some((&TERMINAL, _)) => match got.fds.pop() {
             Some(fd) => Said::Terminal(fd),
             None => return Err(Error::internal("child sent no terminal")),
+        },
+        Some((&SOURCE, number)) => match (got.fds.pop(), number.try_into()) {
+            (Some(tree), Ok(number)) => Said::Source(usize::from_ne_bytes(number), tree),
+            _ => return Err(Error::internal("child sent no tree")),
         },
         Some((&kind, text)) => Said::Failed(Error::from_bytes(kind, text)),
     })

@@ -138,7 +138,7 @@ pub(crate) fn joined(
         init: None,
         filter: exec.seccomp,
         labels,
-        memory: None,
+        memory: exec.extras.memory_policy,
         hooks: None,
         preserve_fds: exec.extras.preserve_fds,
         watched: true,

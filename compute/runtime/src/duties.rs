@@ -2,7 +2,7 @@
 //!
 //! A plain container has none of it, and its parent only listens for the end.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oci::runtime::{ContainerProcessState, Spec, State};
 use rustix::fs::{Mode, OFlags};
@@ -16,6 +16,7 @@ use crate::{Agent, Build, Error, Filter, Name, Result, Started, netdev, rdt, use
 /// For one process that is being made.
 #[derive(Debug, Default)]
 pub(crate) struct Duties<'a> {
+    whole: Option<&'a Spec>,
     spec: Option<(&'a Spec, Name<'a>)>,
     state: Option<State>,
     agent: Option<&'a Agent>,
@@ -34,6 +35,7 @@ impl<'a> Duties<'a> {
             state = Some(hooks::state(spec, &name, "creating", 0));
         }
         Ok(Self {
+            whole: Some(spec),
             spec: name.map(|name| (spec, name)),
             state,
             agent: filter.and_then(|f| f.agent.as_ref()),
@@ -46,6 +48,7 @@ impl<'a> Duties<'a> {
             (Some(agent), None) => Err(nameless(agent)),
             (None, _) => Ok(Self::default()),
             (Some(_), Some(state)) => Ok(Self {
+                whole: None,
                 spec: None,
                 state: Some(state.clone()),
                 agent,
@@ -87,6 +90,26 @@ impl<'a> Duties<'a> {
         hooks::run(Stage::CreateRuntime, spec, name, pid)
     }
 
+    /// While the child waits with a tree of its own root that it may not map the ids of.
+    pub(crate) fn source(
+        &self,
+        number: usize,
+        tree: &OwnedFd,
+        plan: Option<&Plan>,
+        pid: u32,
+    ) -> Result<()> {
+        let (Some(plan), Some(spec)) = (plan, self.whole) else {
+            return Err(Error::internal("a tree to be mapped without a plan"));
+        };
+        let mounts = spec.mounts.get(number).zip(plan.options.get(number));
+        let (Some((mount, options)), Some(linux)) = (mounts, &spec.linux) else {
+            return Err(Error::internal("a tree of a mount that there is not"));
+        };
+        let joined = plan.user_join.as_ref();
+        crate::sources::map_inside(linux, joined, mount, options, pid, tree)
+            .map_err(|problem| problem.about(mount))
+    }
+
     /// While the child waits with its filter loaded: the listener goes to the agent
     /// (config-linux.md#containerprocessstate).
     pub(crate) fn listener(&self, child: &Started, number: i32) -> Result<()> {
@@ -112,19 +135,28 @@ impl<'a> Duties<'a> {
         let message = serde_json::to_vec(&message)
             .map_err(|e| Error::internal(format!("seccomp agent: {e}")))?;
         tell(&agent.socket, &message, listener.as_fd())
-            .context(|| format!("linux.seccomp.listenerPath: send to {:?}", agent.socket))
     }
 }
 
 /// One state, one connection; descriptors go with the first part.
-fn tell(socket: &str, message: &[u8], listener: BorrowedFd<'_>) -> sys::Result<()> {
-    let address = SocketAddrUnix::new(socket)?;
+fn tell(socket: &str, message: &[u8], listener: BorrowedFd<'_>) -> Result<()> {
+    let key = "linux.seccomp.listenerPath";
     let flags = SocketFlags::CLOEXEC;
-    let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    rustix::net::connect(&stream, &address)?;
-    let mut sent = sys::fdpass::send(stream.as_fd(), message, &[listener])?;
+    let stream = (|| {
+        let address = SocketAddrUnix::new(socket)?;
+        let stream =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::connect(&stream, &address)?;
+        Ok(stream)
+    })()
+    .context(|| format!("{key}: failed to connect with seccomp agent {socket:?}"))?;
+    let send = |bytes: &[u8], fds: &[BorrowedFd<'_>]| {
+        sys::fdpass::send(stream.as_fd(), bytes, fds)
+            .context(|| format!("{key}: send to seccomp agent {socket:?}"))
+    };
+    let mut sent = send(message, &[listener])?;
     while let Some(rest) = message.get(sent..).filter(|r| !r.is_empty()) {
-        sent += sys::fdpass::send(stream.as_fd(), rest, &[])?;
+        sent += send(rest, &[])?;
     }
     Ok(())
 }

@@ -36,15 +36,12 @@ impl Filter {
         let agent = agent(from)?;
         let program = seccomp::compile(&profile(from)?)
             .map_err(|e| Error::invalid(format!("linux.seccomp.syscalls: {e}")))?;
-        let mut flags = 0;
-        for (n, flag) in from.flags.iter().enumerate() {
-            let key = || format!("linux.seccomp.flags[{n}]");
-            flags |= seccomp::flag(flag).map_err(|e| invalid(key(), e))?;
-        }
         // Without a word about flags the speculation control of old kernels is not asked for:
         // it costs more than the rest of the filter.
-        if from.flags.is_empty() {
-            flags = SPEC_ALLOW;
+        let mut flags = if from.flags.is_none() { SPEC_ALLOW } else { 0 };
+        for (n, flag) in from.flags.iter().flatten().enumerate() {
+            let key = || format!("linux.seccomp.flags[{n}]");
+            flags |= seccomp::flag(flag).map_err(|e| invalid(key(), e))?;
         }
         // One thread loads it for itself: there are no others to synchronise with.
         flags &= !TSYNC;
@@ -141,8 +138,8 @@ fn agent(from: &Seccomp) -> Result<Option<Agent>> {
     let writes = |rule: &SeccompRule| rule.names.iter().any(|name| name == "write");
     if let Some((n, _)) = notified.iter().find(|(_, rule)| writes(rule)) {
         return Err(Error::invalid(format!(
-            "linux.seccomp.syscalls[{n}]: SCMP_ACT_NOTIFY cannot be used for write: the listener \
-             could not be handed over"
+            "linux.seccomp.syscalls[{n}]: SCMP_ACT_NOTIFY cannot be used for the write syscall: the \
+             listener could not be handed over"
         )));
     }
     if from.listener_path.is_empty() {
@@ -294,9 +291,9 @@ mod tests {
         p.listener_metadata = "x".into();
         assert!(text(&p).starts_with("linux.seccomp.listenerMetadata: "));
         p = allow();
-        p.flags = vec!["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV".into()];
+        p.flags = Some(vec!["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV".into()]);
         assert!(text(&p).starts_with("linux.seccomp.flags: "));
-        p.flags = vec!["SECCOMP_FILTER_FLAG_NEW_LISTENER".into()];
+        p.flags = Some(vec!["SECCOMP_FILTER_FLAG_NEW_LISTENER".into()]);
         assert!(text(&p).starts_with("linux.seccomp.flags[0]: "));
         p = allow();
         p.architectures = vec!["SCMP_ARCH_X86_64".into(), "amd64".into()];

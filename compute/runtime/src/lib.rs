@@ -34,6 +34,7 @@
 //! and reaped before the call returns; namespaces and mounts die with it. The cgroup is the
 //! caller's.
 
+mod bind_flags;
 mod birth;
 mod capabilities;
 mod cgroup_mount;
@@ -115,6 +116,8 @@ pub struct Extras<'a> {
     pub keep_keyring: bool,
     /// Execution domain of a further process; the first one has its specification's.
     pub personality: Option<&'a oci::runtime::Personality>,
+    /// Memory policy of a further process, likewise.
+    pub memory_policy: Option<&'a oci::runtime::MemoryPolicy>,
     /// Newlines written to the terminal stay as they are: the caller copies it to a terminal of
     /// its own, which adds the carriage returns.
     pub plain_newlines: bool,
@@ -132,6 +135,16 @@ pub enum Rootfs<'a> {
     Mount(BorrowedFd<'a>),
     /// A directory, bound recursively.
     Path(&'a Path),
+}
+
+impl Rootfs<'_> {
+    /// Where it is on the host, when it is one directory among others there.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) if *path != Path::new("/") => Some(path),
+            _ => None,
+        }
+    }
 }
 
 /// `user[:group]` and more groups, by name or number, looked up in the container's own
@@ -264,12 +277,22 @@ pub fn launch_named(build: &Build<'_>, name: &Name<'_>) -> Result<Started> {
 
 /// Runs one more process in all of a container's namespaces; returns once execve has succeeded.
 pub fn exec(exec: &Exec<'_>) -> Result<Started> {
-    parent::exec(exec, None)
+    parent::exec(exec, None, &mut |_| Ok(()))
 }
 
 /// [`exec`] with a filter that has an agent, which is told the container's `state`.
 pub fn exec_named(exec: &Exec<'_>, state: &State) -> Result<Started> {
-    parent::exec(exec, Some(state))
+    parent::exec(exec, Some(state), &mut |_| Ok(()))
+}
+
+/// [`exec_named`], telling the new process as soon as it exists, while the caller still is on the
+/// processors that it begins on. An error of `born` ends it.
+pub fn exec_telling(
+    exec: &Exec<'_>,
+    state: &State,
+    born: &mut dyn FnMut(&Started) -> Result<()>,
+) -> Result<Started> {
+    parent::exec(exec, Some(state), born)
 }
 
 impl Created {

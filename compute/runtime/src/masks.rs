@@ -1,6 +1,8 @@
 //! Paths hidden and paths made read-only, inside the new root.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use oci::runtime::Linux;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -18,7 +20,12 @@ pub(crate) fn apply(linux: &Linux) -> Result<()> {
         read_only(path).context(|| format!("linux.readonlyPaths: {path:?}"))?;
     }
     let mut blank = None;
+    let mut hidden = BTreeSet::new();
     for path in &linux.masked_paths {
+        // Once is enough; what is mounted there would only be covered by its like.
+        if !hidden.insert(Path::new(path).components().collect::<PathBuf>()) {
+            continue;
+        }
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let place = match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(place) => place,
@@ -46,6 +53,7 @@ pub(crate) fn apply(linux: &Linux) -> Result<()> {
 }
 
 fn read_only(path: &str) -> sys::Result<()> {
+    // A relative one is meant from the root, which is where this process is.
     let place = match rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         other => other?,

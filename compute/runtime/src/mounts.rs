@@ -8,11 +8,12 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, Move
 use sys::Errno;
 use sys::mount::MountAttr;
 
+use crate::channel::Line;
 use crate::error::{Context, errno_text};
 use crate::options::Options;
 use crate::sources::{self, Sources};
 use crate::target::{self, Guest};
-use crate::{Error, Kind, Result, copyup};
+use crate::{Error, Kind, Result, bind_flags, copyup};
 
 /// Where mounts go.
 #[derive(Debug, Clone, Copy)]
@@ -27,10 +28,30 @@ pub(crate) struct Site<'a> {
     pub(crate) in_userns: bool,
     /// What relative sources are relative to.
     pub(crate) bundle: Option<&'a Path>,
+    /// Where the root file system is on the host; bind mounts may be of what is in it, with what
+    /// has been mounted there by then.
+    pub(crate) rootfs: Option<&'a Path>,
+    /// To the parent, which maps the ids of such mounts.
+    pub(crate) line: &'a Line<'a>,
     /// SELinux context of new file systems.
     pub(crate) label: &'a str,
     /// Trees that the parent has prepared.
     pub(crate) sources: &'a Sources,
+}
+
+impl Site<'_> {
+    /// Where a mount goes: some callers write the path that the root file system has on the host
+    /// in front, which runc takes for the root too.
+    pub(crate) fn destination<'m>(&self, mount: &'m Mount) -> &'m str {
+        inside(self.rootfs, &mount.destination)
+            .and_then(Path::to_str)
+            .unwrap_or(&mount.destination)
+    }
+}
+
+/// What comes after the root file system's path on the host.
+pub(crate) fn inside<'p>(rootfs: Option<&Path>, path: &'p str) -> Option<&'p Path> {
+    Path::new(path).strip_prefix(rootfs?).ok()
 }
 
 /// Mounts that become read-only once what is below them is there.
@@ -139,7 +160,7 @@ fn file_system(
         "sysfs" => Guest::Sys,
         _ => Guest::Directory,
     };
-    let (place, existed) = target::open(site.root, &mount.destination, guest)?;
+    let (place, existed) = target::open(site.root, site.destination(mount), guest)?;
     let mode = (kind == "tmpfs" && existed)
         .then(|| rustix::fs::fstat(&place).ok().map(|s| s.st_mode & 0o7777))
         .flatten();
@@ -169,14 +190,18 @@ fn bind_mount(site: &Site<'_>, n: usize, mount: &Mount, options: &Options) -> St
     let (tree, prepared) = match site.sources.of(n) {
         Some(tree) => (tree, true),
         None => {
-            own = sources::clone(mount, options, site.bundle)?;
+            own = match inside(site.rootfs, &mount.source) {
+                Some(path) => sources::clone_inside(site, n, mount, options, path)?,
+                None => sources::clone(mount, options, site.bundle)?,
+            };
             (&own, false)
         }
     };
     let guest = target::guest_of(tree)?;
-    let (place, _) = target::open(site.root, &mount.destination, guest)?;
+    let (place, _) = target::open(site.root, site.destination(mount), guest)?;
     if !prepared {
-        attributes(tree, options)?;
+        bind_flags::apply(tree, options, false)?;
+        spread(tree, options)?;
     }
     attach(tree, &place)
 }
@@ -184,7 +209,7 @@ fn bind_mount(site: &Site<'_>, n: usize, mount: &Mount, options: &Options) -> St
 /// Changes what is mounted at the destination: attributes of the mount and, unless it is about a
 /// bind mount, parameters of its file system (mount(8), `remount`).
 fn remount(site: &Site<'_>, mount: &Mount, options: &Options) -> Step<()> {
-    let place = target::existing(site.root, &mount.destination)?;
+    let place = target::existing(site.root, site.destination(mount))?;
     if options.bind.is_none() && !(options.data.is_empty() && options.common.is_empty()) {
         let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
         let fs = at("fspick", rustix::mount::fspick(&place, "", flags))?;
@@ -279,7 +304,7 @@ pub(crate) fn attributes(made: &OwnedFd, options: &Options) -> Step<()> {
 }
 
 /// Gives it what reaches below it: recursive attributes and propagation.
-fn spread(made: &OwnedFd, options: &Options) -> Step<()> {
+pub(crate) fn spread(made: &OwnedFd, options: &Options) -> Step<()> {
     if !options.recursive.is_empty() {
         let attr = MountAttr {
             set: options.recursive.set,

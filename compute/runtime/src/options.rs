@@ -13,6 +13,8 @@ pub(crate) struct Options {
     pub(crate) bind: Option<bool>,
     /// Attributes of the mount itself.
     pub(crate) own: Change,
+    /// The same in the flags of mount(2), as which bind mounts understand them.
+    pub(crate) flags: Change,
     /// Attributes of it and all below (`rro` and the like).
     pub(crate) recursive: Change,
     /// `MS_PRIVATE` and the like, and whether recursive.
@@ -132,6 +134,7 @@ impl Options {
             self.propagation = Some(propagation);
         } else if let Some(change) = attribute(option) {
             self.own.add(change);
+            self.flags.add_flag(option);
         } else if let Some(change) = option.strip_prefix('r').and_then(attribute) {
             self.recursive.add(change);
         } else {
@@ -156,10 +159,46 @@ impl Change {
         }
     }
 
+    /// A word as a flag of mount(2): to be set, or one that it takes away.
+    fn add_flag(&mut self, option: &str) {
+        let Some((_, flag, on)) = FLAGS.iter().find(|(name, ..)| *name == option) else {
+            return;
+        };
+        match on {
+            true => (self.set, self.clear) = (self.set | flag, self.clear & !flag),
+            false => (self.set, self.clear) = (self.set & !flag, self.clear | flag),
+        }
+    }
+
     pub(crate) fn is_empty(self) -> bool {
         self == Self::default()
     }
 }
+
+/// The words of [`attribute`] in the flags of mount(2), and whether they set theirs.
+const FLAGS: [(&str, u64, bool); 18] = [
+    ("ro", libc::MS_RDONLY, true),
+    ("rw", libc::MS_RDONLY, false),
+    ("nosuid", libc::MS_NOSUID, true),
+    ("suid", libc::MS_NOSUID, false),
+    ("nodev", libc::MS_NODEV, true),
+    ("dev", libc::MS_NODEV, false),
+    ("noexec", libc::MS_NOEXEC, true),
+    ("exec", libc::MS_NOEXEC, false),
+    ("nosymfollow", MS_NOSYMFOLLOW, true),
+    ("symfollow", MS_NOSYMFOLLOW, false),
+    ("nodiratime", libc::MS_NODIRATIME, true),
+    ("diratime", libc::MS_NODIRATIME, false),
+    ("noatime", libc::MS_NOATIME, true),
+    ("atime", libc::MS_NOATIME, false),
+    ("relatime", libc::MS_RELATIME, true),
+    ("norelatime", libc::MS_RELATIME, false),
+    ("strictatime", libc::MS_STRICTATIME, true),
+    ("nostrictatime", libc::MS_STRICTATIME, false),
+];
+
+/// Of linux/mount.h; not in every libc.
+pub(crate) const MS_NOSYMFOLLOW: u64 = 256;
 
 fn propagation(option: &str) -> Option<(u64, bool)> {
     Some(match option {
@@ -196,8 +235,10 @@ fn attribute(option: &str) -> Option<Change> {
         "nosymfollow" => set(a::NOSYMFOLLOW),
         "symfollow" => clear(a::NOSYMFOLLOW),
         "noatime" => atime(a::NOATIME),
-        "strictatime" | "norelatime" => atime(a::STRICTATIME),
+        "strictatime" => atime(a::STRICTATIME),
         "atime" | "relatime" | "nostrictatime" => atime(0),
+        // Relative is what every mount is by default, and what there is no bit for.
+        "norelatime" => Change::default(),
         _ => return None,
     })
 }

@@ -75,13 +75,17 @@ pub(crate) fn build(
             (true, None) => Until::Ready,
             (false, _) => Until::Running,
         };
-        created.hear(until, &duties)
+        created.hear(until, &duties, Some(&plan))
     })();
     created.or_end(answer)
 }
 
 /// Runs one more process in the container of `exec.target`.
-pub(crate) fn exec(exec: &Exec<'_>, state: Option<&State>) -> Result<Started> {
+pub(crate) fn exec(
+    exec: &Exec<'_>,
+    state: Option<&State>,
+    born: &mut dyn FnMut(&Started) -> Result<()>,
+) -> Result<Started> {
     crate::plan::check_process(exec.process)?;
     let duties = Duties::of_exec(exec.seccomp, state)?;
     let tasks = match exec.cgroup {
@@ -106,7 +110,7 @@ pub(crate) fn exec(exec: &Exec<'_>, state: Option<&State>) -> Result<Started> {
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
-    drop((trip, theirs, pinned));
+    drop((trip, theirs));
     let mut created = Created {
         process: Started {
             pid: pid.as_raw_pid().unsigned_abs(),
@@ -116,7 +120,10 @@ pub(crate) fn exec(exec: &Exec<'_>, state: Option<&State>) -> Result<Started> {
         },
         channel: ours,
     };
-    let answer = created.hear(Until::Running, &duties);
+    let answer = born(&created.process).and_then(|()| {
+        drop(pinned);
+        created.hear(Until::Running, &duties, None)
+    });
     created.or_end(answer).map(|c| c.process)
 }
 
@@ -132,7 +139,7 @@ enum Until {
 impl Created {
     pub(crate) fn go(mut self) -> Result<Started> {
         let answer = channel::go(self.channel.as_fd())
-            .and_then(|()| self.hear(Until::Running, &Duties::default()));
+            .and_then(|()| self.hear(Until::Running, &Duties::default(), None));
         self.or_end(answer).map(|c| c.process)
     }
 
@@ -140,7 +147,7 @@ impl Created {
         self.process
     }
 
-    fn hear(&mut self, until: Until, duties: &Duties<'_>) -> Result<()> {
+    fn hear(&mut self, until: Until, duties: &Duties<'_>, plan: Option<&Plan>) -> Result<()> {
         let (mut executing, mut waiting) = (false, false);
         loop {
             match channel::listen(self.channel.as_fd())? {
@@ -155,6 +162,10 @@ impl Created {
                 }
                 Said::Listener(number) => {
                     duties.listener(&self.process, number)?;
+                    channel::go(self.channel.as_fd())?;
+                }
+                Said::Source(number, tree) => {
+                    duties.source(number, &tree, plan, self.process.pid)?;
                     channel::go(self.channel.as_fd())?;
                 }
                 Said::Failed(error) => return Err(error),

@@ -87,6 +87,7 @@ impl Plan {
         let setting = Setting {
             linux,
             bundle: name.map(|n| n.bundle),
+            rootfs: build.rootfs.path(),
             in_userns: plan.in_userns,
             joined: plan.user_join.as_ref(),
         };

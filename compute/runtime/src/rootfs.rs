@@ -39,6 +39,8 @@ pub(crate) fn build(build: &Build<'_>, plan: &Plan, company: &Company<'_>) -> Re
         cgroup_namespace: plan.cgroup_namespace,
         in_userns: plan.in_userns,
         bundle: company.name.map(|n| n.bundle),
+        rootfs: build.rootfs.path(),
+        line: company.line,
         label: &linux.mount_label,
         sources: &plan.sources,
     };

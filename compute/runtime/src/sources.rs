@@ -12,9 +12,9 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
 use sys::mount::{Borrowed, MountAttr};
 
-use crate::mounts::{Problem, Step, at};
+use crate::mounts::{self, Problem, Site, Step, at};
 use crate::options::Options;
-use crate::{Error, Result, userns};
+use crate::{Error, Result, bind_flags, userns};
 
 /// One for each mount of the spec; empty when none needs it.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub(crate) struct Sources(Vec<Option<OwnedFd>>);
 pub(crate) struct Setting<'a> {
     pub(crate) linux: &'a Linux,
     pub(crate) bundle: Option<&'a Path>,
+    /// Where the root file system is on the host.
+    pub(crate) rootfs: Option<&'a Path>,
     /// Every bind mount is prepared.
     pub(crate) in_userns: bool,
     /// A user namespace that is joined.
@@ -34,12 +36,12 @@ pub(crate) struct Setting<'a> {
 impl Sources {
     pub(crate) fn prepare(
         setting: &Setting<'_>,
-        mounts: &[Mount],
+        list: &[Mount],
         options: &[Options],
     ) -> Result<Self> {
         let mut out = Vec::new();
         let mut namespaces = Namespaces::default();
-        for (n, (mount, options)) in mounts.iter().zip(options).enumerate() {
+        for (n, (mount, options)) in list.iter().zip(options).enumerate() {
             let bind = mount.kind == "bind" || options.bind.is_some();
             let mapped = options.idmap.is_some() || !mount.uid_mappings.is_empty();
             // Without privileges here it is left to the child, who has them in its namespaces.
@@ -47,20 +49,19 @@ impl Sources {
             if !bind || options.remount || !(mapped || early) {
                 continue;
             }
+            if mounts::inside(setting.rootfs, &mount.source).is_some() {
+                // Of what is not there yet.
+                continue;
+            }
             let tree = (|| -> Step<OwnedFd> {
                 let tree = clone(mount, options, setting.bundle)?;
                 cut_off(&tree, setting.linux)?;
                 if mapped {
-                    let namespace = namespaces.of(mount, setting)?;
-                    let attr = MountAttr {
-                        userns: Some(Borrowed(namespace.as_fd())),
-                        ..MountAttr::default()
-                    };
-                    let recursive = options.idmap == Some(true);
-                    sys::mount::set_attr(tree.as_fd(), &attr, recursive)
-                        .map_err(|e| Problem::Errno("map ids (MOUNT_ATTR_IDMAP)", e))?;
+                    let namespace = namespaces.of(mount, setting.linux, setting.joined)?;
+                    map(&tree, namespace, options)?;
                 }
-                crate::mounts::attributes(&tree, options)?;
+                bind_flags::apply(&tree, options, setting.in_userns)?;
+                mounts::spread(&tree, options)?;
                 Ok(tree)
             })()
             .map_err(|problem| problem.about(mount))?;
@@ -95,6 +96,56 @@ pub(crate) fn clone(mount: &Mount, options: &Options, bundle: Option<&Path>) -> 
     at("open_tree", tree)
 }
 
+/// A copy of a place in the root being built, with what has been mounted there so far. No link of
+/// the image leads out of it.
+pub(crate) fn clone_inside(
+    site: &Site<'_>,
+    number: usize,
+    mount: &Mount,
+    options: &Options,
+    path: &Path,
+) -> Step<OwnedFd> {
+    let path = Path::new("/").join(path);
+    let place = sys::rooted::open(site.root, &path, OFlags::PATH, Mode::empty());
+    let place = at("open", place)?;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    if options.bind == Some(true) {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let tree = at("open_tree", rustix::mount::open_tree(&place, "", flags))?;
+    if options.idmap.is_some() || !mount.uid_mappings.is_empty() {
+        site.line.source(number, tree.as_fd())?;
+    }
+    Ok(tree)
+}
+
+/// In the parent: maps the ids of a tree that the child `pid` has cloned in its own mount
+/// namespace, which is where the kernel lets it be changed.
+pub(crate) fn map_inside(
+    linux: &Linux,
+    joined: Option<&OwnedFd>,
+    mount: &Mount,
+    options: &Options,
+    pid: u32,
+    tree: &OwnedFd,
+) -> Step<()> {
+    let mut namespaces = Namespaces::default();
+    let namespace = namespaces.of(mount, linux, joined)?;
+    within(&pid.to_string(), || map(tree, namespace, options))?
+}
+
+fn map(tree: &OwnedFd, namespace: &OwnedFd, options: &Options) -> Step<()> {
+    let attr = MountAttr {
+        userns: Some(Borrowed(namespace.as_fd())),
+        ..MountAttr::default()
+    };
+    let recursive = options.idmap == Some(true);
+    sys::mount::set_attr(tree.as_fd(), &attr, recursive)
+        .map_err(|e| Problem::Errno("map ids (MOUNT_ATTR_IDMAP)", e))
+}
+
 /// `/proc/PID/root/PATH`: a place in the mount namespace of another process.
 fn elsewhere(source: &str) -> Option<(&str, &str)> {
     let (pid, path) = source.strip_prefix("/proc/")?.split_once("/root/")?;
@@ -105,6 +156,14 @@ fn elsewhere(source: &str) -> Option<(&str, &str)> {
 /// A copy of what is mounted at a place of another mount namespace. The kernel makes one only for
 /// who is inside; and inside, no link that the other process placed leads out.
 fn tree_of(pid: &str, path: &str, flags: OpenTreeFlags) -> Step<OwnedFd> {
+    let tree = within(pid, || {
+        rustix::mount::open_tree(CWD, format!("/{path}"), flags)
+    })?;
+    at("open_tree", tree)
+}
+
+/// Does something in the mount namespace of another process, and comes back whatever it gives.
+fn within<T>(pid: &str, what: impl FnOnce() -> T) -> Step<T> {
     let open = |path: &str, flags: OFlags| {
         let flags = flags | OFlags::CLOEXEC;
         at("open", rustix::fs::open(path, flags, Mode::empty()))
@@ -117,13 +176,13 @@ fn tree_of(pid: &str, path: &str, flags: OpenTreeFlags) -> Step<OwnedFd> {
         "setns",
         sys::process::setns(theirs.as_fd(), libc::CLONE_NEWNS),
     )?;
-    let tree = rustix::mount::open_tree(CWD, format!("/{path}"), flags);
+    let result = what();
     at("setns", sys::process::setns(own.as_fd(), libc::CLONE_NEWNS))?;
     // Entering a mount namespace moves root and working directory.
     at("fchdir", rustix::process::fchdir(&root))?;
     at("chroot", rustix::process::chroot("."))?;
     at("fchdir", rustix::process::fchdir(&cwd))?;
-    at("open_tree", tree)
+    Ok(result)
 }
 
 /// A copy made in the host's mount namespace is a peer of its original; in the container's, made
@@ -149,9 +208,13 @@ fn cut_off(tree: &OwnedFd, linux: &Linux) -> Step<()> {
 struct Namespaces(Vec<(Vec<IdMapping>, Vec<IdMapping>, OwnedFd)>);
 
 impl Namespaces {
-    fn of<'s>(&'s mut self, mount: &'s Mount, setting: &'s Setting<'_>) -> Step<&'s OwnedFd> {
-        let linux = setting.linux;
-        let (uids, gids) = match (mount.uid_mappings.is_empty(), setting.joined) {
+    fn of<'s>(
+        &'s mut self,
+        mount: &'s Mount,
+        linux: &'s Linux,
+        joined: Option<&'s OwnedFd>,
+    ) -> Step<&'s OwnedFd> {
+        let (uids, gids) = match (mount.uid_mappings.is_empty(), joined) {
             (false, _) => (&mount.uid_mappings, &mount.gid_mappings),
             (true, Some(joined)) => return Ok(joined),
             (true, None) => (&linux.uid_mappings, &linux.gid_mappings),

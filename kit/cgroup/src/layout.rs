@@ -18,7 +18,8 @@ pub struct Layout {
 pub struct Hierarchy {
     /// Where it is mounted.
     pub mountpoint: PathBuf,
-    /// Controllers, or one `name=…`.
+    /// Controllers, or one `name=…`. None: the v2 tree of a hybrid host
+    /// ([`Layout::detect_hybrid`]).
     pub controllers: Vec<String>,
 }
 
@@ -57,10 +58,21 @@ impl Layout {
         Ok(layout)
     }
 
+    /// As [`Layout::detect`]; on a hybrid host the v2 tree is one more hierarchy, for those who
+    /// want their processes in a cgroup of their own there too.
+    pub fn detect_hybrid() -> Result<Self> {
+        let mut layout = Self::detect()?;
+        if layout.version == 1 {
+            let table = std::fs::read_to_string("/proc/self/mountinfo")
+                .map_err(|e| Error::io("read", "/proc/self/mountinfo", &e))?;
+            layout.hierarchies.extend(unified(&table));
+        }
+        Ok(layout)
+    }
+
     /// Reads the text of a mountinfo file; v2 controllers stay empty.
     pub fn parse(mountinfo: &str) -> Result<Self> {
         let mut v1: Vec<Hierarchy> = Vec::new();
-        let mut v2 = None;
         for line in mountinfo.lines() {
             let Some((front, back)) = line.split_once(" - ") else {
                 continue;
@@ -70,25 +82,20 @@ impl Layout {
             };
             let (kind, options) = (back.next(), back.nth(1).unwrap_or_default());
             let mountpoint = PathBuf::from(unescape(mountpoint));
-            match kind {
-                Some("cgroup2") => {
-                    v2.get_or_insert(mountpoint);
-                }
-                Some("cgroup") => {
-                    let controllers: Vec<String> = options
-                        .split(',')
-                        .filter(|o| V1_CONTROLLERS.contains(o) || o.starts_with("name="))
-                        .map(str::to_owned)
-                        .collect();
-                    // A hierarchy mounted twice is used once, where it was mounted first.
-                    if !controllers.is_empty() && !v1.iter().any(|h| h.controllers == controllers) {
-                        v1.push(Hierarchy {
-                            mountpoint,
-                            controllers,
-                        });
-                    }
-                }
-                _ => {}
+            if kind != Some("cgroup") {
+                continue;
+            }
+            let controllers: Vec<String> = options
+                .split(',')
+                .filter(|o| V1_CONTROLLERS.contains(o) || o.starts_with("name="))
+                .map(str::to_owned)
+                .collect();
+            // A hierarchy mounted twice is used once, where it was mounted first.
+            if !controllers.is_empty() && !v1.iter().any(|h| h.controllers == controllers) {
+                v1.push(Hierarchy {
+                    mountpoint,
+                    controllers,
+                });
             }
         }
         if v1.iter().any(|h| !h.is_named()) {
@@ -97,13 +104,10 @@ impl Layout {
                 hierarchies: v1,
             });
         }
-        match v2 {
-            Some(mountpoint) => Ok(Self {
+        match unified(mountinfo) {
+            Some(hierarchy) => Ok(Self {
                 version: 2,
-                hierarchies: vec![Hierarchy {
-                    mountpoint,
-                    controllers: Vec::new(),
-                }],
+                hierarchies: vec![hierarchy],
             }),
             None => Err(Error::new("no cgroup hierarchy is mounted")),
         }
@@ -126,6 +130,18 @@ impl Hierarchy {
     pub fn is_named(&self) -> bool {
         self.controllers.iter().all(|c| c.starts_with("name="))
     }
+}
+
+/// Where the v2 tree is mounted first.
+fn unified(mountinfo: &str) -> Option<Hierarchy> {
+    let mountpoint = mountinfo.lines().find_map(|line| {
+        let (front, back) = line.split_once(" - ")?;
+        (back.split(' ').next() == Some("cgroup2")).then(|| front.split(' ').nth(4))?
+    })?;
+    Some(Hierarchy {
+        mountpoint: PathBuf::from(unescape(mountpoint)),
+        controllers: Vec::new(),
+    })
 }
 
 /// Undoes mountinfo's octal escapes.
@@ -169,6 +185,8 @@ mod tests {
             layout.hierarchies[1].mountpoint,
             PathBuf::from("/sys/fs/cgroup/my systemd")
         );
+        let unified = unified(text).unwrap();
+        assert_eq!(unified.mountpoint, PathBuf::from("/sys/fs/cgroup/unified"));
     }
 
     #[test]

@@ -201,23 +201,25 @@ impl Cgroup {
         }
     }
 
-    /// v1: the `tasks` file of each hierarchy, open for writing; v2: none.
+    /// v1: the `tasks` file of each hierarchy, open for writing; v2, also beside v1: none.
     pub fn task_files(&self) -> Result<Vec<OwnedFd>> {
         if self.version != 1 {
             return Ok(Vec::new());
         }
         self.dirs
             .iter()
+            .filter(|d| !d.controllers.is_empty())
             .map(|d| d.open("tasks", OFlags::WRONLY))
             .collect()
     }
 
-    /// v2: the directory, for CLONE_INTO_CGROUP; v1: `None`.
+    /// The directory of v2, for CLONE_INTO_CGROUP; `None` where there are only those of v1.
     pub fn v2_dir(&self) -> Option<BorrowedFd<'_>> {
-        match (self.version, self.dirs.first()) {
-            (2, Some(dir)) => Some(dir.fd.as_fd()),
-            _ => None,
-        }
+        let dir = match self.version {
+            2 => self.dirs.first(),
+            _ => self.dirs.iter().find(|d| d.controllers.is_empty()),
+        };
+        dir.map(|d| d.fd.as_fd())
     }
 
     /// Host paths of its directories with the controllers of each (`name=…` included).

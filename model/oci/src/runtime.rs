@@ -688,9 +688,9 @@ pub struct Seccomp {
     /// `SCMP_ARCH_*`; empty means the native one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<String>,
-    /// `SECCOMP_FILTER_FLAG_*`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<String>,
+    /// `SECCOMP_FILTER_FLAG_*`. An empty list asks for none; without one the runtime chooses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Vec<String>>,
     /// Socket that receives the notify fd.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub listener_path: String,

@@ -123,7 +123,7 @@ pub fn parse_seccomp(
         default_action: profile.default_action,
         default_errno_ret: profile.default_errno_ret,
         architectures,
-        flags: profile.flags,
+        flags: (!profile.flags.is_empty()).then_some(profile.flags),
         listener_path: profile.listener_path,
         listener_metadata: profile.listener_metadata,
         syscalls,

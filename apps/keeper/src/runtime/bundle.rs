@@ -148,6 +148,9 @@ pub(crate) fn cgroup_paths(spec: &Spec, id: &str, layout: &Layout) -> Result<Vec
     Ok(hierarchies.map(path).map(text).collect())
 }
 
+/// The name that the v2 tree of a hybrid host has among the controllers of v1.
+pub(crate) const UNIFIED: &str = "unified";
+
 /// The same as host paths by controller, for remembering.
 pub(crate) fn cgroup_directories(layout: &Layout, relative: &[String]) -> BTreeMap<String, String> {
     let mut paths = BTreeMap::new();
@@ -155,6 +158,7 @@ pub(crate) fn cgroup_directories(layout: &Layout, relative: &[String]) -> BTreeM
         let full = hierarchy.mountpoint.join(path);
         let full = full.to_string_lossy().into_owned();
         match layout.version {
+            1 if hierarchy.controllers.is_empty() => drop(paths.insert(UNIFIED.into(), full)),
             1 => {
                 for controller in &hierarchy.controllers {
                     paths.insert(controller.clone(), full.clone());
@@ -180,7 +184,8 @@ fn own_path(own: &str, version: u8, hierarchy: &cgroup::Hierarchy) -> PathBuf {
             return path.parent().unwrap_or(Path::new("")).to_owned();
         }
         let mut names = controllers.split(',');
-        if version == 1 && names.any(|c| hierarchy.has(c)) {
+        let unified = controllers.is_empty() && hierarchy.controllers.is_empty();
+        if version == 1 && (unified || names.any(|c| hierarchy.has(c))) {
             return path.to_owned();
         }
     }
@@ -295,6 +300,11 @@ mod tests {
         assert_eq!(own_path(own, 1, &hierarchy("memory")), Path::new("a/b"));
         assert_eq!(own_path(own, 1, &hierarchy("cpuacct")), Path::new(""));
         assert_eq!(own_path(own, 2, &hierarchy("memory")), Path::new("v2"));
+        let unified = cgroup::Hierarchy {
+            mountpoint: "/sys/fs/cgroup/unified".into(),
+            controllers: Vec::new(),
+        };
+        assert_eq!(own_path(own, 1, &unified), Path::new("v2/leaf"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use oci::runtime::{Capabilities, Process};
-use runtime::{Exec, Extras, Filter, Stdio};
+use runtime::{Exec, Extras, Filter, Started, Stdio};
 use std::os::fd::AsFd;
 
 use super::args::Args;
@@ -55,6 +55,9 @@ fn run(global: &Global, args: &Args) -> Result<u8> {
         Some(below) => below.open(&container)?,
     };
     let filter = filter(&container)?;
+    if let Some(filter) = &filter {
+        global.log.filter_flags(filter);
+    }
     let signals = match wishes.detach {
         true => None,
         false => Some(Signals::take()?),
@@ -80,13 +83,30 @@ fn run(global: &Global, args: &Args) -> Result<u8> {
             keep_keyring: container.state.no_new_keyring,
             plain_newlines: !wishes.detach,
             personality: container.state.personality.as_ref(),
+            memory_policy: container.state.memory_policy.as_ref(),
             ..Extras::default()
         },
     };
     let state = container.oci_state(container.status());
-    let started = runtime::exec_named(&exec, &state).map_err(|e| {
+    let mut born = |started: &Started| {
+        global.log.born(started.pid);
+        if let Some(mask) = sys::process::affinity()
+            .ok()
+            .and_then(|m| m.first().copied())
+        {
+            global
+                .log
+                .debug(&format!("nsexec[{}]: affinity: {mask:#x}", started.pid));
+        }
+        global
+            .log
+            .debug(&format!("setns_init: about to exec {:?}", process.args));
+        Ok(())
+    };
+    let started = runtime::exec_telling(&exec, &state, &mut born).map_err(|e| {
         Fail::from(e).during("unable to start container process: error during container init")
     })?;
+    global.log.built(started.pid);
     let told = receivers
         .tell(&started)
         .and_then(|()| match &wishes.pid_file {
@@ -253,8 +273,12 @@ impl Below {
             let mine = paths
                 .iter_mut()
                 .filter(|(c, _)| controller.is_empty() || *c == controller);
-            for (_, path) in mine {
+            for (name, path) in mine {
                 let full = joined(path, below)?;
+                // Sub-cgroups are for controllers; the v2 tree of a hybrid host has none.
+                if name == bundle::UNIFIED && controller.is_empty() && !full.is_dir() {
+                    continue;
+                }
                 if !full.is_dir() {
                     return Err(Fail::Said(format!(
                         "error adding pid to cgroup {}: no such file or directory",

@@ -53,7 +53,7 @@ fn launch(global: &Global, args: &Args, run: bool) -> Result<u8> {
     };
     supervise::reset_affinity();
     let mut making = Making::begin(global, &plan)?;
-    let started = match making.build(&plan) {
+    let started = match making.build(global, &plan) {
         Ok(started) => started,
         Err(error) => {
             making.undo(global);
@@ -157,6 +157,11 @@ impl Plan {
             own_pid_namespace: bundle::makes_namespace(&self.spec, "pid"),
             no_new_keyring: self.keep_keyring,
             personality: self.spec.linux.as_ref().and_then(|l| l.personality.clone()),
+            memory_policy: self
+                .spec
+                .linux
+                .as_ref()
+                .and_then(|l| l.memory_policy.clone()),
             hooks: later,
             ..State::default()
         }
@@ -179,7 +184,7 @@ impl Making {
         if Place::new(&global.root, &plan.id)?.dir.exists() {
             return Err(Fail::Exists);
         }
-        let layout = match Layout::detect() {
+        let layout = match Layout::detect_hybrid() {
             _ if !global.cgroups => None,
             Ok(layout) => Some(layout),
             Err(_) if global.rootless() => None,
@@ -254,11 +259,14 @@ impl Making {
     }
 
     /// Up to a process that waits at its FIFO, or one that runs.
-    fn build(&mut self, plan: &Plan) -> Result<Started> {
+    fn build(&mut self, global: &Global, plan: &Plan) -> Result<Started> {
         let place = self.container.place.clone();
         let marker = place.file("creating");
         let fifo = marker_file(&marker, plan.run)?;
         let filter = filter(&plan.spec, &place)?;
+        if let Some(filter) = &filter {
+            global.log.filter_flags(filter);
+        }
         let mut spec = std::borrow::Cow::Borrowed(&plan.spec);
         if let Some(notify) = &self.notify {
             notify.show(spec.to_mut());
@@ -308,11 +316,13 @@ impl Making {
             bundle: &bundle,
         };
         let mut born = |started: &Started| {
+            global.log.born(started.pid);
             remember(&place, state, &plan.spec, started)
                 .map_err(|e| runtime::Error::internal(e.to_string()))
         };
         let created = runtime::create_telling(&build, &name, &mut born)
             .map_err(|e| Fail::from(e).during(IN_INIT))?;
+        global.log.built(created.process().pid);
         let started = match plan.run {
             false => {
                 rustix::fs::rename(&marker, place.file("exec.fifo")).during("rename", "fifo")?;

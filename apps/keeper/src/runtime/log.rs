@@ -43,6 +43,25 @@ impl Log {
         }
     }
 
+    /// With `--debug`: a process is there. What is said of the steps of its life begins with
+    /// runc's words, for which logs are searched.
+    pub(crate) fn born(&self, pid: u32) {
+        self.debug(&format!("nsexec container setup: process {pid} is there"));
+    }
+
+    /// With `--debug`: it is in the container.
+    pub(crate) fn built(&self, pid: u32) {
+        self.debug(&format!(
+            "child process in init(): {pid} is in the container"
+        ));
+        self.debug("init: closing the pipe to signal completion");
+    }
+
+    /// With `--debug`: how a seccomp filter is loaded.
+    pub(crate) fn filter_flags(&self, filter: &runtime::Filter) {
+        self.debug(&format!("seccomp filter flags: {}", filter.flags));
+    }
+
     /// Something to know of a command that succeeds all the same.
     pub(crate) fn warn(&self, message: &str) {
         self.write("warning", message);

@@ -18,13 +18,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
-use oci::runtime::{Hooks, Personality, Spec};
+use oci::runtime::{Hooks, MemoryPolicy, Personality, Spec};
 use runtime::Name;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 use sys::Errno;
 
+use super::bundle::UNIFIED;
 use super::fail::{During, Fail, Result, reason};
 
 /// The file; names as in runc's where it has them, for those who read that.
@@ -38,7 +39,7 @@ pub(crate) struct State {
     pub(crate) init_process_start: u64,
     pub(crate) created: String,
     pub(crate) rootless: bool,
-    /// By controller; the empty name is cgroup v2.
+    /// By controller; the empty name is cgroup v2, [`UNIFIED`] its tree on a hybrid host.
     pub(crate) cgroup_paths: BTreeMap<String, String>,
     pub(crate) namespace_paths: BTreeMap<String, String>,
     #[serde(rename = "ociVersion")]
@@ -55,6 +56,9 @@ pub(crate) struct State {
     /// Execution domain of its processes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) personality: Option<Personality>,
+    /// Memory policy of its processes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_policy: Option<MemoryPolicy>,
     /// Those of later commands: poststart and poststop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hooks: Option<Hooks>,
@@ -314,10 +318,10 @@ pub(crate) fn open_cgroup(
     let version = if paths.contains_key("") { 2 } else { 1 };
     let mut directories: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (controller, path) in paths {
-        directories
-            .entry(path)
-            .or_default()
-            .push(controller.clone());
+        let controllers = directories.entry(path).or_default();
+        if controller != UNIFIED {
+            controllers.push(controller.clone());
+        }
     }
     let list = directories
         .into_iter()

@@ -54,7 +54,7 @@ fn agent_decides(bed: &Bed) {
             default_action: "SCMP_ACT_ALLOW".into(),
             listener_path: path.to_string_lossy().into_owned(),
             listener_metadata: "some data".into(),
-            flags: vec!["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV".into()],
+            flags: Some(vec!["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV".into()]),
             syscalls: vec![rules(&["mkdir", "mkdirat"], "SCMP_ACT_NOTIFY")],
             ..Default::default()
         });
@@ -125,7 +125,8 @@ fn agent_is_not_there(bed: &Bed) {
     let error = bed.run_with(&s, None, Some(&name)).unwrap_err();
     assert_eq!(
         error.message,
-        "linux.seccomp.listenerPath: send to \"/no/such/socket\": no such file or directory"
+        "linux.seccomp.listenerPath: failed to connect with seccomp agent \"/no/such/socket\": no \
+         such file or directory"
     );
     assert_eq!(bed.run(&s).unwrap_err().kind, Kind::Unsupported);
 }

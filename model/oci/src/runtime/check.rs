@@ -337,14 +337,10 @@ fn check_linux(linux: &Linux) -> Checked {
         &linux.rootfs_propagation,
         &PROPAGATIONS,
     )?;
-    for (key, list) in [
-        ("maskedPaths", &linux.masked_paths),
-        ("readonlyPaths", &linux.readonly_paths),
-    ] {
-        if let Some(n) = list.iter().position(|p| !p.starts_with('/')) {
-            let reason = "must be absolute".to_owned();
-            return Err(Invalid::new(format!("linux.{key}[{n}]"), reason));
-        }
+    // Relative readonlyPaths are let stand, with a warning: runc takes them from the root.
+    if let Some(n) = linux.masked_paths.iter().position(|p| !p.starts_with('/')) {
+        let reason = "must be absolute".to_owned();
+        return Err(Invalid::new(format!("linux.maskedPaths[{n}]"), reason));
     }
     if let Some(resources) = &linux.resources {
         check_resources(resources)?;
@@ -367,18 +363,30 @@ fn check_policies(linux: &Linux) -> Checked {
     let Some(policy) = &linux.memory_policy else {
         return Ok(());
     };
+    // The reasons are runc's, whose callers look for them.
+    let said = |what: &str, text: &str, invalid: Invalid| {
+        let reason = format!("invalid memory policy {what} {text:?}: {}", invalid.reason);
+        Invalid::new(invalid.key, reason)
+    };
     let named = MEMORY_POLICIES.map(|(name, _)| name);
-    one_of(|| "linux.memoryPolicy.mode", &policy.mode, &named)?;
+    one_of(|| "linux.memoryPolicy.mode", &policy.mode, &named)
+        .map_err(|e| said("mode", &policy.mode, e))?;
     for (n, flag) in policy.flags.iter().enumerate() {
         let named = MEMORY_POLICY_FLAGS.map(|(name, _)| name);
-        one_of(|| format!("linux.memoryPolicy.flags[{n}]"), flag, &named)?;
+        one_of(|| format!("linux.memoryPolicy.flags[{n}]"), flag, &named)
+            .map_err(|e| said("flag", flag, e))?;
     }
     let key = "linux.memoryPolicy.nodes";
-    let nodes = number_list(&policy.nodes).map_err(|reason| Invalid::new(key, reason))?;
+    let nodes = number_list(&policy.nodes)
+        .map_err(|reason| said("nodes", &policy.nodes, Invalid::new(key, reason)))?;
     match (policy.mode.as_str(), nodes.is_empty()) {
         ("MPOL_DEFAULT" | "MPOL_LOCAL", false) => Err(Invalid::new(
             key,
-            format!("must be empty for {}", policy.mode),
+            format!(
+                "must be empty for {}: memory policy mode requires 0 nodes but got {}",
+                policy.mode,
+                nodes.len()
+            ),
         )),
         (
             "MPOL_BIND" | "MPOL_INTERLEAVE" | "MPOL_WEIGHTED_INTERLEAVE" | "MPOL_PREFERRED_MANY",
@@ -401,7 +409,8 @@ fn check_resources(resources: &Resources) -> Checked {
                 return Err(Invalid::new(key(part), "is not a device number"));
             }
         }
-        if let Some(bad) = rule.access.chars().find(|c| !"rwm".contains(*c)) {
+        // 'a', of the rules' types, is often written here too; there is a warning of it.
+        if let Some(bad) = rule.access.chars().find(|c| !"rwma".contains(*c)) {
             return Err(Invalid::new(
                 key("access"),
                 format!("{bad:?} is not one of r, w and m"),

@@ -23,7 +23,23 @@ impl Spec {
         if self.hooks.as_ref().is_some_and(|h| !h.prestart.is_empty()) {
             out.push("hooks.prestart: deprecated, use createRuntime".to_owned());
         }
+        let read_only = self.linux.iter().flat_map(|l| &l.readonly_paths);
+        for (n, path) in read_only.enumerate() {
+            if !path.starts_with('/') {
+                out.push(format!(
+                    "linux.readonlyPaths[{n}]: should be absolute, taken from /"
+                ));
+            }
+        }
         let resources = self.linux.as_ref().and_then(|l| l.resources.as_ref());
+        for (n, rule) in resources.iter().flat_map(|r| &r.devices).enumerate() {
+            if rule.access.contains('a') {
+                out.push(format!(
+                    "linux.resources.devices[{n}].access: 'a' is not one of r, w and m, and has \
+                     no effect"
+                ));
+            }
+        }
         if let Some(memory) = resources.and_then(|r| r.memory.as_ref()) {
             let key = "linux.resources.memory";
             if memory.kernel.is_some() {
@@ -47,7 +63,9 @@ mod tests {
     fn each_names_its_key() {
         let text = r#"{"ociVersion":"1.3.0","mounts":[{"destination":"a"}],
             "hooks":{"prestart":[{"path":"/x"}]},
-            "linux":{"resources":{"memory":{"kernel":1,"useHierarchy":true}}}}"#;
+            "linux":{"readonlyPaths":["/a","b"],
+            "resources":{"devices":[{"allow":false,"access":"ra"}],
+            "memory":{"kernel":1,"useHierarchy":true}}}}"#;
         let said = Spec::from_json(text.as_bytes()).unwrap().warnings();
         let keys: Vec<&str> = said.iter().filter_map(|s| s.split(':').next()).collect();
         assert_eq!(
@@ -55,6 +73,8 @@ mod tests {
             [
                 "mounts[0].destination",
                 "hooks.prestart",
+                "linux.readonlyPaths[1]",
+                "linux.resources.devices[0].access",
                 "linux.resources.memory.kernel",
                 "linux.resources.memory.useHierarchy"
             ]
