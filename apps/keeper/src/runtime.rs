@@ -26,6 +26,7 @@ mod start;
 mod state;
 mod streams;
 mod supervise;
+mod systemd;
 mod update;
 
 use std::io::Write;
@@ -53,6 +54,8 @@ struct Global {
     rootless: Option<bool>,
     /// Containers get cgroups.
     cgroups: bool,
+    /// By systemd.
+    systemd: bool,
 }
 
 impl Global {
@@ -126,10 +129,8 @@ fn global(program: &str, args: &Args) -> Result<Global> {
         args.has("debug"),
     )?;
     let manager = args.text("cgroup-manager").unwrap_or("cgroupfs");
-    if args.has("systemd-cgroup") || !matches!(manager, "cgroupfs" | "disabled") {
-        return Err(Fail::said(
-            "--systemd-cgroup: the systemd cgroup driver is not supported yet",
-        ));
+    if !matches!(manager, "cgroupfs" | "systemd" | "disabled") {
+        return Err(Fail::Said(format!("unknown cgroup manager {manager:?}")));
     }
     let user = !rustix::process::geteuid().is_root();
     let rootless = match args.text("rootless") {
@@ -147,6 +148,7 @@ fn global(program: &str, args: &Args) -> Result<Global> {
         log,
         rootless,
         cgroups: manager != "disabled",
+        systemd: args.has("systemd-cgroup") || manager == "systemd",
     })
 }
 

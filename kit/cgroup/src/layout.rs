@@ -22,6 +22,9 @@ pub struct Hierarchy {
     pub controllers: Vec<String>,
 }
 
+/// What the empty v2 tree beside v1's hierarchies goes by: it takes processes and nothing else.
+pub(crate) const BESIDE: &str = "name=cgroup2";
+
 /// Controllers of cgroup v1 as mount options name them.
 const V1_CONTROLLERS: [&str; 14] = [
     "cpu",
@@ -57,38 +60,39 @@ impl Layout {
         Ok(layout)
     }
 
+    /// The same with the v2 tree of a hybrid host as a hierarchy more: systemd looks there whether
+    /// anybody is left in a unit.
+    pub fn with_v2_beside(mut self) -> Result<Self> {
+        if self.version == 1 {
+            let table = std::fs::read_to_string("/proc/self/mountinfo")
+                .map_err(|e| Error::io("read", "/proc/self/mountinfo", &e))?;
+            self.hierarchies
+                .extend(v2_in(&table).map(|mountpoint| Hierarchy {
+                    mountpoint,
+                    controllers: vec![BESIDE.to_owned()],
+                }));
+        }
+        Ok(self)
+    }
+
     /// Reads the text of a mountinfo file; v2 controllers stay empty.
     pub fn parse(mountinfo: &str) -> Result<Self> {
         let mut v1: Vec<Hierarchy> = Vec::new();
-        let mut v2 = None;
-        for line in mountinfo.lines() {
-            let Some((front, back)) = line.split_once(" - ") else {
+        for (mountpoint, kind, options) in mounts(mountinfo) {
+            if kind != "cgroup" {
                 continue;
-            };
-            let (Some(mountpoint), mut back) = (front.split(' ').nth(4), back.split(' ')) else {
-                continue;
-            };
-            let (kind, options) = (back.next(), back.nth(1).unwrap_or_default());
-            let mountpoint = PathBuf::from(unescape(mountpoint));
-            match kind {
-                Some("cgroup2") => {
-                    v2.get_or_insert(mountpoint);
-                }
-                Some("cgroup") => {
-                    let controllers: Vec<String> = options
-                        .split(',')
-                        .filter(|o| V1_CONTROLLERS.contains(o) || o.starts_with("name="))
-                        .map(str::to_owned)
-                        .collect();
-                    // A hierarchy mounted twice is used once, where it was mounted first.
-                    if !controllers.is_empty() && !v1.iter().any(|h| h.controllers == controllers) {
-                        v1.push(Hierarchy {
-                            mountpoint,
-                            controllers,
-                        });
-                    }
-                }
-                _ => {}
+            }
+            let controllers: Vec<String> = options
+                .split(',')
+                .filter(|o| V1_CONTROLLERS.contains(o) || o.starts_with("name="))
+                .map(str::to_owned)
+                .collect();
+            // A hierarchy mounted twice is used once, where it was mounted first.
+            if !controllers.is_empty() && !v1.iter().any(|h| h.controllers == controllers) {
+                v1.push(Hierarchy {
+                    mountpoint: unescape(mountpoint).into(),
+                    controllers,
+                });
             }
         }
         if v1.iter().any(|h| !h.is_named()) {
@@ -97,7 +101,7 @@ impl Layout {
                 hierarchies: v1,
             });
         }
-        match v2 {
+        match v2_in(mountinfo) {
             Some(mountpoint) => Ok(Self {
                 version: 2,
                 hierarchies: vec![Hierarchy {
@@ -126,6 +130,21 @@ impl Hierarchy {
     pub fn is_named(&self) -> bool {
         self.controllers.iter().all(|c| c.starts_with("name="))
     }
+}
+
+/// Mountpoint (escaped), kind and super options of each mount.
+fn mounts(mountinfo: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+    mountinfo.lines().filter_map(|line| {
+        let (front, back) = line.split_once(" - ")?;
+        let mut back = back.split(' ');
+        let (kind, options) = (back.next()?, back.nth(1).unwrap_or_default());
+        Some((front.split(' ').nth(4)?, kind, options))
+    })
+}
+
+fn v2_in(mountinfo: &str) -> Option<PathBuf> {
+    let found = mounts(mountinfo).find(|(_, kind, _)| *kind == "cgroup2");
+    found.map(|(mountpoint, ..)| unescape(mountpoint).into())
 }
 
 /// Undoes mountinfo's octal escapes.

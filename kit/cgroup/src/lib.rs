@@ -16,6 +16,7 @@ mod resources;
 mod stats;
 mod stats_v1;
 mod stats_v2;
+pub mod systemd;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -201,14 +202,17 @@ impl Cgroup {
         }
     }
 
-    /// v1: the `tasks` file of each hierarchy, open for writing; v2: none.
+    /// v1: the file of each hierarchy through which a process joins it, open for writing; v2: none.
     pub fn task_files(&self) -> Result<Vec<OwnedFd>> {
         if self.version != 1 {
             return Ok(Vec::new());
         }
         self.dirs
             .iter()
-            .map(|d| d.open("tasks", OFlags::WRONLY))
+            .map(|d| match d.is_beside() {
+                true => d.open("cgroup.procs", OFlags::WRONLY),
+                false => d.open("tasks", OFlags::WRONLY),
+            })
             .collect()
     }
 
@@ -220,11 +224,33 @@ impl Cgroup {
         }
     }
 
-    /// Host paths of its directories with the controllers of each (`name=…` included).
+    /// Host paths of its directories with the controllers of each (`name=…` included), without the
+    /// v2 one of a hybrid host.
     pub fn directories(&self) -> impl Iterator<Item = (&Path, &[String], BorrowedFd<'_>)> {
         self.dirs
             .iter()
+            .filter(|d| !d.is_beside())
             .map(|d| (d.path.as_path(), d.controllers.as_slice(), d.fd.as_fd()))
+    }
+
+    /// Quota and period of the processor in microseconds, as far as they can be read; an unlimited
+    /// quota is -1.
+    pub fn cpu_quota(&self) -> (Option<i64>, Option<u64>) {
+        let Some(dir) = self.dir("cpu") else {
+            return (None, None);
+        };
+        let text = match self.version {
+            1 => ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+                .map(|file| dir.read(file).unwrap_or_default())
+                .concat(),
+            _ => dir.read("cpu.max").unwrap_or_default(),
+        };
+        let mut words = text.split_whitespace();
+        let quota = words.next().and_then(|word| match word {
+            "max" => Some(-1),
+            word => word.parse().ok(),
+        });
+        (quota, words.next().and_then(|word| word.parse().ok()))
     }
 
     /// One reading of all meters; missing ones stay zero.
@@ -248,6 +274,10 @@ impl Cgroup {
 }
 
 impl Dir {
+    fn is_beside(&self) -> bool {
+        self.controllers.iter().any(|c| c == layout::BESIDE)
+    }
+
     pub(crate) fn open(&self, file: &str, flags: OFlags) -> Result<OwnedFd> {
         rustix::fs::openat(&self.fd, file, flags | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| self.error("open", file, e))

@@ -110,17 +110,20 @@ impl Connection {
         }
     }
 
+    /// All at once, claiming no identity but the socket's own. What follows waits for the answer:
+    /// a message that comes in one piece with BEGIN stays in the buffer of systemd's side, which
+    /// looks for nothing more there.
     fn authenticate(&mut self, until: Instant) -> Result<()> {
-        self.write(b"\0AUTH EXTERNAL\r\n")?;
-        let mut line = self.line(until)?;
-        // Asked for an identity: none but the socket's own is claimed.
-        if line.starts_with("DATA") {
-            self.write(b"DATA\r\n")?;
-            line = self.line(until)?;
-        }
-        match line.starts_with("OK") {
-            true => self.write(b"BEGIN\r\n"),
-            false => Err(Error::Rejected(line)),
+        self.write(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+        loop {
+            let line = self.line(until)?;
+            if line.starts_with("OK") {
+                return Ok(());
+            }
+            // It asks for the identity, which has been answered.
+            if !line.starts_with("DATA") {
+                return Err(Error::Rejected(line));
+            }
         }
     }
 

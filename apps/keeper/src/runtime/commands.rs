@@ -24,7 +24,7 @@ pub(crate) const GLOBAL: &[Opt] = &[
     switch(
         "systemd-cgroup",
         None,
-        "use the systemd cgroup driver (not supported yet)",
+        "use the systemd cgroup driver; cgroupsPath is of the form \"slice:prefix:name\"",
     ),
     value("cgroup-manager", None, ""),
     value(

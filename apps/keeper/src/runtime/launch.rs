@@ -12,6 +12,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use cgroup::systemd::Holder;
 use cgroup::{Cgroup, Layout};
 use oci::runtime::{Hooks, Spec};
 use runtime::{Build, Extras, Filter, Rootfs, Started, Stdio};
@@ -25,6 +26,7 @@ use super::notify::Notify;
 use super::state::{Container, Place, State, stat};
 use super::streams::{self, Wishes};
 use super::supervise::{self, Signals};
+use super::systemd::Driver;
 use super::{Global, clock, guard};
 
 /// `create`: returns 0 with a process that waits for `start`.
@@ -167,6 +169,8 @@ impl Plan {
 struct Making {
     container: Container,
     cgroup: Option<Cgroup>,
+    /// Keeps the unit of systemd until there is a process.
+    holder: Option<Holder>,
     notify: Option<Notify>,
     /// Ends with this process, or when the container is taken back.
     _lock: OwnedFd,
@@ -181,14 +185,23 @@ impl Making {
         }
         let layout = match Layout::detect() {
             _ if !global.cgroups => None,
+            Ok(layout) if global.systemd => Some(layout.with_v2_beside()?),
             Ok(layout) => Some(layout),
             Err(_) if global.rootless() => None,
             Err(e) => return Err(e.into()),
         };
         let mut state = plan.state(global.rootless());
-        let relative = match &layout {
-            Some(layout) => bundle::cgroup_paths(&plan.spec, &plan.id, layout)?,
-            None => Vec::new(),
+        let systemd = match &layout {
+            Some(layout) if global.systemd => {
+                Some(Driver::connect(global, &plan.spec, &plan.id, layout)?)
+            }
+            _ => None,
+        };
+        state.systemd_unit = systemd.as_ref().map(Driver::unit);
+        let relative = match (&layout, &systemd) {
+            (Some(layout), Some(driver)) => driver.paths(layout),
+            (Some(layout), None) => bundle::cgroup_paths(&plan.spec, &plan.id, layout)?,
+            (None, _) => Vec::new(),
         };
         if let Some(layout) = &layout {
             state.cgroup_paths = bundle::cgroup_directories(layout, &relative);
@@ -199,10 +212,11 @@ impl Making {
         let mut making = Self {
             container: Container { place, state },
             cgroup: None,
+            holder: None,
             notify: None,
             _lock: lock,
         };
-        let prepared = making.prepare(plan, layout.as_ref(), relative);
+        let prepared = making.prepare(plan, layout.as_ref(), systemd, relative);
         match prepared {
             Ok(()) => Ok(making),
             Err(error) => {
@@ -216,6 +230,7 @@ impl Making {
         &mut self,
         plan: &Plan,
         layout: Option<&Layout>,
+        systemd: Option<Driver>,
         relative: Vec<String>,
     ) -> Result<()> {
         let place = &self.container.place;
@@ -224,6 +239,9 @@ impl Making {
         let Some(layout) = layout else {
             return Ok(());
         };
+        if let Some(driver) = systemd {
+            return self.join_unit(driver, layout, bundle::resources(&plan.spec));
+        }
         let mut relative = relative.into_iter();
         let made = Cgroup::create_each(layout, |_| Ok(relative.next().unwrap_or_default()));
         let cgroup = match made {
@@ -250,6 +268,31 @@ impl Making {
             other => other?,
         }
         self.cgroup = Some(cgroup);
+        Ok(())
+    }
+
+    /// A cgroup of systemd's.
+    fn join_unit(
+        &mut self,
+        mut driver: Driver,
+        layout: &Layout,
+        limits: cgroup::Resources,
+    ) -> Result<()> {
+        let made = match driver.make(layout, limits) {
+            Ok(made) => made,
+            Err(error) => {
+                // What is there is not ours to stop.
+                self.container.state.systemd_unit = None;
+                self.container.state.cgroup_paths.clear();
+                return Err(error);
+            }
+        };
+        self.holder = made.holder;
+        match made.cgroup.apply(&made.resources) {
+            Err(e) if self.container.state.rootless && forbidden(&e) => {}
+            other => other?,
+        }
+        self.cgroup = Some(made.cgroup);
         Ok(())
     }
 
@@ -313,6 +356,7 @@ impl Making {
         };
         let created = runtime::create_telling(&build, &name, &mut born)
             .map_err(|e| Fail::from(e).during(IN_INIT))?;
+        self.holder = None;
         let started = match plan.run {
             false => {
                 rustix::fs::rename(&marker, place.file("exec.fifo")).during("rename", "fifo")?;
@@ -371,6 +415,7 @@ impl Making {
 
     /// Takes everything back; what cannot be is left for `delete`.
     fn undo(&mut self, global: &Global) {
+        self.holder = None;
         if let Err(error) = delete::finish(global, &self.container) {
             global.log.warn(&error.to_string());
         }
