@@ -9,6 +9,7 @@ mod args;
 mod bundle;
 mod clock;
 mod commands;
+mod criu;
 mod delete;
 mod events;
 mod exec;
@@ -208,6 +209,8 @@ fn dispatch(global: &Global, command: &'static Command, rest: &[String]) -> Resu
         "events" => events::events(global, &args),
         "spec" => spec::spec(global, &args),
         "features" => features::features(global, &args),
+        "checkpoint" => criu::checkpoint::checkpoint(global, &args),
+        "restore" => criu::restore::restore(global, &args),
         name => Err(Fail::Said(format!("{name} is not supported yet"))),
     }
 }

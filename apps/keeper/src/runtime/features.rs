@@ -58,7 +58,7 @@ fn document() -> Value {
         },
         "annotations": {
             "org.corten.runtime.version": env!("CARGO_PKG_VERSION"),
-            "org.corten.runtime.checkpoint.enabled": "false",
+            "org.corten.runtime.checkpoint.enabled": "true",
         },
         "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property."],
     })

@@ -76,22 +76,22 @@ fn launch(global: &Global, args: &Args, run: bool) -> Result<u8> {
 }
 
 /// What is asked for, checked before anything is made.
-struct Plan {
+pub(super) struct Plan {
     id: String,
-    spec: Spec,
+    pub(super) spec: Spec,
     bundle: PathBuf,
     config_file: Option<PathBuf>,
-    rootfs: PathBuf,
-    wishes: Wishes,
+    pub(super) rootfs: PathBuf,
+    pub(super) wishes: Wishes,
     run: bool,
     keep: bool,
     no_pivot: bool,
     keep_keyring: bool,
-    subreaper: bool,
+    pub(super) subreaper: bool,
 }
 
 impl Plan {
-    fn new(global: &Global, args: &Args, run: bool) -> Result<Self> {
+    pub(super) fn new(global: &Global, args: &Args, run: bool) -> Result<Self> {
         let id = args.rest.first().cloned().unwrap_or_default();
         let config = args.text("config").map(streams::absolute).transpose()?;
         let mut wishes = Wishes::new(args, !run || args.has("detach"), false)?;
@@ -166,11 +166,11 @@ impl Plan {
 }
 
 /// A container while it is being made.
-struct Making {
-    container: Container,
-    cgroup: Option<Cgroup>,
+pub(super) struct Making {
+    pub(super) container: Container,
+    pub(super) cgroup: Option<Cgroup>,
     /// Keeps the unit of systemd until there is a process.
-    holder: Option<Holder>,
+    pub(super) holder: Option<Holder>,
     notify: Option<Notify>,
     /// Ends with this process, or when the container is taken back.
     _lock: OwnedFd,
@@ -178,7 +178,7 @@ struct Making {
 
 impl Making {
     /// Directory, lock and memory of a container of which nothing else is there yet.
-    fn begin(global: &Global, plan: &Plan) -> Result<Self> {
+    pub(super) fn begin(global: &Global, plan: &Plan) -> Result<Self> {
         // The first thing to say, though only its making decides.
         if Place::new(&global.root, &plan.id)?.dir.exists() {
             return Err(Fail::Exists);
@@ -351,7 +351,7 @@ impl Making {
             bundle: &bundle,
         };
         let mut born = |started: &Started| {
-            remember(&place, state, &plan.spec, started)
+            remember(&place, state, &plan.spec, started.pid)
                 .map_err(|e| runtime::Error::internal(e.to_string()))
         };
         let created = runtime::create_telling(&build, &name, &mut born)
@@ -396,7 +396,7 @@ impl Making {
     }
 
     /// In the foreground up to the end of the process.
-    fn stay(
+    pub(super) fn stay(
         mut self,
         global: &Global,
         plan: &Plan,
@@ -414,7 +414,7 @@ impl Making {
     }
 
     /// Takes everything back; what cannot be is left for `delete`.
-    fn undo(&mut self, global: &Global) {
+    pub(super) fn undo(&mut self, global: &Global) {
         self.holder = None;
         if let Err(error) = delete::finish(global, &self.container) {
             global.log.warn(&error.to_string());
@@ -428,7 +428,7 @@ impl Making {
 const IN_INIT: &str = "unable to start container process: error during container init";
 
 /// The marker of a container being built: for `create` it is already the FIFO of `start`.
-fn marker_file(path: &Path, run: bool) -> Result<Option<OwnedFd>> {
+pub(super) fn marker_file(path: &Path, run: bool) -> Result<Option<OwnedFd>> {
     if run {
         let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o600);
@@ -455,8 +455,8 @@ fn filter(spec: &Spec, place: &Place) -> Result<Option<Filter>> {
 }
 
 /// Writes down who the process is.
-fn remember(place: &Place, state: &mut State, spec: &Spec, started: &Started) -> Result<()> {
-    let pid = started.pid as i32;
+pub(super) fn remember(place: &Place, state: &mut State, spec: &Spec, pid: u32) -> Result<()> {
+    let pid = pid as i32;
     state.init_process_pid = pid;
     state.init_process_start = stat(pid).map_or(0, |(_, start)| start);
     let kinds = [
@@ -479,7 +479,7 @@ fn remember(place: &Place, state: &mut State, spec: &Spec, started: &Started) ->
     place.save(state)
 }
 
-fn end(started: &Started) {
+pub(super) fn end(started: &Started) {
     let _ = sys::process::pidfd_signal(started.pidfd.as_fd(), super::kill::SIGKILL);
     let _ = supervise::reap(started);
 }
