@@ -9,6 +9,7 @@ mod args;
 mod bundle;
 mod clock;
 mod commands;
+mod criu;
 mod delete;
 mod events;
 mod exec;
@@ -26,6 +27,7 @@ mod start;
 mod state;
 mod streams;
 mod supervise;
+mod systemd;
 mod update;
 
 use std::io::Write;
@@ -53,6 +55,8 @@ struct Global {
     rootless: Option<bool>,
     /// Containers get cgroups.
     cgroups: bool,
+    /// By systemd.
+    systemd: bool,
 }
 
 impl Global {
@@ -126,10 +130,8 @@ fn global(program: &str, args: &Args) -> Result<Global> {
         args.has("debug"),
     )?;
     let manager = args.text("cgroup-manager").unwrap_or("cgroupfs");
-    if args.has("systemd-cgroup") || !matches!(manager, "cgroupfs" | "disabled") {
-        return Err(Fail::said(
-            "--systemd-cgroup: the systemd cgroup driver is not supported yet",
-        ));
+    if !matches!(manager, "cgroupfs" | "systemd" | "disabled") {
+        return Err(Fail::Said(format!("unknown cgroup manager {manager:?}")));
     }
     let user = !rustix::process::geteuid().is_root();
     let rootless = match args.text("rootless") {
@@ -147,6 +149,7 @@ fn global(program: &str, args: &Args) -> Result<Global> {
         log,
         rootless,
         cgroups: manager != "disabled",
+        systemd: args.has("systemd-cgroup") || manager == "systemd",
     })
 }
 
@@ -206,6 +209,8 @@ fn dispatch(global: &Global, command: &'static Command, rest: &[String]) -> Resu
         "events" => events::events(global, &args),
         "spec" => spec::spec(global, &args),
         "features" => features::features(global, &args),
+        "checkpoint" => criu::checkpoint::checkpoint(global, &args),
+        "restore" => criu::restore::restore(global, &args),
         name => Err(Fail::Said(format!("{name} is not supported yet"))),
     }
 }

@@ -110,7 +110,7 @@ fn memory(dir: &Dir, m: &Memory) -> Result<()> {
 }
 
 /// v2 counts swap alone, the caller's figure includes memory.
-fn swap_max(limit: Option<i64>, total: Option<i64>) -> Result<Option<i64>> {
+pub(crate) fn swap_max(limit: Option<i64>, total: Option<i64>) -> Result<Option<i64>> {
     match (limit, total) {
         (Some(-1), None | Some(0)) => Ok(Some(-1)),
         (_, None | Some(0)) => Ok(None),

@@ -73,16 +73,8 @@ impl Layout {
     /// Reads the text of a mountinfo file; v2 controllers stay empty.
     pub fn parse(mountinfo: &str) -> Result<Self> {
         let mut v1: Vec<Hierarchy> = Vec::new();
-        for line in mountinfo.lines() {
-            let Some((front, back)) = line.split_once(" - ") else {
-                continue;
-            };
-            let (Some(mountpoint), mut back) = (front.split(' ').nth(4), back.split(' ')) else {
-                continue;
-            };
-            let (kind, options) = (back.next(), back.nth(1).unwrap_or_default());
-            let mountpoint = PathBuf::from(unescape(mountpoint));
-            if kind != Some("cgroup") {
+        for (mountpoint, kind, options) in mounts(mountinfo) {
+            if kind != "cgroup" {
                 continue;
             }
             let controllers: Vec<String> = options
@@ -93,7 +85,7 @@ impl Layout {
             // A hierarchy mounted twice is used once, where it was mounted first.
             if !controllers.is_empty() && !v1.iter().any(|h| h.controllers == controllers) {
                 v1.push(Hierarchy {
-                    mountpoint,
+                    mountpoint: unescape(mountpoint).into(),
                     controllers,
                 });
             }
@@ -132,14 +124,21 @@ impl Hierarchy {
     }
 }
 
+/// Mountpoint (escaped), kind and super options of each mount.
+fn mounts(mountinfo: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+    mountinfo.lines().filter_map(|line| {
+        let (front, back) = line.split_once(" - ")?;
+        let mut back = back.split(' ');
+        let (kind, options) = (back.next()?, back.nth(1).unwrap_or_default());
+        Some((front.split(' ').nth(4)?, kind, options))
+    })
+}
+
 /// Where the v2 tree is mounted first.
 fn unified(mountinfo: &str) -> Option<Hierarchy> {
-    let mountpoint = mountinfo.lines().find_map(|line| {
-        let (front, back) = line.split_once(" - ")?;
-        (back.split(' ').next() == Some("cgroup2")).then(|| front.split(' ').nth(4))?
-    })?;
+    let (mountpoint, ..) = mounts(mountinfo).find(|(_, kind, _)| *kind == "cgroup2")?;
     Some(Hierarchy {
-        mountpoint: PathBuf::from(unescape(mountpoint)),
+        mountpoint: unescape(mountpoint).into(),
         controllers: Vec::new(),
     })
 }

@@ -16,6 +16,7 @@ mod resources;
 mod stats;
 mod stats_v1;
 mod stats_v2;
+pub mod systemd;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -222,11 +223,32 @@ impl Cgroup {
         dir.map(|d| d.fd.as_fd())
     }
 
-    /// Host paths of its directories with the controllers of each (`name=…` included).
+    /// Host paths of its directories with the controllers of each (`name=…` included; none for the
+    /// v2 one of a hybrid host).
     pub fn directories(&self) -> impl Iterator<Item = (&Path, &[String], BorrowedFd<'_>)> {
         self.dirs
             .iter()
             .map(|d| (d.path.as_path(), d.controllers.as_slice(), d.fd.as_fd()))
+    }
+
+    /// Quota and period of the processor in microseconds, as far as they can be read; an unlimited
+    /// quota is -1.
+    pub fn cpu_quota(&self) -> (Option<i64>, Option<u64>) {
+        let Some(dir) = self.dir("cpu") else {
+            return (None, None);
+        };
+        let text = match self.version {
+            1 => ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+                .map(|file| dir.read(file).unwrap_or_default())
+                .concat(),
+            _ => dir.read("cpu.max").unwrap_or_default(),
+        };
+        let mut words = text.split_whitespace();
+        let quota = words.next().and_then(|word| match word {
+            "max" => Some(-1),
+            word => word.parse().ok(),
+        });
+        (quota, words.next().and_then(|word| word.parse().ok()))
     }
 
     /// One reading of all meters; missing ones stay zero.

@@ -24,7 +24,7 @@ pub(crate) const GLOBAL: &[Opt] = &[
     switch(
         "systemd-cgroup",
         None,
-        "use the systemd cgroup driver (not supported yet)",
+        "use the systemd cgroup driver; cgroupsPath is of the form \"slice:prefix:name\"",
     ),
     value("cgroup-manager", None, ""),
     value(
@@ -76,15 +76,16 @@ const CONFIG: Opt = value(
     "configuration file to use, default config.json",
 );
 const DETACH: Opt = switch("detach", Some('d'), "detach from the container's process");
+const NO_SUBREAPER: Opt = switch("no-subreaper", None, "do not reap reparented processes");
 const ID: &str = "<container-id>";
 
 /// Every command.
 pub(crate) const COMMANDS: &[Command] = &[
     command(
         "checkpoint",
-        "checkpoint a running container (not supported yet)",
+        "checkpoint a running container",
         ID,
-        &[],
+        CHECKPOINT,
         false,
     ),
     command(
@@ -162,9 +163,9 @@ pub(crate) const COMMANDS: &[Command] = &[
     ),
     command(
         "restore",
-        "restore from a checkpoint (not supported yet)",
+        "restore a container from a previous checkpoint",
         ID,
-        &[],
+        RESTORE,
         false,
     ),
     command(
@@ -186,7 +187,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             DETACH,
             switch("keep", None, "do not delete the container after it exits"),
             PID_FILE,
-            switch("no-subreaper", None, "do not reap reparented processes"),
+            NO_SUBREAPER,
             NO_PIVOT,
             NO_KEYRING,
             PRESERVE,
@@ -225,6 +226,102 @@ pub(crate) const COMMANDS: &[Command] = &[
         ID,
         UPDATE,
         false,
+    ),
+];
+
+const IMAGE_PATH: Opt = value("image-path", None, "path to criu image files");
+const WORK_PATH: Opt = value("work-path", None, "path for saving work files and logs");
+const TCP_ESTABLISHED: Opt = switch("tcp-established", None, "allow open tcp connections");
+const EXT_UNIX_SK: Opt = switch("ext-unix-sk", None, "allow external unix sockets");
+const SHELL_JOB: Opt = switch("shell-job", None, "allow shell jobs");
+const LAZY_PAGES: Opt = switch(
+    "lazy-pages",
+    None,
+    "use userfaultfd to lazily restore memory pages",
+);
+const FILE_LOCKS: Opt = switch("file-locks", None, "handle file locks, for safety");
+const MANAGE_CGROUPS_MODE: Opt = value(
+    "manage-cgroups-mode",
+    None,
+    "cgroups mode: soft|full|strict|ignore (default: soft)",
+);
+const EMPTY_NS: Opt = value(
+    "empty-ns",
+    None,
+    "create a namespace, but don't restore its properties",
+);
+const AUTO_DEDUP: Opt = switch(
+    "auto-dedup",
+    None,
+    "enable auto deduplication of memory images",
+);
+
+const CHECKPOINT: &[Opt] = &[
+    IMAGE_PATH,
+    WORK_PATH,
+    value(
+        "parent-path",
+        None,
+        "path for previous criu image files in pre-dump",
+    ),
+    switch(
+        "leave-running",
+        None,
+        "leave the process running after checkpointing",
+    ),
+    TCP_ESTABLISHED,
+    switch("tcp-skip-in-flight", None, "skip in-flight tcp connections"),
+    switch(
+        "link-remap",
+        None,
+        "allow one to link unlinked files back when possible",
+    ),
+    EXT_UNIX_SK,
+    SHELL_JOB,
+    LAZY_PAGES,
+    value(
+        "status-fd",
+        None,
+        "criu writes \\0 to this FD once lazy-pages is ready",
+    ),
+    value("page-server", None, "ADDRESS:PORT of the page server"),
+    FILE_LOCKS,
+    switch(
+        "pre-dump",
+        None,
+        "dump container's memory information only, leave the container running after this",
+    ),
+    MANAGE_CGROUPS_MODE,
+    EMPTY_NS,
+    AUTO_DEDUP,
+];
+
+const RESTORE: &[Opt] = &[
+    BUNDLE,
+    CONSOLE,
+    DETACH,
+    PID_FILE,
+    NO_PIVOT,
+    NO_SUBREAPER,
+    IMAGE_PATH,
+    WORK_PATH,
+    TCP_ESTABLISHED,
+    EXT_UNIX_SK,
+    SHELL_JOB,
+    LAZY_PAGES,
+    FILE_LOCKS,
+    MANAGE_CGROUPS_MODE,
+    EMPTY_NS,
+    AUTO_DEDUP,
+    value(
+        "lsm-profile",
+        None,
+        "Specify an LSM profile to be used during restore in the form of TYPE:NAME.",
+    ),
+    value(
+        "lsm-mount-context",
+        None,
+        "Specify an LSM mount context to be used during restore.",
     ),
 ];
 

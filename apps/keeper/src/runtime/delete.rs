@@ -87,7 +87,11 @@ fn end(container: &Container) -> Result<()> {
 
 /// Removes the cgroup, with whoever is still in it, and the directory.
 pub(crate) fn destroy(container: &Container) -> Result<()> {
-    if let Some(cgroup) = container.cgroup()? {
+    let cgroup = container.cgroup()?;
+    if let Some(unit) = &container.state.systemd_unit {
+        unit.stop(cgroup.as_ref())?;
+    }
+    if let Some(cgroup) = cgroup {
         cgroup
             .remove()
             .map_err(|e| Fail::from(e).during("unable to remove container's cgroup"))?;

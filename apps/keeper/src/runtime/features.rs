@@ -29,7 +29,7 @@ fn document() -> Value {
             "namespaces": oci::runtime::NAMESPACES,
             "capabilities": runtime::available_capabilities(),
             "cgroup": {
-                "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true,
+                "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true,
             },
             "seccomp": {
                 "enabled": true,
@@ -58,9 +58,9 @@ fn document() -> Value {
         },
         "annotations": {
             "org.corten.runtime.version": env!("CARGO_PKG_VERSION"),
-            "org.corten.runtime.checkpoint.enabled": "false",
+            "org.corten.runtime.checkpoint.enabled": "true",
         },
-        "potentiallyUnsafeConfigAnnotations": ["bundle"],
+        "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property."],
     })
 }
 

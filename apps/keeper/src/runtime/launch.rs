@@ -12,6 +12,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use cgroup::systemd::Holder;
 use cgroup::{Cgroup, Layout};
 use oci::runtime::{Hooks, Spec};
 use runtime::{Build, Extras, Filter, Rootfs, Started, Stdio};
@@ -25,6 +26,7 @@ use super::notify::Notify;
 use super::state::{Container, Place, State, stat};
 use super::streams::{self, Wishes};
 use super::supervise::{self, Signals};
+use super::systemd::Driver;
 use super::{Global, clock, guard};
 
 /// `create`: returns 0 with a process that waits for `start`.
@@ -74,22 +76,22 @@ fn launch(global: &Global, args: &Args, run: bool) -> Result<u8> {
 }
 
 /// What is asked for, checked before anything is made.
-struct Plan {
+pub(super) struct Plan {
     id: String,
-    spec: Spec,
+    pub(super) spec: Spec,
     bundle: PathBuf,
     config_file: Option<PathBuf>,
-    rootfs: PathBuf,
-    wishes: Wishes,
+    pub(super) rootfs: PathBuf,
+    pub(super) wishes: Wishes,
     run: bool,
     keep: bool,
     no_pivot: bool,
     keep_keyring: bool,
-    subreaper: bool,
+    pub(super) subreaper: bool,
 }
 
 impl Plan {
-    fn new(global: &Global, args: &Args, run: bool) -> Result<Self> {
+    pub(super) fn new(global: &Global, args: &Args, run: bool) -> Result<Self> {
         let id = args.rest.first().cloned().unwrap_or_default();
         let config = args.text("config").map(streams::absolute).transpose()?;
         let mut wishes = Wishes::new(args, !run || args.has("detach"), false)?;
@@ -169,9 +171,11 @@ impl Plan {
 }
 
 /// A container while it is being made.
-struct Making {
-    container: Container,
-    cgroup: Option<Cgroup>,
+pub(super) struct Making {
+    pub(super) container: Container,
+    pub(super) cgroup: Option<Cgroup>,
+    /// Keeps the unit of systemd until there is a process.
+    pub(super) holder: Option<Holder>,
     notify: Option<Notify>,
     /// Ends with this process, or when the container is taken back.
     _lock: OwnedFd,
@@ -179,7 +183,7 @@ struct Making {
 
 impl Making {
     /// Directory, lock and memory of a container of which nothing else is there yet.
-    fn begin(global: &Global, plan: &Plan) -> Result<Self> {
+    pub(super) fn begin(global: &Global, plan: &Plan) -> Result<Self> {
         // The first thing to say, though only its making decides.
         if Place::new(&global.root, &plan.id)?.dir.exists() {
             return Err(Fail::Exists);
@@ -191,9 +195,17 @@ impl Making {
             Err(e) => return Err(e.into()),
         };
         let mut state = plan.state(global.rootless());
-        let relative = match &layout {
-            Some(layout) => bundle::cgroup_paths(&plan.spec, &plan.id, layout)?,
-            None => Vec::new(),
+        let systemd = match &layout {
+            Some(layout) if global.systemd => {
+                Some(Driver::connect(global, &plan.spec, &plan.id, layout)?)
+            }
+            _ => None,
+        };
+        state.systemd_unit = systemd.as_ref().map(Driver::unit);
+        let relative = match (&layout, &systemd) {
+            (Some(layout), Some(driver)) => driver.paths(layout),
+            (Some(layout), None) => bundle::cgroup_paths(&plan.spec, &plan.id, layout)?,
+            (None, _) => Vec::new(),
         };
         if let Some(layout) = &layout {
             state.cgroup_paths = bundle::cgroup_directories(layout, &relative);
@@ -204,10 +216,11 @@ impl Making {
         let mut making = Self {
             container: Container { place, state },
             cgroup: None,
+            holder: None,
             notify: None,
             _lock: lock,
         };
-        let prepared = making.prepare(plan, layout.as_ref(), relative);
+        let prepared = making.prepare(plan, layout.as_ref(), systemd, relative);
         match prepared {
             Ok(()) => Ok(making),
             Err(error) => {
@@ -221,6 +234,7 @@ impl Making {
         &mut self,
         plan: &Plan,
         layout: Option<&Layout>,
+        systemd: Option<Driver>,
         relative: Vec<String>,
     ) -> Result<()> {
         let place = &self.container.place;
@@ -229,6 +243,9 @@ impl Making {
         let Some(layout) = layout else {
             return Ok(());
         };
+        if let Some(driver) = systemd {
+            return self.join_unit(driver, layout, bundle::resources(&plan.spec));
+        }
         let mut relative = relative.into_iter();
         let made = Cgroup::create_each(layout, |_| Ok(relative.next().unwrap_or_default()));
         let cgroup = match made {
@@ -255,6 +272,31 @@ impl Making {
             other => other?,
         }
         self.cgroup = Some(cgroup);
+        Ok(())
+    }
+
+    /// A cgroup of systemd's.
+    fn join_unit(
+        &mut self,
+        mut driver: Driver,
+        layout: &Layout,
+        limits: cgroup::Resources,
+    ) -> Result<()> {
+        let made = match driver.make(layout, limits) {
+            Ok(made) => made,
+            Err(error) => {
+                // What is there is not ours to stop.
+                self.container.state.systemd_unit = None;
+                self.container.state.cgroup_paths.clear();
+                return Err(error);
+            }
+        };
+        self.holder = made.holder;
+        match made.cgroup.apply(&made.resources) {
+            Err(e) if self.container.state.rootless && forbidden(&e) => {}
+            other => other?,
+        }
+        self.cgroup = Some(made.cgroup);
         Ok(())
     }
 
@@ -317,12 +359,13 @@ impl Making {
         };
         let mut born = |started: &Started| {
             global.log.born(started.pid);
-            remember(&place, state, &plan.spec, started)
+            remember(&place, state, &plan.spec, started.pid)
                 .map_err(|e| runtime::Error::internal(e.to_string()))
         };
         let created = runtime::create_telling(&build, &name, &mut born)
             .map_err(|e| Fail::from(e).during(IN_INIT))?;
         global.log.built(created.process().pid);
+        self.holder = None;
         let started = match plan.run {
             false => {
                 rustix::fs::rename(&marker, place.file("exec.fifo")).during("rename", "fifo")?;
@@ -362,7 +405,7 @@ impl Making {
     }
 
     /// In the foreground up to the end of the process.
-    fn stay(
+    pub(super) fn stay(
         mut self,
         global: &Global,
         plan: &Plan,
@@ -380,7 +423,8 @@ impl Making {
     }
 
     /// Takes everything back; what cannot be is left for `delete`.
-    fn undo(&mut self, global: &Global) {
+    pub(super) fn undo(&mut self, global: &Global) {
+        self.holder = None;
         if let Err(error) = delete::finish(global, &self.container) {
             global.log.warn(&error.to_string());
         }
@@ -393,7 +437,7 @@ impl Making {
 const IN_INIT: &str = "unable to start container process: error during container init";
 
 /// The marker of a container being built: for `create` it is already the FIFO of `start`.
-fn marker_file(path: &Path, run: bool) -> Result<Option<OwnedFd>> {
+pub(super) fn marker_file(path: &Path, run: bool) -> Result<Option<OwnedFd>> {
     if run {
         let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o600);
@@ -420,8 +464,8 @@ fn filter(spec: &Spec, place: &Place) -> Result<Option<Filter>> {
 }
 
 /// Writes down who the process is.
-fn remember(place: &Place, state: &mut State, spec: &Spec, started: &Started) -> Result<()> {
-    let pid = started.pid as i32;
+pub(super) fn remember(place: &Place, state: &mut State, spec: &Spec, pid: u32) -> Result<()> {
+    let pid = pid as i32;
     state.init_process_pid = pid;
     state.init_process_start = stat(pid).map_or(0, |(_, start)| start);
     let kinds = [
@@ -444,7 +488,7 @@ fn remember(place: &Place, state: &mut State, spec: &Spec, started: &Started) ->
     place.save(state)
 }
 
-fn end(started: &Started) {
+pub(super) fn end(started: &Started) {
     let _ = sys::process::pidfd_signal(started.pidfd.as_fd(), super::kill::SIGKILL);
     let _ = supervise::reap(started);
 }

@@ -27,6 +27,7 @@ use sys::Errno;
 
 use super::bundle::UNIFIED;
 use super::fail::{During, Fail, Result, reason};
+use super::systemd::SystemdUnit;
 
 /// The file; names as in runc's where it has them, for those who read that.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub(crate) struct State {
     pub(crate) rootless: bool,
     /// By controller; the empty name is cgroup v2, [`UNIFIED`] its tree on a hybrid host.
     pub(crate) cgroup_paths: BTreeMap<String, String>,
+    /// Where systemd owns the cgroup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) systemd_unit: Option<SystemdUnit>,
     pub(crate) namespace_paths: BTreeMap<String, String>,
     #[serde(rename = "ociVersion")]
     pub(crate) oci_version: String,

@@ -32,7 +32,14 @@ pub(crate) fn update(global: &Global, args: &Args) -> Result<u8> {
             .warn("Kernel memory settings are ignored and will be removed");
     }
     settle(&mut resources);
-    pause::cgroup(&container)?.apply(&super::bundle::limits(&resources))?;
+    let (cgroup, limits) = (
+        pause::cgroup(&container)?,
+        super::bundle::limits(&resources),
+    );
+    match &container.state.systemd_unit {
+        Some(unit) => unit.set(&cgroup, limits)?,
+        None => cgroup.apply(&limits)?,
+    }
     Ok(0)
 }
 
