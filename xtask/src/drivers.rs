@@ -8,7 +8,7 @@ mod checks;
 mod containerd;
 mod docker;
 mod image;
-mod room;
+pub(crate) mod room;
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ const USAGE: &str =
   --keeper   the runtime's program; without it it is built";
 
 /// What a root needs to have.
-const PACKAGES: &str = "docker.io,docker-cli,containerd,runc,podman,conmon,netavark,\
+const PACKAGES: &str = "docker.io,docker-cli,containerd,runc,crun,podman,conmon,netavark,\
     aardvark-dns,iptables,nftables,busybox-static,iproute2,tini,catatonit,ca-certificates,\
     procps,kmod,libseccomp2";
 
@@ -96,7 +96,7 @@ fn parse(args: &[String]) -> Result<Options> {
 }
 
 /// A Debian root with the engines, made once.
-fn debian() -> Result<PathBuf> {
+pub(crate) fn debian() -> Result<PathBuf> {
     let dir = run::target().join("drivers");
     let root = dir.join("root");
     if root.join("usr/sbin/dockerd").exists() {
