@@ -6,6 +6,7 @@
 
 mod engines;
 mod measure;
+mod runtime;
 mod workloads;
 
 use std::path::PathBuf;
@@ -29,18 +30,27 @@ struct Options {
     /// Engines that run already: name, command line, socket.
     given: Vec<String>,
     here: bool,
+    root: Option<PathBuf>,
+    keeper: Option<PathBuf>,
 }
 
 const USAGE: &str =
     "cargo xtask bench [-n RUNS] [--containers N] [--only WORKLOAD,…] [--corten FILE]
                   [--here] [--engine 'NAME SOCKET COMMAND…']…
-  workloads: run, exec, detach, api, cpu, daemon
+                  [--root DIR] [--keeper FILE]
+  workloads: run, exec, detach, api, cpu, daemon; alone: runtime
   --here     use the namespaces as they are
-  --engine   one that runs already, as seen from --here";
+  --engine   one that runs already, as seen from --here
+  --root     with runtime: a Debian system that has crun and runc; without it one is made
+  --keeper   with runtime: the program; without it it is built";
 
 /// `cargo xtask bench`.
 pub(crate) fn bench(args: &[String]) -> Result<()> {
     let options = parse(args)?;
+    if options.only == ["runtime"] {
+        let (root, keeper) = (options.root.as_deref(), options.keeper.as_deref());
+        return runtime::bench(options.runs, root, keeper);
+    }
     let corten = match &options.corten {
         Some(path) => path.clone(),
         None => {
@@ -62,6 +72,8 @@ fn parse(args: &[String]) -> Result<Options> {
         only: Vec::new(),
         given: Vec::new(),
         here: false,
+        root: None,
+        keeper: None,
     };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -76,6 +88,8 @@ fn parse(args: &[String]) -> Result<Options> {
             "--corten" => options.corten = Some(value()?.into()),
             "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
             "--engine" => options.given.push(value()?),
+            "--root" => options.root = Some(value()?.into()),
+            "--keeper" => options.keeper = Some(value()?.into()),
             "--here" => options.here = true,
             _ => bail!("unknown argument {arg}\n{USAGE}"),
         }
@@ -121,7 +135,7 @@ fn inside(options: &Options, corten: &std::path::Path) -> Result<()> {
         options.runs
     );
     let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|o| o == name);
-    let mut table = Table::new(&engines);
+    let mut table = Table::new(engines.iter().map(|engine| engine.name.clone()).collect());
     let result = (|| -> Result<()> {
         for engine in &engines {
             engine.import(dir.path())?;

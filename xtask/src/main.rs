@@ -1,4 +1,4 @@
-//! Chores as Rust code: `cargo xtask layers | test | bench`.
+//! Chores as Rust code: `cargo xtask layers | test | bench | guest | drivers`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -6,6 +6,8 @@
 )]
 
 mod bench;
+mod drivers;
+mod guest;
 mod layers;
 mod run;
 mod test;
@@ -19,9 +21,13 @@ fn main() -> ExitCode {
     let result = match chore.as_deref() {
         Some("layers") => layers::check(),
         Some("bench") => bench::bench(&rest),
+        Some("drivers") => drivers::drivers(&rest),
+        Some("guest") => guest::guest(&rest),
         Some("test") => test::test(&rest),
         _ => {
-            eprintln!("usage: cargo xtask layers | test [--no-e2e] | bench [-n RUNS] …");
+            eprintln!(
+                "usage: cargo xtask layers | test [--no-e2e] | bench [-n RUNS] … | guest … | drivers …"
+            );
             return ExitCode::from(2);
         }
     };

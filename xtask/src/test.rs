@@ -24,16 +24,19 @@ const TOOLS: [(&str, &str); 5] = [
 /// fraction of it on a busy machine with two cores.
 const STALL: Duration = Duration::from_secs(600);
 
+/// What test programs said of their tests.
 #[derive(Debug, Default)]
-struct Totals {
-    passed: u64,
-    failed: u64,
-    ignored: u64,
+pub(crate) struct Totals {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
+    /// Those that passed in a program without a closing line.
+    pub(crate) plain: u64,
 }
 
 impl Totals {
     /// Adds what a line of a test program's output says, if it is the closing one.
-    fn count(&mut self, line: &str) {
+    pub(crate) fn count(&mut self, line: &str) {
         let Some(rest) = line.strip_prefix("test result: ") else {
             return;
         };
@@ -109,43 +112,17 @@ pub(crate) fn test(args: &[String]) -> Result<()> {
 }
 
 fn install(end_to_end: bool) -> Result<()> {
-    let mut missing: Vec<&str> = Vec::new();
+    let mut missing: Vec<(&str, &str)> = vec![("cc", "gcc")];
     if end_to_end {
-        missing.extend(
-            TOOLS
-                .iter()
-                .filter(|(program, _)| !run::has(program))
-                .map(|(_, p)| *p),
-        );
+        missing.extend(TOOLS);
     }
-    if !run::has("cc") {
-        missing.push("gcc");
-    }
+    run::need(&missing)?;
     if !std::path::Path::new("/usr/lib/x86_64-linux-gnu/libc.a").exists()
         && cfg!(target_arch = "x86_64")
     {
-        missing.push("libc6-dev");
+        run::run(&["apt-get", "install", "-y", "-q", "libc6-dev"])?;
     }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    run::run(&["apt-get", "update", "-q"])?;
-    let mut words = vec!["apt-get", "install", "-y", "-q", "--no-install-recommends"];
-    words.extend(missing.into_iter().map(|package| match package {
-        // Before Debian 13 the client comes with its engine only.
-        "docker-cli" if !is_known(package) => "docker.io",
-        package => package,
-    }));
-    run::run(&words)
-}
-
-/// Whether apt has a package.
-fn is_known(package: &str) -> bool {
-    run::command(&["apt-cache", "show", package])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+    Ok(())
 }
 
 /// Runs a test command, passing its output on and adding up its totals. One that says nothing for

@@ -208,8 +208,10 @@ fn meters() {
         let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
         assert_eq!(event["type"], "stats");
     }
-    // It ends with the container.
+    // It ends with the container. What it says until then must be read, or it waits to say it.
+    let rest = std::thread::spawn(move || lines.count());
     lab.run(&["delete", "-f", "e"]).ok();
+    rest.join().unwrap();
     assert!(watching.wait().unwrap().success());
     lab.run(&["events", "e"])
         .failed(1, "container does not exist");

@@ -71,6 +71,26 @@ pub(crate) fn clone(plan: &Plan, args: &CloneArgs<'_>) -> Result<Cloned> {
     }
 }
 
+/// Clones the caller into a cgroup of a container that runs. A container that divides its cgroup
+/// on v2 has left no room for processes in it (EBUSY); the new one then goes to the first one's.
+pub(crate) fn clone_beside(target: &OwnedFd, cgroup: Option<&cgroup::Cgroup>) -> Result<Cloned> {
+    let args = CloneArgs {
+        flags: 0,
+        cgroup: cgroup.and_then(|c| c.v2_dir()),
+    };
+    let refused = match (sys::process::clone3(&args), cgroup) {
+        (Err(Errno::BUSY | Errno::OPNOTSUPP), Some(cgroup)) => cgroup,
+        (other, _) => return other.map_err(clone_error),
+    };
+    let pid = pid_of(target)?.as_raw_pid();
+    let dir = refused.v2_dir_of(pid)?;
+    let args = CloneArgs {
+        flags: 0,
+        cgroup: dir.as_ref().map(AsFd::as_fd).or(refused.v2_dir()),
+    };
+    sys::process::clone3(&args).map_err(clone_error)
+}
+
 /// With the caller's own rights first, and what these do not reach with those of the user
 /// namespace.
 fn join(plan: &Plan) -> Result<()> {

@@ -9,7 +9,7 @@ use sys::process::{CloneArgs, Cloned};
 
 use crate::channel::{self, Said};
 use crate::duties::Duties;
-use crate::error::{Context, errno_text};
+use crate::error::Context;
 use crate::plan::{Excursion, Plan};
 use crate::scheduler::Pinned;
 use crate::{Build, Created, Error, Exec, Filter, Kind, Name, Result, Started, birth, child};
@@ -92,17 +92,13 @@ pub(crate) fn exec(
         Some(cgroup) => cgroup.task_files()?,
         None => Vec::new(),
     };
-    let args = CloneArgs {
-        flags: 0,
-        cgroup: exec.cgroup.and_then(|c| c.v2_dir()),
-    };
     let target = rustix::io::fcntl_dupfd_cloexec(exec.target, 3).context(|| "duplicate pidfd")?;
     let mut trip = Excursion::none();
     trip.enter(&target, "/proc/self/ns/pid", libc::CLONE_NEWPID, "pid")
         .map_err(|e| Error::new(Kind::NotRunning, e.message))?;
     let (ours, theirs) = sys::fdpass::seqpacket_pair().context(|| "make channel")?;
     let pinned = Pinned::begin(exec.process)?;
-    let (pid, pidfd) = match sys::process::clone3(&args).map_err(clone_error)? {
+    let (pid, pidfd) = match birth::clone_beside(&target, exec.cgroup)? {
         Cloned::Child => {
             drop(ours);
             let line = channel::Line::new(theirs, None);
@@ -196,10 +192,6 @@ fn reap(pidfd: BorrowedFd<'_>) {
     while let Err(sys::Errno::INTR) =
         rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED)
     {}
-}
-
-fn clone_error(errno: sys::Errno) -> Error {
-    Error::internal(format!("clone3: {}", errno_text(errno)))
 }
 
 /// A child that has exited already has none; then there is nothing to keep.

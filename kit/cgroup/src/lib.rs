@@ -223,6 +223,51 @@ impl Cgroup {
         dir.map(|d| d.fd.as_fd())
     }
 
+    /// v2: the cgroup of a process, when it is this one or below it. One that hands controllers on
+    /// takes no processes itself, so whoever joins it later has to go to those who are there.
+    pub fn v2_dir_of(&self, pid: i32) -> Result<Option<OwnedFd>> {
+        let (2, Some(dir)) = (self.version, self.dirs.first()) else {
+            return Ok(None);
+        };
+        let file = format!("/proc/{pid}/cgroup");
+        let text = std::fs::read_to_string(&file).map_err(|e| Error::io("read", &file, &e))?;
+        let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::/")) else {
+            return Ok(None);
+        };
+        let layout = Layout::detect()?;
+        let full = layout.hierarchies.first().map(|h| h.mountpoint.join(path));
+        let Some(full) = full.filter(|full| full.starts_with(&dir.path)) else {
+            return Ok(None);
+        };
+        let opened = open_dir(&full);
+        let shown = full.to_string_lossy();
+        opened
+            .map(Some)
+            .map_err(|e| Error::errno("open", &shown, e))
+    }
+
+    /// v2: gives it to a user, who may then divide it but not change its own limits: the directory
+    /// and the files that the kernel lists for that (/sys/kernel/cgroup/delegate). v1: nothing.
+    pub fn delegate(&self, uid: u32) -> Result<()> {
+        let (2, Some(dir)) = (self.version, self.dirs.first()) else {
+            return Ok(());
+        };
+        let owner = Some(rustix::fs::Uid::from_raw(uid));
+        let list = std::fs::read_to_string("/sys/kernel/cgroup/delegate")
+            .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".into());
+        for file in [""].into_iter().chain(list.lines()) {
+            let changed = match file {
+                "" => rustix::fs::fchown(&dir.fd, owner, None),
+                file => rustix::fs::chownat(&dir.fd, file, owner, None, AtFlags::SYMLINK_NOFOLLOW),
+            };
+            match changed {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => return Err(dir.error("change the owner of", file, e)),
+            }
+        }
+        Ok(())
+    }
+
     /// Host paths of its directories with the controllers of each (`name=…` included; none for the
     /// v2 one of a hybrid host).
     pub fn directories(&self) -> impl Iterator<Item = (&Path, &[String], BorrowedFd<'_>)> {
@@ -333,6 +378,10 @@ fn make(version: u8, hierarchy: &Hierarchy, path: &str) -> Result<(Dir, bool)> {
         Err(Errno::EXIST) => Ok(false),
         Err(e) => Err(e),
     };
+    // Parents that others made need not have handed their controllers on.
+    if version == 2 {
+        make_parents(version, hierarchy, path)?;
+    }
     let new = match mkdir() {
         Err(Errno::NOENT) => {
             make_parents(version, hierarchy, path)?;

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::engines::Engine;
-
 /// Rows of figures, a column for each engine.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -14,9 +12,9 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(engines: &[Engine]) -> Self {
+    pub(crate) fn new(columns: Vec<String>) -> Self {
         Self {
-            columns: engines.iter().map(|engine| engine.name.clone()).collect(),
+            columns,
             rows: Vec::new(),
         }
     }
@@ -40,7 +38,10 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\nmedian (min; n); in brackets: times Corten's median\n")?;
+        writeln!(
+            f,
+            "\nmedian (min; n); in brackets: times the first one's median\n"
+        )?;
         writeln!(f, "| | {} |", self.columns.join(" | "))?;
         writeln!(f, "|---|{}", "---|".repeat(self.columns.len()))?;
         for (name, figures) in &self.rows {
@@ -59,7 +60,7 @@ impl fmt::Display for Table {
                 write!(f, " {:.1} ({least:.1}; {})", median(all), all.len())?;
                 match ours {
                     Some(ours) if at > 0 && ours > 0.0 => {
-                        write!(f, " [{:.1}] |", median(all) / ours)?;
+                        write!(f, " [{:.2}] |", median(all) / ours)?;
                     }
                     _ => write!(f, " |")?,
                 }

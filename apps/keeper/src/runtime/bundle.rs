@@ -262,6 +262,32 @@ pub(crate) fn resources(spec: &Spec) -> cgroup::Resources {
     limits(&resources)
 }
 
+/// Who the cgroup is to belong to (config-linux.md, "Cgroup ownership"): whoever the container's
+/// first user is on the host, when the container has a user and a cgroup namespace of its own and
+/// its view of the cgroup is writable.
+pub(crate) fn cgroup_owner(spec: &Spec) -> Option<u32> {
+    let linux = spec.linux.as_ref()?;
+    let own = |kind: &str| {
+        let mut all = linux.namespaces.iter();
+        all.any(|n| n.kind == kind && n.path.is_empty())
+    };
+    let writable = spec.mounts.iter().any(|mount| {
+        let mut access = mount.options.iter().rev();
+        let last = access.find(|o| matches!(o.as_str(), "ro" | "rw"));
+        matches!(mount.kind.as_str(), "cgroup" | "cgroup2")
+            && last.is_none_or(|option| option == "rw")
+    });
+    if !own("user") || !own("cgroup") || !writable {
+        return None;
+    }
+    let user = spec.process.as_ref().map_or(0, |p| p.user.uid);
+    let mut maps = linux.uid_mappings.iter();
+    maps.find_map(|map| {
+        let into = user.checked_sub(map.container_id)?;
+        (into < map.size).then(|| map.host_id.saturating_add(into))
+    })
+}
+
 /// In the cgroup crate's terms.
 pub(crate) fn limits(resources: &Resources) -> cgroup::Resources {
     let mut limits = runtime::limits(resources);

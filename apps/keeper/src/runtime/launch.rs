@@ -271,6 +271,11 @@ impl Making {
             Err(e) if self.container.state.rootless && forbidden(&e) => {}
             other => other?,
         }
+        if !self.container.state.rootless
+            && let Some(owner) = bundle::cgroup_owner(&plan.spec)
+        {
+            cgroup.delegate(owner)?;
+        }
         self.cgroup = Some(cgroup);
         Ok(())
     }
