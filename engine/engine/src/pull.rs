@@ -9,7 +9,8 @@
 //!
 //! A client that leaves ends its pull, as with moby. Then, and after a failure, the lease takes away
 //! layers that were finished; unfinished ones were never visible. After a crash the image store does
-//! the same when it opens.
+//! the same when it opens. The bytes that came stay until an image has their layers (`download`):
+//! the next pull goes on with them.
 
 use std::sync::Arc;
 
@@ -21,11 +22,13 @@ use registry::{Content, Document, Repository, Resolved};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::download::Download;
 use self::layers::{Fetch, Wanted, cancelled};
 pub(crate) use self::report::Report;
 use crate::registries::credentials;
 use crate::{Engine, Error, Inner, Lines, Result, events};
 
+mod download;
 mod layers;
 mod report;
 
@@ -236,13 +239,16 @@ impl Pull {
         blocking(move || {
             // Ends at the end of this, here and not where it could block other tasks.
             let _lease = lease;
-            fetched?;
+            let downloads = fetched?;
             let Document {
                 media_type, bytes, ..
             } = &document;
             inner
                 .images
                 .commit(&config, Some((media_type, bytes)), &names)?;
+            for download in downloads {
+                download.spend();
+            }
             Ok(())
         })
         .await

@@ -131,14 +131,7 @@ impl Push {
         if !self.repository.has_blob(&image.id).await? {
             match self.repository.begin(None).await? {
                 Begun::Mounted => {}
-                Begun::Upload(mut upload) => {
-                    let mut rest = bytes::Bytes::from(config);
-                    while !rest.is_empty() {
-                        let piece = rest.split_to(rest.len().min(upload.piece()));
-                        upload.send(piece).await?;
-                    }
-                    upload.commit(&image.id).await?;
-                }
+                Begun::Upload(upload) => upload.commit(&image.id, config.into()).await?,
             }
         }
         let (inner, of) = (Arc::clone(&self.inner), image.clone());

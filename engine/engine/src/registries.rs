@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use dockerapi::AuthConfig;
+use oci::Digest;
 use registry::{Client, Credentials, Kind, Proxy};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::sync::Semaphore;
 
+use crate::pull::Download;
 use crate::{Config, Error, ErrorKind, Result};
 
 /// Docker Hub's name in references.
@@ -19,8 +21,8 @@ pub(crate) struct Registries {
     pub(crate) client: Client,
     /// One for each layer that may be fetched at the same time, whoever asked for it.
     pub(crate) slots: Arc<Semaphore>,
-    /// Layers being made, by chain.
-    turns: Mutex<HashMap<String, Weak<AsyncMutex<()>>>>,
+    /// Blobs on their way, by digest.
+    downloads: Mutex<HashMap<Digest, Weak<Download>>>,
 }
 
 impl Registries {
@@ -37,20 +39,23 @@ impl Registries {
         Self {
             client,
             slots: Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS))),
-            turns: Mutex::default(),
+            downloads: Mutex::default(),
         }
     }
 
-    /// The lock of a layer: who has it makes the layer, others find it made.
-    pub(crate) fn turn(&self, chain: &str) -> Arc<AsyncMutex<()>> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = turns.get(chain).and_then(Weak::upgrade) {
+    /// A blob that is wanted: the same for all who want it at the same time.
+    pub(crate) fn download(&self, blob: &Digest) -> Arc<Download> {
+        let mut downloads = self
+            .downloads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = downloads.get(blob).and_then(Weak::upgrade) {
             return known;
         }
-        turns.retain(|_, turn| turn.strong_count() > 0);
-        let turn = Arc::default();
-        turns.insert(chain.to_owned(), Arc::downgrade(&turn));
-        turn
+        downloads.retain(|_, download| download.strong_count() > 0);
+        let download = Arc::default();
+        downloads.insert(blob.clone(), Arc::downgrade(&download));
+        download
     }
 
     /// Checks credentials. Answers moby's text and an identity token, which may be empty.
@@ -103,6 +108,7 @@ impl From<registry::Error> for Error {
             Kind::Unauthorized => ErrorKind::Unauthorized,
             Kind::Unsupported => ErrorKind::NotImplemented,
             Kind::Invalid => ErrorKind::InvalidParameter,
+            Kind::Offline => ErrorKind::Unavailable,
             Kind::RateLimited | Kind::Unavailable | Kind::Timeout | Kind::Corrupt => {
                 ErrorKind::System
             }

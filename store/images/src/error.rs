@@ -20,6 +20,9 @@ pub enum Error {
     /// The input is broken: a wrong digest, a malformed archive or document.
     #[error("{0}")]
     Corrupt(String),
+    /// What came is not the blob that it should be: another source may have it.
+    #[error("{0}")]
+    Stream(String),
     /// Valid, but not something this version does.
     #[error("{0}")]
     Unsupported(String),
@@ -69,7 +72,9 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::NotFound(_) => Kind::NotFound,
-            Self::Ambiguous(_) | Self::Reference(_) | Self::Corrupt(_) => Kind::Invalid,
+            Self::Ambiguous(_) | Self::Reference(_) | Self::Corrupt(_) | Self::Stream(_) => {
+                Kind::Invalid
+            }
             Self::Conflict(_) => Kind::Conflict,
             Self::Unsupported(_) => Kind::Unsupported,
             Self::Archive(error) => match error.kind() {

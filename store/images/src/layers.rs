@@ -68,10 +68,10 @@ pub(crate) fn check_diff_id(expected: &Expected, found: &Digest) -> Result<(), E
 
 pub(crate) fn check_stream(expected: &Expected, found: &Digest, length: u64) -> Result<(), Error> {
     match &expected.stream {
-        Some((digest, _)) if digest != found => Err(Error::Corrupt(format!(
+        Some((digest, _)) if digest != found => Err(Error::Stream(format!(
             "filesystem layer verification failed for digest {digest}: got {found}"
         ))),
-        Some((digest, size)) if *size != length => Err(Error::Corrupt(format!(
+        Some((digest, size)) if *size != length => Err(Error::Stream(format!(
             "layer {digest} has {length} bytes, its manifest says {size}"
         ))),
         _ => Ok(()),

@@ -6,6 +6,7 @@
 //!         tar, index                   as they came, and what is in them (see `tarred`)
 //!         merged.<n>                   EROFS of the lowest or uppermost n layers up to this one
 //!         diff, size                   unpacked, where the kernel mounts no EROFS from files
+//!  <root>/partial/<hex>                compressed layers on their way (see `partial`)
 //!  <root>/trash                        what is being unlinked
 //!  database: images, image-names       rows; all look-ups happen in memory
 //! ```
@@ -25,6 +26,7 @@ mod layers;
 mod lease;
 mod load;
 mod merged;
+mod partial;
 mod probe;
 mod rootfs;
 mod save;
@@ -51,6 +53,7 @@ pub use image::{
 };
 pub use layers::{Expected, Layer, chain_id};
 pub use lease::Lease;
+pub use partial::Partial;
 pub use save::Saved;
 pub use tarred::LayerTar;
 
@@ -113,6 +116,7 @@ impl Images {
             },
         };
         store.sweep();
+        store.sweep_partials();
         Ok(Self(Arc::new(store)))
     }
 

@@ -11,10 +11,11 @@ use http::{Request, header};
 use http_body_util::Full;
 use serde::Deserialize;
 
-use crate::config::is_loopback;
+use crate::backoff::retry_after;
+use crate::config::{Endpoint, Origin, is_loopback};
 use crate::error::Refusal;
 use crate::transport::Transport;
-use crate::{Config, Error, Kind};
+use crate::{Error, Kind};
 use std::sync::Arc;
 
 /// Longest answer of a token server.
@@ -162,12 +163,16 @@ struct Answer {
 pub(crate) struct Want<'a> {
     pub(crate) realm: &'a str,
     pub(crate) service: &'a str,
-    pub(crate) scope: &'a str,
+    pub(crate) scopes: &'a [String],
     /// Ask for a refresh token as well (log-in).
     pub(crate) offline: bool,
-    /// The registry itself is spoken to without TLS.
-    pub(crate) plain: bool,
-    pub(crate) insecure: bool,
+    /// Who wants it.
+    pub(crate) endpoint: &'a Endpoint,
+}
+
+/// The scopes in a challenge.
+pub(crate) fn scopes(challenge: &str) -> Vec<String> {
+    challenge.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Why there is no token.
@@ -187,12 +192,11 @@ impl From<Error> for NoToken {
 /// is the identity token, when one was asked for and given.
 pub(crate) async fn fetch(
     transport: &Arc<Transport>,
-    config: &Config,
     credentials: &Credentials,
     want: &Want<'_>,
 ) -> Result<(Token, String), NoToken> {
     let with_secrets = !credentials.identity_token.is_empty() || credentials.basic().is_some();
-    if with_secrets && !want.plain && leaks(want.realm) {
+    if with_secrets && !want.endpoint.is_plain() && leaks(want.realm) {
         let text = format!(
             "token server {}: credentials are not sent without TLS",
             want.realm
@@ -200,11 +204,20 @@ pub(crate) async fn fetch(
         return Err(Error::new(Kind::Denied, text).into());
     }
     let request = request(credentials, want)?;
-    let answer = transport.send(request, want.insecure).await?;
-    let status = answer.head.status;
-    let body = answer.read(TOKEN_LIMIT, config.stall).await?;
+    let home = want.endpoint.api.parse().ok();
+    let at_home = home.and_then(|uri| Origin::of(&uri).ok()) == Origin::of(request.uri()).ok();
+    let trust = match at_home {
+        true => want.endpoint.trust.clone(),
+        false => want.endpoint.trust.of_others(),
+    };
+    let answer = transport.send(request, &trust).await?;
+    let (status, retry_after) = (answer.head.status, retry_after(&answer.head.headers));
+    let body = answer.read(TOKEN_LIMIT, transport.config().stall).await?;
     if !status.is_success() {
-        return Err(NoToken::Refused(Refusal::parse(status, &body)));
+        return Err(NoToken::Refused(Refusal {
+            retry_after,
+            ..Refusal::parse(status, &body)
+        }));
     }
     let invalid = |text: String| Error::new(Kind::Unavailable, text);
     let parsed: Answer = serde_json::from_slice(&body)
@@ -237,7 +250,7 @@ fn request(credentials: &Credentials, want: &Want<'_>) -> Result<Request<Full<By
             ("grant_type", "refresh_token"),
             ("service", want.service),
             ("client_id", "docker"),
-            ("scope", want.scope),
+            ("scope", &want.scopes.join(" ")),
             ("refresh_token", &credentials.identity_token),
         ]);
         return Request::post(want.realm)
@@ -245,7 +258,8 @@ fn request(credentials: &Credentials, want: &Want<'_>) -> Result<Request<Full<By
             .body(Full::from(form))
             .map_err(invalid);
     }
-    let mut pairs = vec![("service", want.service), ("scope", want.scope)];
+    let mut pairs = vec![("service", want.service)];
+    pairs.extend(want.scopes.iter().map(|scope| ("scope", scope.as_str())));
     if !credentials.username.is_empty() {
         pairs.push(("account", &credentials.username));
     }

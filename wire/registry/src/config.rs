@@ -1,10 +1,11 @@
 //! Which hosts stand for a registry, and how far each is trusted.
 
+use http::{HeaderName, HeaderValue};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Error, Kind};
+use crate::{Error, Kind, hosts};
 
 /// Settings of a client.
 #[derive(Debug, Clone)]
@@ -14,8 +15,9 @@ pub struct Config {
     pub insecure: Vec<String>,
     /// URLs of mirrors of Docker Hub, tried first.
     pub mirrors: Vec<String>,
-    /// `<host[:port]>/{*.crt,*.cert,*.key}` below it are further roots and client certificates.
-    pub certs_dir: PathBuf,
+    /// In each of them, best first, `<host[:port]>/hosts.toml` says where a registry is, and
+    /// `<host[:port]>/{*.crt,*.cert,*.key}` are further roots and client certificates.
+    pub hosts_dirs: Vec<PathBuf>,
     /// Proxies by scheme, and who is reached without.
     pub proxy: Proxy,
     /// `User-Agent`.
@@ -26,6 +28,8 @@ pub struct Config {
     pub stall: Duration,
     /// For a connection with its TLS handshake, and for the head of an answer.
     pub patience: Duration,
+    /// Nobody is asked for anything.
+    pub offline: bool,
 }
 
 impl Default for Config {
@@ -33,12 +37,13 @@ impl Default for Config {
         Self {
             insecure: Vec::new(),
             mirrors: Vec::new(),
-            certs_dir: "/etc/docker/certs.d".into(),
+            hosts_dirs: vec!["/etc/docker/certs.d".into()],
             proxy: Proxy::default(),
             user_agent: concat!("corten/", env!("CARGO_PKG_VERSION")).into(),
             attempts: 5,
             stall: Duration::from_secs(30),
             patience: Duration::from_secs(30),
+            offline: false,
         }
     }
 }
@@ -139,49 +144,112 @@ impl Origin {
     }
 }
 
+/// How far a host is believed, and how we show who we are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Trust {
+    /// Certificates are not verified.
+    pub(crate) skip_verify: bool,
+    /// Further roots.
+    pub(crate) ca: Vec<PathBuf>,
+    /// Certificate and key, each pair in two files or one.
+    pub(crate) client: Vec<(PathBuf, PathBuf)>,
+    /// For a connection, where it is not the client's patience.
+    pub(crate) dial: Option<Duration>,
+}
+
+impl Trust {
+    /// For a host that this one sends us to.
+    pub(crate) fn of_others(&self) -> Self {
+        Self {
+            skip_verify: self.skip_verify,
+            ..Self::default()
+        }
+    }
+}
+
 /// One place to ask for a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
-    /// `https://host[:port][/prefix]`, no slash at the end.
-    pub(crate) base: String,
-    /// Certificates are not verified.
-    pub(crate) insecure: bool,
+    /// Root of its API, no slash at the end: `https://host[:port]/v2`.
+    pub(crate) api: String,
+    /// It is not the registry itself: credentials are not for it.
     pub(crate) mirror: bool,
+    pub(crate) trust: Trust,
+    /// Sent with every request.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// May be asked for content.
+    pub(crate) pull: bool,
+    /// May say what a tag stands for.
+    pub(crate) resolve: bool,
+    /// May be written to.
+    pub(crate) push: bool,
+    /// The registry that it stands for, told to it as `?ns=`.
+    pub(crate) namespace: Option<String>,
+}
+
+impl Endpoint {
+    fn new(base: &str, skip_verify: bool, mirror: bool) -> Self {
+        Self {
+            api: format!("{}/v2", base.trim_end_matches('/')),
+            mirror,
+            trust: Trust {
+                skip_verify,
+                ..Trust::default()
+            },
+            headers: Vec::new(),
+            pull: true,
+            resolve: true,
+            push: !mirror,
+            namespace: None,
+        }
+    }
+
+    /// URL of something below the API's root; `path` may have a query.
+    pub(crate) fn url(&self, path: &str) -> String {
+        let url = format!("{}/{path}", self.api);
+        match &self.namespace {
+            None => url,
+            Some(namespace) => {
+                let separator = if url.contains('?') { '&' } else { '?' };
+                format!("{url}{separator}ns={}", namespace.replace(':', "%3A"))
+            }
+        }
+    }
+
+    /// Whether it is spoken to without TLS.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.api.starts_with("http:")
+    }
 }
 
 impl Config {
     /// Where to look for a registry's repositories, best first.
-    pub(crate) fn endpoints(&self, domain: &str) -> Vec<Endpoint> {
+    ///
+    /// # Errors
+    /// Invalid for a `hosts.toml` that cannot be read.
+    pub(crate) fn endpoints(&self, domain: &str) -> Result<Vec<Endpoint>, Error> {
+        let host = match domain {
+            "docker.io" => "registry-1.docker.io",
+            domain => domain,
+        };
+        let own = format!("https://{host}");
+        if let Some(found) = hosts::endpoints(&self.hosts_dirs, domain, &own)? {
+            return Ok(found);
+        }
         let mut found = Vec::new();
         if domain == "docker.io" {
             for mirror in &self.mirrors {
-                let base = mirror.trim_end_matches('/').to_owned();
-                let host = base.split_once("://").map_or("", |(_, rest)| rest);
+                let host = mirror.split_once("://").map_or("", |(_, rest)| rest);
                 let insecure = self.is_insecure(host.split('/').next().unwrap_or(host));
-                found.push(Endpoint {
-                    base,
-                    insecure,
-                    mirror: true,
-                });
+                found.push(Endpoint::new(mirror, insecure, true));
             }
         }
-        let host = if domain == "docker.io" {
-            "registry-1.docker.io"
-        } else {
-            domain
-        };
         let insecure = self.is_insecure(domain);
-        for (scheme, wanted) in [("https", true), ("http", insecure)] {
-            if wanted {
-                let base = format!("{scheme}://{host}");
-                found.push(Endpoint {
-                    base,
-                    insecure,
-                    mirror: false,
-                });
-            }
+        found.push(Endpoint::new(&own, insecure, false));
+        if insecure {
+            found.push(Endpoint::new(&format!("http://{host}"), insecure, false));
         }
-        found
+        Ok(found)
     }
 
     /// Whether `host[:port]` may do without TLS.
@@ -236,14 +304,13 @@ mod tests {
         let config = Config {
             insecure: vec!["10.1.0.0/16".into(), "reg.lan:5000".into()],
             mirrors: vec!["https://mirror.lan/".into()],
+            hosts_dirs: Vec::new(),
             ..Config::default()
         };
         let bases = |domain: &str| -> Vec<String> {
-            config
-                .endpoints(domain)
-                .into_iter()
-                .map(|e| e.base)
-                .collect()
+            let found = config.endpoints(domain).expect("endpoints");
+            let base = |api: &str| api.strip_suffix("/v2").expect("version").to_owned();
+            found.into_iter().map(|it| base(&it.api)).collect()
         };
         assert_eq!(
             bases("docker.io"),

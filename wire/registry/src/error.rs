@@ -1,5 +1,7 @@
 //! The error of this crate's edge, and how registries word theirs.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -24,6 +26,8 @@ pub enum Kind {
     Unsupported,
     /// The caller's input or configuration is at fault.
     Invalid,
+    /// The client was told to ask nobody.
+    Offline,
 }
 
 /// A failure with a text for users; where docker has a text, it is docker's.
@@ -34,6 +38,10 @@ pub struct Error {
     pub kind: Kind,
     /// For users.
     pub message: String,
+    /// The registry said when to ask again.
+    pub retry_after: Option<Duration>,
+    /// The registry was reached and cannot do it now.
+    pub(crate) busy: bool,
 }
 
 impl Error {
@@ -41,6 +49,15 @@ impl Error {
         Self {
             kind,
             message: message.into(),
+            retry_after: None,
+            busy: false,
+        }
+    }
+
+    pub(crate) fn after(self, retry_after: Option<Duration>) -> Self {
+        Self {
+            retry_after,
+            ..self
         }
     }
 
@@ -57,7 +74,7 @@ impl Error {
     }
 
     /// Whether the same request may go through later.
-    pub(crate) fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(
             self.kind,
             Kind::Unavailable | Kind::Timeout | Kind::RateLimited
@@ -72,6 +89,8 @@ pub(crate) struct Refusal {
     /// `MANIFEST_UNKNOWN`, …; empty when the body is not the specification's.
     pub(crate) code: String,
     pub(crate) message: String,
+    /// When to ask again.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 #[derive(Deserialize)]
@@ -111,6 +130,7 @@ impl Refusal {
             status,
             code,
             message,
+            retry_after: None,
         }
     }
 
@@ -139,7 +159,7 @@ impl Refusal {
             );
             Error::new(Kind::Denied, text)
         };
-        match self.code.as_str() {
+        let error = match self.code.as_str() {
             "DENIED" | "UNAUTHORIZED" => denied(),
             "MANIFEST_UNKNOWN" => Error::new(
                 Kind::NotFound,
@@ -160,8 +180,19 @@ impl Refusal {
                 408 | 500.. => Error::new(Kind::Unavailable, text),
                 _ => Error::new(Kind::Invalid, text),
             },
+        };
+        self.timed(error)
+    }
+
+    /// An error answer of a kind that passes says when.
+    fn timed(&self, error: Error) -> Error {
+        Error {
+            busy: error.is_transient(),
+            retry_after: self.retry_after,
+            ..error
         }
     }
+
     /// The error of a push, in the registry's words as dockerd tells them.
     pub(crate) fn of_push(&self) -> Error {
         let kind = match (self.code.as_str(), self.status.as_u16()) {
@@ -173,7 +204,7 @@ impl Refusal {
             (_, 408 | 416 | 500..) => Kind::Unavailable,
             _ => Kind::Invalid,
         };
-        Error::new(kind, self.text())
+        self.timed(Error::new(kind, self.text()))
     }
 }
 

@@ -4,7 +4,7 @@
 //!  Client ── repository(reference, credentials) ──> Repository
 //!     Repository::resolve(platform) ──> Resolved { top, document, manifest }
 //!     Repository::config(descriptor) ──> bytes          (verified)
-//!     Repository::blob(descriptor) ──> Blob::next()…    (resumed; verified by its taker)
+//!     Repository::blob(descriptor, range) ──> Blob::next()…    (resumed; verified by its taker)
 //!  Client ── writable(reference, credentials) ──> Repository
 //!     Repository::begin(mount) ──> Upload::send(piece)…, Upload::commit(digest)
 //!     Repository::put_manifest(name, …)
@@ -14,19 +14,25 @@
 //! Nothing is read without a limit on its size and on silence.
 
 mod auth;
+mod backoff;
 mod blob;
 mod client;
 mod config;
+mod documents;
 mod error;
+mod hosts;
 mod manifest;
 mod push;
+mod session;
 mod tls;
 mod transport;
 
 pub use auth::Credentials;
-pub use blob::Blob;
-pub use client::{Client, Repository, Resolved};
+pub use blob::{Blob, Piece};
+pub use client::Client;
 pub use config::{Config, Proxy};
+pub use documents::Resolved;
 pub use error::{Error, Kind};
 pub use manifest::{Content, Document, choose};
 pub use push::{Begun, Upload};
+pub use session::Repository;

@@ -4,14 +4,19 @@
 //! A blob goes out in pieces that are held in memory, each a request: so a piece that was lost is
 //! sent again from where the registry says it is, and nothing has to know its length before.
 
+use std::fmt;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use oci::Digest;
 
 use crate::auth::Challenge;
-use crate::client::{Access, PAUSES, Repository, join};
+use crate::backoff::Backoff;
+use crate::client::request;
 use crate::config::{Endpoint, Origin};
+use crate::session::{Repository, join};
 use crate::transport::Answer;
 use crate::{Error, Kind};
 
@@ -28,11 +33,13 @@ pub enum Begun {
     /// It is there already: taken over from another repository.
     Mounted,
     /// It has to be sent.
-    Upload(Upload),
+    Upload(Box<Upload>),
 }
 
+/// Told how long is waited before the next try.
+type Told = Box<dyn Fn(Duration) + Send + Sync>;
+
 /// A blob on its way.
-#[derive(Debug)]
 pub struct Upload {
     repository: Repository,
     endpoint: Endpoint,
@@ -40,6 +47,16 @@ pub struct Upload {
     /// Bytes that the registry has.
     offset: u64,
     piece: usize,
+    told: Option<Told>,
+}
+
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upload")
+            .field("location", &self.location)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Repository {
@@ -62,17 +79,26 @@ impl Repository {
         }
     }
 
-    /// Begins to send a blob. `mount`: its digest, and a repository of the same registry that has
-    /// it.
+    /// Begins to send a blob. `mount`: its digest, and a repository of the same registry that may
+    /// have it.
     ///
     /// # Errors
     /// As [`Repository::has_blob`].
     pub async fn begin(&self, mount: Option<(&Digest, &str)>) -> Result<Begun, Error> {
-        let path = match mount {
-            Some((digest, from)) => format!("blobs/uploads/?mount={digest}&from={from}"),
-            None => "blobs/uploads/".to_owned(),
-        };
-        let (endpoint, url) = self.push_url(&path).await?;
+        if let Some((digest, from)) = mount {
+            self.also_read(from);
+            let path = format!("blobs/uploads/?mount={digest}&from={from}");
+            match self.begin_at(&path).await {
+                // That we may not read there is no reason not to write here.
+                Err(error) if matches!(error.kind, Kind::Denied | Kind::Unauthorized) => {}
+                begun => return begun,
+            }
+        }
+        self.begin_at("blobs/uploads/").await
+    }
+
+    async fn begin_at(&self, path: &str) -> Result<Begun, Error> {
+        let (endpoint, url) = self.push_url(path).await?;
         let answer = self
             .send(&endpoint, Method::POST, &url, &[], Bytes::new())
             .await?;
@@ -85,13 +111,14 @@ impl Repository {
         let base = url.parse::<Uri>().map_err(|error| invalid(&url, &error))?;
         let location = location(&base, &answer)?;
         self.finish(answer).await;
-        Ok(Begun::Upload(Upload {
+        Ok(Begun::Upload(Box::new(Upload {
             repository: self.clone(),
             endpoint,
             location,
             offset: 0,
             piece: PIECE.max(least.unwrap_or(0)).min(LARGEST_PIECE),
-        }))
+            told: None,
+        })))
     }
 
     /// Gives a manifest a name: a tag or its digest. Answers the digest.
@@ -121,10 +148,10 @@ impl Repository {
         }
     }
 
-    /// The registry itself: mirrors are not written to.
+    /// The registry itself, or a host that its `hosts.toml` names for writing.
     async fn push_url(&self, path: &str) -> Result<(Endpoint, String), Error> {
         let endpoint = self.own_endpoint().await?;
-        let url = format!("{}/v2/{}/{path}", endpoint.base, self.path());
+        let url = endpoint.url(&format!("{}/{path}", self.path()));
         Ok((endpoint, url))
     }
 
@@ -137,14 +164,12 @@ impl Repository {
         headers: &[(header::HeaderName, String)],
         body: Bytes,
     ) -> Result<Answer, Error> {
-        let mut pauses = PAUSES.iter();
+        let mut backoff = Backoff::new(self.attempts());
         loop {
             let sent = self.send_once(endpoint, &method, url, headers, body.clone());
             match sent.await {
-                Err(error) if error.is_transient() => match pauses.next() {
-                    Some(pause) => tokio::time::sleep(*pause).await,
-                    None => return Err(error),
-                },
+                // Whoever no longer wants the push drops it, and this wait with it.
+                Err(error) => tokio::time::sleep(backoff.after(error)?).await,
                 sent => return sent,
             }
         }
@@ -159,20 +184,21 @@ impl Repository {
         body: Bytes,
     ) -> Result<Answer, Error> {
         let uri: Uri = url.parse().map_err(|error| invalid(url, &error))?;
-        let base: Uri = endpoint
-            .base
-            .parse()
-            .map_err(|error| invalid(url, &error))?;
+        let base: Uri = endpoint.api.parse().map_err(|error| invalid(url, &error))?;
         let home = Origin::of(&base)?;
         for again in [true, false] {
-            let mut request = Request::builder().method(method.clone()).uri(url);
+            // Tokens are for the registry, not for where it keeps its uploads.
+            let (mut request, authorization) = match Origin::of(&uri)? == home {
+                true => (
+                    request(endpoint, method.clone(), url),
+                    self.authorization(endpoint).await?,
+                ),
+                false => (Request::builder().method(method.clone()).uri(url), None),
+            };
             for (name, value) in headers {
                 request = request.header(name, value);
             }
-            // The token is for the registry, not for where it keeps its uploads.
-            if Origin::of(&uri)? == home
-                && let Some(authorization) = self.authorization(endpoint).await?
-            {
+            if let Some(authorization) = &authorization {
                 request = request.header(header::AUTHORIZATION, authorization);
             }
             let request = request
@@ -187,8 +213,7 @@ impl Repository {
             let challenge = Challenge::of(&answer.head.headers);
             let refusal = self.refusal(answer).await;
             if again && status == StatusCode::UNAUTHORIZED && challenge.is_some() {
-                let token = None;
-                self.set_access(endpoint, Access { challenge, token });
+                self.challenged(endpoint, challenge, authorization.as_deref());
                 continue;
             }
             return Err(refusal.of_push());
@@ -211,6 +236,11 @@ impl Upload {
         self.piece
     }
 
+    /// `told` is called before each wait for another try.
+    pub fn on_retry(&mut self, told: impl Fn(Duration) + Send + Sync + 'static) {
+        self.told = Some(Box::new(told));
+    }
+
     /// Sends the next piece.
     ///
     /// # Errors
@@ -218,7 +248,7 @@ impl Upload {
     pub async fn send(&mut self, piece: Bytes) -> Result<(), Error> {
         let start = self.offset;
         let end = start + piece.len() as u64;
-        let mut pauses = PAUSES.iter();
+        let mut backoff = Backoff::new(self.repository.attempts());
         while self.offset < end {
             // What the registry has of it is not sent again.
             let from = usize::try_from(self.offset - start).unwrap_or(usize::MAX);
@@ -242,14 +272,14 @@ impl Upload {
                     self.offset = end;
                 }
                 // Also when it has another part of it than we think.
-                Err(error) if error.is_transient() => {
-                    let Some(pause) = pauses.next() else {
-                        return Err(error);
-                    };
-                    tokio::time::sleep(*pause).await;
+                Err(error) => {
+                    let pause = backoff.after(error)?;
+                    if let Some(told) = &self.told {
+                        told(pause);
+                    }
+                    tokio::time::sleep(pause).await;
                     self.ask(start, end).await?;
                 }
-                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -276,11 +306,52 @@ impl Upload {
         Ok(())
     }
 
-    /// Ends the blob, which must have this digest.
+    /// Sends the last piece, which may be all of the blob or nothing, and ends it. It must have
+    /// this digest.
     ///
     /// # Errors
     /// As [`Repository::has_blob`].
-    pub async fn commit(self, digest: &Digest) -> Result<(), Error> {
+    pub async fn commit(mut self, digest: &Digest, last: Bytes) -> Result<(), Error> {
+        let small = last.len() <= PIECE;
+        let (mut last, whole) = match small {
+            true => (last, self.offset == 0),
+            false => {
+                self.send(last).await?;
+                (Bytes::new(), false)
+            }
+        };
+        match self.finish(digest, last.clone(), whole).await {
+            // It may have come in part: what is missing goes by itself, and the end again.
+            Err(error) if error.is_transient() && !last.is_empty() => {
+                let mut backoff = Backoff::new(self.repository.attempts());
+                let pause = backoff.after(error)?;
+                if let Some(told) = &self.told {
+                    told(pause);
+                }
+                tokio::time::sleep(pause).await;
+                let (start, end) = (self.offset, self.offset + last.len() as u64);
+                if self.ask(start, end).await.is_err() {
+                    // The upload is over: was it the answer alone that got lost?
+                    return match self.repository.has_blob(digest).await? {
+                        true => Ok(()),
+                        false => Err(Error::new(
+                            Kind::Unavailable,
+                            format!("the registry lost the upload of {digest}"),
+                        )),
+                    };
+                }
+                let has = usize::try_from(self.offset - start).unwrap_or(usize::MAX);
+                let rest = last.split_off(has.min(last.len()));
+                if !rest.is_empty() {
+                    self.send(rest).await?;
+                }
+                self.finish(digest, Bytes::new(), false).await
+            }
+            finished => finished,
+        }
+    }
+
+    async fn finish(&self, digest: &Digest, last: Bytes, whole: bool) -> Result<(), Error> {
         let separator = if self.location.query().is_some() {
             '&'
         } else {
@@ -291,10 +362,27 @@ impl Upload {
             self.location,
             digest.as_str().replace(':', "%3A")
         );
-        let answer = self
-            .repository
-            .send(&self.endpoint, Method::PUT, &url, &[], Bytes::new())
-            .await?;
+        let mut headers = Vec::new();
+        if !last.is_empty() {
+            headers.push((header::CONTENT_TYPE, "application/octet-stream".to_owned()));
+            if !whole {
+                let end = self.offset + last.len() as u64 - 1;
+                headers.push((header::CONTENT_RANGE, format!("{}-{end}", self.offset)));
+            }
+        }
+        let answer = match last.is_empty() {
+            true => {
+                self.repository
+                    .send(&self.endpoint, Method::PUT, &url, &headers, last)
+                    .await?
+            }
+            // What came of it must be asked for before it is sent again.
+            false => {
+                self.repository
+                    .send_once(&self.endpoint, &Method::PUT, &url, &headers, last)
+                    .await?
+            }
+        };
         self.repository.finish(answer).await;
         Ok(())
     }

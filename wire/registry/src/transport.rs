@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -17,24 +17,30 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::config::Origin;
-use crate::{Config, Error, Kind, tls};
+use crate::config::{Origin, Trust};
+use crate::tls::Sources;
+use crate::{Config, Error, Kind};
 
 /// Connections kept for each origin.
 const KEPT: usize = 4;
 /// Longest answer head of a proxy.
 const PROXY_HEAD: usize = 8 << 10;
+/// TLS settings remembered; they are forgotten when files change.
+const SETTINGS: usize = 64;
 
 type Sender = SendRequest<Full<Bytes>>;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
+/// Who a connection is to: another trust is another connection.
+type Peer = (Origin, Trust);
+
 #[derive(Debug)]
 pub(crate) struct Transport {
-    config: Arc<Config>,
-    kept: Mutex<HashMap<Origin, Vec<Sender>>>,
-    tls: Mutex<HashMap<(Origin, bool), Arc<rustls::ClientConfig>>>,
+    config: RwLock<Arc<Config>>,
+    kept: Mutex<HashMap<Peer, Vec<Sender>>>,
+    tls: Mutex<HashMap<Sources, Arc<rustls::ClientConfig>>>,
 }
 
 /// An answer; its connection is kept for later once the body has been read.
@@ -42,26 +48,40 @@ pub(crate) struct Transport {
 pub(crate) struct Answer {
     pub(crate) head: http::response::Parts,
     body: Incoming,
-    home: Option<(Arc<Transport>, Origin, Sender)>,
+    home: Option<(Arc<Transport>, Peer, Sender)>,
 }
 
 impl Transport {
     pub(crate) fn new(config: Arc<Config>) -> Arc<Self> {
         Arc::new(Self {
-            config,
+            config: RwLock::new(config),
             kept: Mutex::default(),
             tls: Mutex::default(),
         })
     }
 
-    /// Sends one request. `insecure`: certificates are not verified. Errors say what was asked.
+    /// The settings of now.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes new settings. Connections that are kept were made under the old ones and are let go.
+    pub(crate) fn configure(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
+    /// Sends one request. Errors say what was asked.
     pub(crate) async fn send(
         self: &Arc<Self>,
         request: Request<Full<Bytes>>,
-        insecure: bool,
+        trust: &Trust,
     ) -> Result<Answer, Error> {
         let (method, url) = (request.method().to_string(), request.uri().to_string());
-        self.send_inner(request, insecure)
+        self.send_inner(request, trust)
             .await
             .map_err(|error| error.during(&method, &url))
     }
@@ -69,15 +89,20 @@ impl Transport {
     async fn send_inner(
         self: &Arc<Self>,
         mut request: Request<Full<Bytes>>,
-        insecure: bool,
+        trust: &Trust,
     ) -> Result<Answer, Error> {
+        let config = self.config();
         let origin = Origin::of(request.uri())?;
+        if config.offline {
+            let text = format!("offline mode: {} is not asked", origin.authority());
+            return Err(Error::new(Kind::Offline, text));
+        }
         let invalid = |error: &dyn std::fmt::Display| Error::new(Kind::Invalid, error.to_string());
         let host = HeaderValue::from_str(&origin.authority()).map_err(|e| invalid(&e))?;
-        let agent = HeaderValue::from_str(&self.config.user_agent).map_err(|e| invalid(&e))?;
+        let agent = HeaderValue::from_str(&config.user_agent).map_err(|e| invalid(&e))?;
         request.headers_mut().insert(header::HOST, host);
         request.headers_mut().insert(header::USER_AGENT, agent);
-        let proxied = self.config.proxy.of(&origin).is_some() && !origin.tls;
+        let proxied = config.proxy.of(&origin).is_some() && !origin.tls;
         if !proxied {
             let path = request
                 .uri()
@@ -86,46 +111,36 @@ impl Transport {
             *request.uri_mut() = path.parse::<Uri>().map_err(|e| invalid(&e))?;
         }
         // A kept connection may have been closed by the other side meanwhile.
-        while let Some(mut sender) = self.take(&origin) {
-            if let Ok(response) = self.head(sender.send_request(request.clone())).await? {
-                return Ok(self.answer(response, origin, sender));
+        let peer = (origin, trust.clone());
+        let patience = config.patience;
+        while let Some(mut sender) = self.take(&peer) {
+            if let Ok(response) = head(sender.send_request(request.clone()), patience).await? {
+                return Ok(self.answer(response, peer, sender));
             }
         }
-        let connecting = self.connect(&origin, insecure);
-        let mut sender = tokio::time::timeout(self.config.patience, connecting)
+        let origin = &peer.0;
+        let connecting = self.connect(&config, origin, trust);
+        let mut sender = tokio::time::timeout(trust.dial.unwrap_or(patience), connecting)
             .await
             .map_err(|_| {
                 let text = format!("dial tcp {}:{}: i/o timeout", origin.host, origin.port);
                 Error::new(Kind::Timeout, text)
             })??;
-        let response = self
-            .head(sender.send_request(request))
+        let response = head(sender.send_request(request), patience)
             .await?
             .map_err(|error| Error::new(Kind::Unavailable, reason(&error)))?;
-        Ok(self.answer(response, origin, sender))
+        Ok(self.answer(response, peer, sender))
     }
 
-    async fn head<T>(&self, answer: impl Future<Output = T>) -> Result<T, Error> {
-        tokio::time::timeout(self.config.patience, answer)
-            .await
-            .map_err(|_| {
-                let text = format!(
-                    "net/http: timeout awaiting response headers ({} s)",
-                    self.config.patience.as_secs()
-                );
-                Error::new(Kind::Timeout, text)
-            })
-    }
-
-    fn answer(self: &Arc<Self>, response: Response<Incoming>, at: Origin, by: Sender) -> Answer {
+    fn answer(self: &Arc<Self>, response: Response<Incoming>, at: Peer, by: Sender) -> Answer {
         let (head, body) = response.into_parts();
         let home = Some((Arc::clone(self), at, by));
         Answer { head, body, home }
     }
 
-    fn take(&self, origin: &Origin) -> Option<Sender> {
+    fn take(&self, peer: &Peer) -> Option<Sender> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let senders = kept.get_mut(origin)?;
+        let senders = kept.get_mut(peer)?;
         while let Some(sender) = senders.pop() {
             if sender.is_ready() {
                 return Some(sender);
@@ -134,26 +149,31 @@ impl Transport {
         None
     }
 
-    fn keep(&self, origin: Origin, sender: Sender) {
+    fn keep(&self, peer: Peer, sender: Sender) {
         if sender.is_closed() {
             return;
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let senders = kept.entry(origin).or_default();
+        let senders = kept.entry(peer).or_default();
         senders.retain(|sender| !sender.is_closed());
         if senders.len() < KEPT {
             senders.push(sender);
         }
     }
 
-    async fn connect(&self, origin: &Origin, insecure: bool) -> Result<Sender, Error> {
-        let proxy = self.config.proxy.of(origin);
+    async fn connect(
+        &self,
+        config: &Config,
+        origin: &Origin,
+        trust: &Trust,
+    ) -> Result<Sender, Error> {
+        let proxy = config.proxy.of(origin);
         let stream: Box<dyn Stream> = match proxy {
             None => Box::new(dial(&origin.host, origin.port).await?),
-            Some(url) => self.through(url, origin).await?,
+            Some(url) => through(url, origin).await?,
         };
         let stream = if origin.tls {
-            self.encrypt(stream, origin, insecure).await?
+            self.encrypt(config, stream, origin, trust).await?
         } else {
             stream
         };
@@ -167,26 +187,36 @@ impl Transport {
 
     async fn encrypt(
         &self,
+        config: &Config,
         stream: Box<dyn Stream>,
         origin: &Origin,
-        insecure: bool,
+        trust: &Trust,
     ) -> Result<Box<dyn Stream>, Error> {
-        let key = (origin.clone(), insecure);
+        let interrupted = |_| Error::new(Kind::Unavailable, "interrupted");
+        let (trust, dirs) = (trust.clone(), config.hosts_dirs.clone());
+        let authority = origin.authority();
+        let gathering = move || Sources::gather(&trust, &dirs, &authority);
+        let sources = tokio::task::spawn_blocking(gathering)
+            .await
+            .map_err(interrupted)?;
         let known = self
             .tls
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
+            .get(&sources)
             .cloned();
         let config = match known {
             Some(config) => config,
             None => {
-                let dir = self.config.certs_dir.join(origin.authority());
-                let made = tokio::task::spawn_blocking(move || tls::client_config(&dir, insecure))
+                let of = sources.clone();
+                let made = tokio::task::spawn_blocking(move || of.settings())
                     .await
-                    .map_err(|_| Error::new(Kind::Unavailable, "interrupted"))??;
+                    .map_err(interrupted)??;
                 let mut cache = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
-                cache.insert(key, Arc::clone(&made));
+                if cache.len() >= SETTINGS {
+                    cache.clear();
+                }
+                cache.insert(sources, Arc::clone(&made));
                 made
             }
         };
@@ -198,57 +228,66 @@ impl Transport {
             .map_err(|error| Error::new(Kind::Unavailable, tls_reason(&error)))?;
         Ok(Box::new(stream))
     }
+}
 
-    /// Connects to an HTTP proxy; for TLS asks it for a tunnel.
-    async fn through(&self, url: &str, origin: &Origin) -> Result<Box<dyn Stream>, Error> {
-        let failed =
-            |text: String| Error::new(Kind::Unavailable, format!("proxyconnect tcp: {text}"));
-        let with_scheme = if url.contains("://") {
-            url.to_owned()
-        } else {
-            format!("http://{url}")
-        };
-        let uri: Uri = with_scheme
-            .parse()
-            .map_err(|error| Error::new(Kind::Invalid, format!("proxy {url:?}: {error}")))?;
-        let proxy = Origin::of(&uri)?;
-        if proxy.tls {
-            let text = format!("proxy {url:?}: proxies over TLS are not supported, use http://");
-            return Err(Error::new(Kind::Unsupported, text));
-        }
-        let mut stream = dial(&proxy.host, proxy.port)
-            .await
-            .map_err(|e| failed(e.message))?;
-        if !origin.tls {
-            return Ok(Box::new(stream));
-        }
-        let target = format!("{}:{}", origin.host, origin.port);
-        let mut head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
-        if let Some((user, _)) = uri.authority().and_then(|it| it.as_str().rsplit_once('@')) {
-            let basic = base64::engine::general_purpose::STANDARD.encode(user);
-            head.push_str(&format!("Proxy-Authorization: Basic {basic}\r\n"));
-        }
-        head.push_str("\r\n");
-        stream
-            .write_all(head.as_bytes())
-            .await
-            .map_err(|e| failed(e.to_string()))?;
-        let mut answer = Vec::new();
-        // Byte by byte: nothing behind the head may be taken from the tunnel.
-        while !answer.ends_with(b"\r\n\r\n") {
-            let byte = stream.read_u8().await.map_err(|e| failed(e.to_string()))?;
-            answer.push(byte);
-            if answer.len() > PROXY_HEAD {
-                return Err(failed("the proxy's answer is too long".into()));
-            }
-        }
-        let line = String::from_utf8_lossy(&answer);
-        let line = line.lines().next().unwrap_or_default();
-        if line.split(' ').nth(1) != Some("200") {
-            return Err(failed(format!("the proxy answered {line:?}")));
-        }
-        Ok(Box::new(stream))
+async fn head<T>(answer: impl Future<Output = T>, patience: Duration) -> Result<T, Error> {
+    tokio::time::timeout(patience, answer).await.map_err(|_| {
+        let text = format!(
+            "net/http: timeout awaiting response headers ({} s)",
+            patience.as_secs()
+        );
+        Error::new(Kind::Timeout, text)
+    })
+}
+
+/// Connects to an HTTP proxy; for TLS asks it for a tunnel.
+async fn through(url: &str, origin: &Origin) -> Result<Box<dyn Stream>, Error> {
+    let failed = |text: String| Error::new(Kind::Unavailable, format!("proxyconnect tcp: {text}"));
+    let with_scheme = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("http://{url}")
+    };
+    let uri: Uri = with_scheme
+        .parse()
+        .map_err(|error| Error::new(Kind::Invalid, format!("proxy {url:?}: {error}")))?;
+    let proxy = Origin::of(&uri)?;
+    if proxy.tls {
+        let text = format!("proxy {url:?}: proxies over TLS are not supported, use http://");
+        return Err(Error::new(Kind::Unsupported, text));
     }
+    let mut stream = dial(&proxy.host, proxy.port)
+        .await
+        .map_err(|e| failed(e.message))?;
+    if !origin.tls {
+        return Ok(Box::new(stream));
+    }
+    let target = format!("{}:{}", origin.host, origin.port);
+    let mut head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+    if let Some((user, _)) = uri.authority().and_then(|it| it.as_str().rsplit_once('@')) {
+        let basic = base64::engine::general_purpose::STANDARD.encode(user);
+        head.push_str(&format!("Proxy-Authorization: Basic {basic}\r\n"));
+    }
+    head.push_str("\r\n");
+    stream
+        .write_all(head.as_bytes())
+        .await
+        .map_err(|e| failed(e.to_string()))?;
+    let mut answer = Vec::new();
+    // Byte by byte: nothing behind the head may be taken from the tunnel.
+    while !answer.ends_with(b"\r\n\r\n") {
+        let byte = stream.read_u8().await.map_err(|e| failed(e.to_string()))?;
+        answer.push(byte);
+        if answer.len() > PROXY_HEAD {
+            return Err(failed("the proxy's answer is too long".into()));
+        }
+    }
+    let line = String::from_utf8_lossy(&answer);
+    let line = line.lines().next().unwrap_or_default();
+    if line.split(' ').nth(1) != Some("200") {
+        return Err(failed(format!("the proxy answered {line:?}")));
+    }
+    Ok(Box::new(stream))
 }
 
 impl Answer {

@@ -52,6 +52,14 @@ impl Report {
         let _ = self.out.try_send(counted(id, action, current, total));
     }
 
+    /// How long is waited for another try; not told to a client that is behind.
+    pub(crate) fn retrying(&self, id: &str, after: std::time::Duration) {
+        let seconds = after.as_millis().div_ceil(1000);
+        let plural = if seconds == 1 { "" } else { "s" };
+        let text = format!("Retrying in {seconds} second{plural}");
+        let _ = self.out.try_send(counted(id, &text, 0, 0));
+    }
+
     /// A result, for programs.
     pub(crate) async fn aux(&self, value: serde_json::Value) {
         self.send(JsonMessage {

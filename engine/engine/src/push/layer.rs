@@ -91,26 +91,33 @@ impl Layer {
         })
     }
 
-    async fn send(&self, mut upload: Upload) -> Result<Descriptor> {
+    async fn send(&self, mut upload: Box<Upload>) -> Result<Descriptor> {
         self.step("Pushing").await;
+        let (report, id) = (self.report.clone(), self.id().to_owned());
+        upload.on_retry(move |after| report.retrying(&id, after));
         let (sender, mut pieces) = mpsc::channel::<(Bytes, u64)>(QUEUE);
         let (inner, diff_id) = (Arc::clone(&self.inner), self.diff_id.clone());
         let size = upload.piece();
         let compressing = blocking(move || compress(&inner, &diff_id, size, sender));
         let sending = async {
+            // The last piece goes with the end of the blob: one request less.
+            let mut last = Bytes::new();
             while let Some((piece, read)) = pieces.recv().await {
-                upload.send(piece).await?;
+                let before = std::mem::replace(&mut last, piece);
+                if !before.is_empty() {
+                    upload.send(before).await?;
+                }
                 let (id, total) = (self.id(), self.total.max(read));
                 self.report.progress(id, "Pushing", read, total);
             }
             // Ends the other side when this one failed.
             drop(pieces);
-            Ok::<_, Error>(upload)
+            Ok::<_, Error>((upload, last))
         };
-        let (compressed, upload) = tokio::join!(compressing, sending);
-        let upload = upload?;
+        let (compressed, sent) = tokio::join!(compressing, sending);
+        let (upload, last) = sent?;
         let (digest, size) = compressed?;
-        upload.commit(&digest).await?;
+        upload.commit(&digest, last).await?;
         let blob = Descriptor {
             media_type: media::DOCKER_LAYER_GZIP.into(),
             digest,

@@ -6,6 +6,7 @@ mod distribution;
 #[path = "../../../../wire/registry/tests/faulty/mod.rs"]
 mod faulty;
 mod push;
+mod resume;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -163,6 +164,11 @@ impl Lab {
         let mut names = entries(&self.dir.0.join("data/layers"));
         names.retain(|name| !self.built_in.contains(name));
         names
+    }
+
+    /// Compressed layers that are kept for the next pull.
+    fn partials(&self) -> BTreeSet<String> {
+        entries(&self.dir.0.join("data/partial"))
     }
 
     /// Waits until nothing half-made is left, and answers what is.
@@ -353,26 +359,27 @@ async fn a_broken_connection_is_resumed() {
 
 #[tokio::test]
 async fn what_is_not_as_promised_leaves_nothing() {
-    let lab = Lab::new("corrupt", 1).await;
-    let manifest = three(&lab.registry, "x");
-    let blob = |layer: usize| {
-        let digest = manifest["layers"][layer]["digest"].as_str().unwrap();
-        (digest.to_owned(), format!("/v2/x/blobs/{digest}"))
-    };
     // Other bytes of the same length, in a layer and in a compressed one.
     for layer in [2, 0] {
-        let (digest, path) = blob(layer);
+        // Only this one is wrong: of several, any may be told first.
+        let lab = Lab::new(&format!("corrupt{layer}"), 1).await;
+        let manifest = three(&lab.registry, "x");
+        let digest = manifest["layers"][layer]["digest"].as_str().unwrap();
         let length = manifest["layers"][layer]["size"].as_u64().unwrap();
         let length = usize::try_from(length).unwrap();
-        // Only this one is wrong: of several, any may be told first.
-        three(&lab.registry, "x");
         lab.registry.manifest("x", "latest", &manifest);
+        let path = format!("/v2/x/blobs/{digest}");
         lab.registry.put(&path, LAYER, noise(9, length));
         let lines = lab.pull("x", "latest").await;
         let text = format!("filesystem layer verification failed for digest {digest}");
         assert!(error(&lines).error.starts_with(&text), "{lines:?}");
         assert!(lab.settled().await.is_empty());
+        // Asked for once more, then no more; and not kept.
+        assert_eq!(lab.registry.seen(digest).len(), 2);
+        assert!(!lab.partials().contains(&digest[7..]));
     }
+    let lab = Lab::new("corrupt", 1).await;
+    let manifest = three(&lab.registry, "x");
     // Valid bytes that are not the tar which the configuration names.
     let (a, b) = (tar("a", b"a"), tar("b", b"b"));
     let lying = image(&lab.registry, "y", &[(LAYER, a, b)], host());

@@ -34,10 +34,12 @@ impl Request {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    /// Where a wanted range begins.
-    fn range(&self) -> Option<usize> {
+    /// Where a wanted range begins, and where it ends if it does.
+    pub(crate) fn range(&self) -> Option<(usize, Option<usize>)> {
         let range = self.header("range").strip_prefix("bytes=")?;
-        range.strip_suffix('-')?.parse().ok()
+        let (start, last) = range.split_once('-')?;
+        let end = last.parse::<usize>().ok().map(|last| last + 1);
+        Some((start.parse().ok()?, end))
     }
 }
 
@@ -190,15 +192,17 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
         let found = lock(&shared.content).get(path).cloned();
         let unknown = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
         let mut reply = found.unwrap_or_else(|| Reply::new(404, unknown.to_vec()));
-        if let (Some(start), 200) = (request.range(), reply.status) {
+        if let (Some((start, end)), 200) = (request.range(), reply.status) {
             let whole = reply.body.len();
-            let range = format!("bytes {start}-{}/{whole}", whole.saturating_sub(1));
+            let end = end.unwrap_or(whole).min(whole);
+            let range = format!("bytes {start}-{}/{whole}", end.saturating_sub(1));
             reply = Reply {
                 status: 206,
                 ..reply
             }
             .with("Content-Range", range);
-            reply.body.drain(..start.min(whole));
+            reply.body.truncate(end);
+            reply.body.drain(..start.min(end));
         }
         let orders = Arc::clone(&lock(&shared.orders));
         let reply = orders(&request, reply);
