@@ -74,7 +74,6 @@ impl Error {
             Self::Unsupported(_) => Kind::Unsupported,
             Self::Archive(error) => match error.kind() {
                 archive::Kind::Invalid => Kind::Invalid,
-                archive::Kind::Unsupported => Kind::Unsupported,
                 archive::Kind::System => Kind::System,
             },
             Self::Full { .. } | Self::Io { .. } | Self::Database(_) => Kind::System,
