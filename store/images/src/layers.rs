@@ -6,6 +6,7 @@
 //!  layers/<chain>/diff, size     unpacked, for overlayfs
 //! ```
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -158,6 +159,8 @@ impl Store {
                 match &stored {
                     // The disk's fault: the rest of the stream would tell nothing.
                     Err(error) if error.kind() == Kind::System => {}
+                    // Neither would it of one that is too large, and that may have no end.
+                    Err(Error::Large(_)) => {}
                     // A broken archive is first of all one that does not have its digest.
                     _ => match outer.finish() {
                         Ok((hash, length)) => {
@@ -214,8 +217,12 @@ impl Store {
             return self.store_tar(dir, stream, expected);
         }
         let (_, plain) = archive::decompress(stream)?;
-        let mut inner = Digesting::new(plain);
+        let refused = Cell::new(None);
+        let mut inner = Digesting::new(self.bounded(plain, &refused));
         let applied = tarred::unpack(&dir.join("diff"), &mut inner);
+        if let Some(refused) = refused.get() {
+            return Err(self.refusal(refused));
+        }
         let applied = match applied {
             Err(error) if error.kind() == Kind::System => return Err(error),
             applied => {

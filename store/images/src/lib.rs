@@ -27,6 +27,7 @@ mod load;
 mod merged;
 mod probe;
 mod removed;
+mod room;
 mod rootfs;
 mod save;
 mod scrub;

@@ -4,6 +4,7 @@
 //! One pass: the stream is decompressed, digested, written and scanned by the same read. An archive
 //! with entries that cannot be indexed (sparse files) is unpacked after all.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write as _};
@@ -54,8 +55,13 @@ impl Store {
         let path = dir.join(TAR);
         let file = File::create(&path).map_err(Error::io("making", &path))?;
         let (_, plain) = archive::decompress(stream)?;
-        let tee = Tee::new(plain, Some(&file));
-        self.store_scanned(dir, tee, &file, expected)
+        let refused = Cell::new(None);
+        let tee = Tee::new(self.bounded(plain, &refused), Some(&file));
+        let stored = self.store_scanned(dir, tee, &file, expected);
+        match refused.get() {
+            Some(refused) => Err(self.refusal(refused)),
+            None => stored,
+        }
     }
 
     /// The same of a tar that is in a file of this store already.
