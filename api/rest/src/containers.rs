@@ -8,7 +8,7 @@ use crate::call::Call;
 use crate::{Api, compat};
 
 /// `GET /containers/json`.
-pub(crate) fn list(api: &Api, call: &Call) -> Result<Answer> {
+pub(crate) async fn list(api: &Api, call: &Call) -> Result<Answer> {
     let query = &call.query;
     let limit = query.number::<i64>("limit")?;
     let options = ListOptions {
@@ -19,7 +19,7 @@ pub(crate) fn list(api: &Api, call: &Call) -> Result<Answer> {
         size: query.flag("size"),
         filters: query.filters()?,
     };
-    let list = api.0.engine.container_list(&options)?;
+    let list = api.0.engine.container_list(options).await?;
     answer::ok(&compat::container_list(list, call.version))
 }
 

@@ -24,6 +24,7 @@ mod listen;
 mod query;
 mod router;
 mod sniff;
+mod store;
 mod stream;
 mod streams;
 mod system;

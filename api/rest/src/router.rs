@@ -6,7 +6,8 @@ use http::StatusCode;
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::{
-    Api, answer, archive, containers, create, exec, images, streams, system, unsupported, volumes,
+    Api, answer, archive, containers, create, exec, images, store, streams, system, unsupported,
+    volumes,
 };
 
 /// Answers a call.
@@ -33,6 +34,7 @@ pub(crate) async fn route(api: &Api, call: Call) -> Result<Answer> {
             system::distribution(api, &call, &name.join("/")).await
         }
         (_, ["volumes", rest @ ..]) => volume(api, call, method.as_str(), rest).await,
+        (_, ["corten", "images", rest @ ..]) => own(api, &call, method.as_str(), rest).await,
         (_, ["images", rest @ ..]) => image(api, call, method.as_str(), rest).await,
         _ => Err(missing(&call)),
     }
@@ -40,7 +42,7 @@ pub(crate) async fn route(api: &Api, call: Call) -> Result<Answer> {
 
 async fn container(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result<Answer> {
     match (method, segments) {
-        ("GET", ["json"]) => containers::list(api, &call),
+        ("GET", ["json"]) => containers::list(api, &call).await,
         ("POST", ["create"]) => create::create(api, call).await,
         ("POST", ["prune"]) => containers::prune(api, &call).await,
         ("DELETE", [id]) => containers::remove(api, &call, id).await,
@@ -104,6 +106,19 @@ async fn image(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result
         }
         ("DELETE", name @ [_, ..]) => images::remove(api, &call, &name.join("/")).await,
         _ => Err(missing(&call)),
+    }
+}
+
+/// What Docker has not (docs/api.md).
+async fn own(api: &Api, call: &Call, method: &str, segments: &[&str]) -> Result<Answer> {
+    match (method, segments) {
+        ("POST", ["scrub"]) => store::scrub(api).await,
+        ("POST", ["collect"]) => store::collect(api, call).await,
+        ("GET", ["removed"]) => store::removed(api),
+        ("POST", [name @ .., "restore"]) if !name.is_empty() => {
+            store::restore(api, &name.join("/")).await
+        }
+        _ => Err(missing(call)),
     }
 }
 

@@ -56,6 +56,10 @@ pub struct Config {
     pub max_concurrent_downloads: usize,
     /// Tries for one layer.
     pub max_download_attempts: u32,
+    /// What the image store keeps of what was removed, and takes.
+    pub image_policy: images::Policy,
+    /// When images are collected; `None` for never.
+    pub image_gc: Option<crate::Watermarks>,
 }
 
 /// Limits by name.
@@ -127,6 +131,8 @@ impl Default for Config {
             registry_mirrors: Vec::new(),
             max_concurrent_downloads: 3,
             max_download_attempts: 5,
+            image_policy: images::Policy::default(),
+            image_gc: None,
         }
     }
 }

@@ -87,7 +87,7 @@ impl Engine {
         Ok((stat, receiver))
     }
 
-    /// Unpacks a tar (plain, gzip or zstd) into a directory.
+    /// Unpacks a tar (compressed or not) into a directory.
     ///
     /// # Errors
     /// Not found; invalid parameter when the path is no directory, is read-only, or the archive is

@@ -76,6 +76,7 @@ fn draft(
     verify::unsupported(&config, &host)?;
     network::conflicts(&config, &host)?;
     let image = inner.images.resolve(&config.image)?;
+    inner.images.touch(&image.id);
     let of_image = oci::Platform {
         architecture: image.config.architecture.clone(),
         os: image.config.os.clone(),

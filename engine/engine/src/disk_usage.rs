@@ -32,7 +32,7 @@ impl Engine {
                 size: true,
                 ..ListOptions::default()
             };
-            usage.containers = Some(self.container_list(&all)?);
+            usage.containers = Some(self.list_containers(&all)?);
         }
         if options.volumes {
             let mut volumes = self.volume_list(&Filters::default())?.volumes;
@@ -67,7 +67,7 @@ pub(crate) fn tell_shared(rows: &mut [ImageSummary], images: &[Image]) {
 }
 
 /// Chain IDs of an image's layers, and their sizes.
-fn chains(image: &Image) -> impl Iterator<Item = (String, u64)> + '_ {
+pub(crate) fn chains(image: &Image) -> impl Iterator<Item = (String, u64)> + '_ {
     let layers = image.layers.iter().zip(&image.layer_sizes);
     layers.scan(String::new(), |below, (diff_id, size)| {
         *below = images::chain_id(below, diff_id);

@@ -13,6 +13,7 @@ use crate::options::ImportOptions;
 use crate::{ByteStream, Engine, Error, Inner, Lines, Result, clock, events};
 
 mod changes;
+pub(crate) mod collect;
 mod glob;
 mod hello;
 mod list;

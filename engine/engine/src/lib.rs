@@ -62,6 +62,8 @@ mod volumes;
 
 pub use config::{Bridge, Config, Ulimits};
 pub use error::{Error, ErrorKind, Result};
+pub use image_ops::collect::{Collection, Watermarks, removed_at};
+pub use images::Policy as ImagePolicy;
 pub use options::{
     ArchivePut, AttachOptions, DiskUsageOptions, EventsOptions, Filters, ImageRemoveOptions,
     ImportOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition,

@@ -32,7 +32,18 @@ impl Engine {
     ///
     /// # Errors
     /// Invalid parameter for unknown filters and values; not found for `before` and `since`.
-    pub fn container_list(&self, options: &ListOptions) -> Result<Vec<ContainerSummary>> {
+    pub async fn container_list(&self, options: ListOptions) -> Result<Vec<ContainerSummary>> {
+        // Sizes are measured by walking trees of files.
+        if !options.size {
+            return self.list_containers(&options);
+        }
+        let engine = self.clone();
+        tokio::task::spawn_blocking(move || engine.list_containers(&options))
+            .await
+            .map_err(|_| Error::system("interrupted"))?
+    }
+
+    pub(crate) fn list_containers(&self, options: &ListOptions) -> Result<Vec<ContainerSummary>> {
         let inner = &self.0;
         options.filters.only(FILTERS)?;
         let query = Query::parse(inner, options)?;
@@ -229,6 +240,11 @@ impl PruneFilter {
             labels: filters.get("label").to_vec(),
             not_labels: filters.get("label!").to_vec(),
         })
+    }
+
+    /// Whether nothing was asked of what it takes.
+    pub(crate) fn takes_all(&self) -> bool {
+        self.until.is_none() && self.labels.is_empty() && self.not_labels.is_empty()
     }
 
     pub(crate) fn takes(&self, created: i64, labels: &BTreeMap<String, String>) -> bool {

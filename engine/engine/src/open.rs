@@ -43,6 +43,7 @@ impl Engine {
             .map_err(|error| Error::system(error.to_string()))?;
         let images = images::Images::open(&config.data_root, state.database())
             .map_err(|error| system("image store", error.to_string()))?;
+        images.set_policy(config.image_policy);
         let rows = state
             .load::<Record>(Table::Containers)
             .map_err(|error| Error::system(error.to_string()))?;
@@ -74,6 +75,9 @@ impl Engine {
             inner.containers.insert(container);
         }
         crate::image_ops::ensure_builtin(&inner)?;
+        tokio::spawn(crate::image_ops::collect::keep_small(Arc::downgrade(
+            &inner,
+        )));
         let sweeping = Arc::clone(&inner);
         tokio::spawn(async move { sweep(&sweeping).await });
         Ok(Self(inner))

@@ -3,13 +3,16 @@
 //! As an image layer ([`Target::Layer`]) whiteouts become overlayfs's own marks; as files of a client
 //! ([`Target::Files`]) they have no meaning. Later entries win over earlier ones, as in tar(1).
 //!
-//! The security argument: a parent directory is opened by openat2 with `RESOLVE_IN_ROOT`, so links
-//! inside the tree are followed inside the tree; the last component is made with `O_EXCL`,
-//! `O_NOFOLLOW` or a call that does not follow links.
+//! The security argument: a [`Place`] opens parent directories, following links inside the tree only
+//! (of a plain directory by openat2 with `RESOLVE_IN_ROOT`); the last component is made with
+//! `O_EXCL`, `O_NOFOLLOW` or a call that does not follow links.
+//!
+//! Memory is bounded whatever the archive says: no entry's content is held, headers are limited
+//! (`bounded`), and of directories whose times are to be set last only so many are remembered.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -18,9 +21,59 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 use tar::EntryType;
 
-use crate::Error;
 use crate::decode::{self, Hides, inside, link_name};
 use crate::metadata::Metadata;
+use crate::{Error, bounded};
+
+/// Bytes of paths and attributes that are remembered of directories; those beyond keep the time of
+/// the extraction.
+const MOST_REMEMBERED: usize = 64 << 20;
+/// Directories within each other that a later entry may take away.
+const DEEPEST: usize = 512;
+
+/// A tree that an archive goes to. Paths are relative to it, without dots.
+pub trait Place {
+    /// Opens a directory, making what is missing of it.
+    ///
+    /// # Errors
+    /// When it cannot be made, or something else is there.
+    fn directory(&self, path: &Path) -> io::Result<OwnedFd>;
+
+    /// Opens a directory that is there.
+    ///
+    /// # Errors
+    /// When it is not.
+    fn existing(&self, path: &Path) -> io::Result<OwnedFd>;
+
+    /// Gives a file one more name, `name` in `parent`.
+    ///
+    /// # Errors
+    /// When there is no such file, and the file system's.
+    fn link(&self, file: &Path, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+        let dir = self.existing(file.parent().unwrap_or(Path::new("")))?;
+        let file = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(rustix::fs::linkat(
+            &dir,
+            file,
+            parent,
+            name,
+            AtFlags::empty(),
+        )?)
+    }
+}
+
+/// A directory as if it were `/`.
+impl Place for BorrowedFd<'_> {
+    fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
+        let mode = Mode::from_raw_mode(0o755);
+        Ok(sys::rooted::create_dir_all(*self, path, mode)?)
+    }
+
+    fn existing(&self, path: &Path) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        Ok(sys::rooted::open(*self, path, flags, Mode::empty())?)
+    }
+}
 
 /// What an archive is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +104,7 @@ pub struct Applied {
 /// # Errors
 /// At the first entry that is wrong or cannot be made; what came before stays.
 pub fn apply(reader: impl Read, root: BorrowedFd<'_>, kind: Target) -> Result<Applied, Error> {
-    apply_renamed(reader, root, kind, None)
+    apply_at(reader, &root, kind, None)
 }
 
 /// The same with another name for the first component of paths that have it: `("a", "b")` makes
@@ -65,34 +118,47 @@ pub fn apply_renamed(
     kind: Target,
     rename: Option<(&OsStr, &OsStr)>,
 ) -> Result<Applied, Error> {
-    let mut archive = tar::Archive::new(reader);
+    apply_at(reader, &root, kind, rename)
+}
+
+/// [`apply_renamed`] to a tree of any kind.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_at(
+    reader: impl Read,
+    place: &dyn Place,
+    kind: Target,
+    rename: Option<(&OsStr, &OsStr)>,
+) -> Result<Applied, Error> {
     let mut apply = Apply {
-        root,
+        place,
         kind,
         rename,
         parent: None,
         directories: BTreeMap::new(),
+        remembered: 0,
         done: Applied::default(),
     };
-    for entry in archive.entries().map_err(Error::Malformed)? {
-        apply.entry(entry.map_err(Error::Malformed)?)?;
-    }
+    bounded::entries(reader, &mut |entry| apply.entry(entry))?;
     apply.finish()
 }
 
 struct Apply<'a> {
-    root: BorrowedFd<'a>,
+    place: &'a dyn Place,
     kind: Target,
     rename: Option<(&'a OsStr, &'a OsStr)>,
     /// The last parent: archives list a directory's files together.
     parent: Option<(PathBuf, OwnedFd)>,
     /// Times of directories, set when nothing is made in them any more.
     directories: BTreeMap<PathBuf, Metadata>,
+    /// About how many bytes those are.
+    remembered: usize,
     done: Applied,
 }
 
 impl Apply<'_> {
-    fn entry<R: Read>(&mut self, mut entry: tar::Entry<'_, R>) -> Result<(), Error> {
+    fn entry<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> Result<(), Error> {
         let kind = entry.header().entry_type();
         if matches!(kind, EntryType::XGlobalHeader) {
             return Ok(());
@@ -101,10 +167,10 @@ impl Apply<'_> {
         let shown = path.to_string_lossy().into_owned();
         self.done.entries += 1;
         let Some(name) = path.file_name().map(OsStr::to_os_string) else {
-            // The root itself: its metadata, when it is a directory.
-            if kind.is_dir() {
-                self.directories
-                    .insert(PathBuf::new(), self.metadata(&mut entry, &shown)?);
+            // The root itself: its metadata, when it is a layer's. A client's directory stays as it is.
+            if kind.is_dir() && self.kind == Target::Layer {
+                let metadata = self.metadata(entry, &shown)?;
+                self.remember(PathBuf::new(), metadata);
             }
             return Ok(());
         };
@@ -113,46 +179,68 @@ impl Apply<'_> {
         if self.kind == Target::Layer && name.as_bytes().starts_with(decode::WHITEOUT) {
             return self.whiteout(&parent, &name, &shown);
         }
-        let metadata = self.metadata(&mut entry, &shown)?;
+        let metadata = self.metadata(entry, &shown)?;
         self.make_way(&parent, &path, kind.is_dir(), &shown)?;
         let mut is_link = false;
         match kind {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.file(&mut entry, &parent, &name, &shown)?;
+                self.file(entry, &parent, &name, &shown)?;
             }
             EntryType::Directory => {
                 match rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(0o700)) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(error) => return Err(Error::at(&shown)(error)),
                 }
-                metadata.set(parent.as_fd(), &name, false, &shown)?;
-                self.directories.insert(path, metadata);
+                self.set(&metadata, parent.as_fd(), &name, false, &shown)?;
+                self.remember(path, metadata);
                 return Ok(());
             }
             EntryType::Symlink => {
-                let target = link_name(&entry, &shown)?;
+                let target = link_name(entry, &shown)?;
                 is_link = true;
                 rustix::fs::symlinkat(&target, &parent, &name).map_err(Error::at(&shown))?;
             }
             // The link shares its target's metadata.
             EntryType::Link => {
-                let target = link_name(&entry, &shown)?;
+                let target = link_name(entry, &shown)?;
                 return self.hard_link(&target, &parent, &name, &shown);
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
-                node(&entry, kind, &parent, &name, &shown)?;
+                node(entry, kind, &parent, &name, &shown)?;
             }
-            other => {
-                return Err(Error::Entry {
-                    path: shown,
-                    reason: format!(
-                        "entries of type {:?} are not supported",
-                        other.as_byte() as char
-                    ),
-                });
-            }
+            other => return Err(Error::Type(other.as_byte())),
         }
-        metadata.set(parent.as_fd(), &name, is_link, &shown)
+        self.set(&metadata, parent.as_fd(), &name, is_link, &shown)
+    }
+
+    fn set(
+        &self,
+        metadata: &Metadata,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        is_link: bool,
+        shown: &str,
+    ) -> Result<(), Error> {
+        // As docker does: what the place of a client's files cannot keep is left out.
+        let lenient = self.kind != Target::Layer;
+        metadata.set(parent, name, is_link, lenient, shown)
+    }
+
+    fn remember(&mut self, path: PathBuf, metadata: Metadata) {
+        let weight = path.as_os_str().len() + 256;
+        if self.remembered + weight > MOST_REMEMBERED {
+            return;
+        }
+        self.remembered += weight;
+        // Those of the root are still to be set; all others have theirs but for times.
+        let metadata = match path.as_os_str().is_empty() {
+            true => metadata,
+            false => Metadata {
+                xattrs: Vec::new(),
+                ..metadata
+            },
+        };
+        self.directories.insert(path, metadata);
     }
 
     fn renamed(&self, path: PathBuf) -> PathBuf {
@@ -179,8 +267,7 @@ impl Apply<'_> {
         {
             return fd.try_clone().map_err(Error::at(shown));
         }
-        let mode = Mode::from_raw_mode(0o755);
-        let fd = sys::rooted::create_dir_all(self.root, path, mode).map_err(Error::at(shown))?;
+        let fd = self.place.directory(path).map_err(Error::at(shown))?;
         let copy = fd.try_clone().map_err(Error::at(shown))?;
         self.parent = Some((path.to_path_buf(), copy));
         Ok(fd)
@@ -224,19 +311,16 @@ impl Apply<'_> {
         } = self.kind
             && was_dir != is_dir
         {
-            let what = if was_dir {
-                "directory"
-            } else {
-                "non-directory"
-            };
-            let with = if is_dir { "directory" } else { "non-directory" };
-            return Err(Error::Overwrite(format!("{what} {shown:?} with {with}")));
+            return Err(Error::Overwrite {
+                path: shown.to_owned(),
+                directory: was_dir,
+            });
         }
         if was_dir {
             // Directories remembered below it are gone with it.
             self.directories.retain(|other, _| !other.starts_with(path));
             self.parent = None;
-            remove_tree(parent.as_fd(), name).map_err(Error::at(shown))
+            remove_tree(parent.as_fd(), name, 0).map_err(Error::at(shown))
         } else {
             rustix::fs::unlinkat(parent, name, AtFlags::empty()).map_err(Error::at(shown))
         }
@@ -254,15 +338,49 @@ impl Apply<'_> {
         let fd = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))
             .map_err(Error::at(shown))?;
         let mut file = std::fs::File::from(fd);
+        if entry.header().entry_type().is_gnu_sparse() {
+            return self.sparse(entry, file, shown);
+        }
         let mut buffer = [0u8; 64 << 10];
         loop {
             let read = entry.read(&mut buffer).map_err(Error::Malformed)?;
             if read == 0 {
                 return Ok(());
             }
-            std::io::Write::write_all(&mut file, &buffer[..read]).map_err(Error::at(shown))?;
-            self.done.bytes += read as u64;
+            file.write_all(&buffer[..read]).map_err(Error::at(shown))?;
+            self.done.bytes = self.done.bytes.saturating_add(read as u64);
         }
+    }
+
+    /// Holes stay holes. A file that is larger than the disk has room, holes included, is refused
+    /// at once: whoever copies it would fill the disk, and reading it would take for ever.
+    fn sparse<R: Read>(
+        &mut self,
+        entry: &mut tar::Entry<'_, R>,
+        mut file: std::fs::File,
+        shown: &str,
+    ) -> Result<(), Error> {
+        let size = entry.size();
+        let disk = rustix::fs::fstatvfs(&file).map_err(Error::at(shown))?;
+        if size > disk.f_bavail.saturating_mul(disk.f_frsize) {
+            return Err(Error::at(shown)(Errno::NOSPC));
+        }
+        file.set_len(size).map_err(Error::at(shown))?;
+        let mut buffer = [0u8; 64 << 10];
+        loop {
+            let read = entry.read(&mut buffer).map_err(Error::Malformed)?;
+            let piece = &buffer[..read];
+            let done = match piece {
+                [] => break,
+                _ if piece.iter().all(|byte| *byte == 0) => {
+                    file.seek(SeekFrom::Current(read as i64)).map(drop)
+                }
+                _ => file.write_all(piece),
+            };
+            done.map_err(Error::at(shown))?;
+        }
+        self.done.bytes = self.done.bytes.saturating_add(size);
+        Ok(())
     }
 
     fn hard_link(
@@ -273,17 +391,19 @@ impl Apply<'_> {
         shown: &str,
     ) -> Result<(), Error> {
         let target = self.renamed(inside(target.as_os_str().as_bytes())?);
-        let (dir, file) = (target.parent(), target.file_name());
-        let (Some(dir), Some(file)) = (dir, file) else {
-            return Err(Error::Entry {
-                path: shown.to_owned(),
-                reason: "a link to the root".into(),
-            });
+        let refused = |reason: &str| Error::Entry {
+            path: shown.to_owned(),
+            reason: reason.to_owned(),
         };
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let dir =
-            sys::rooted::open(self.root, dir, flags, Mode::empty()).map_err(Error::at(shown))?;
-        rustix::fs::linkat(&dir, file, parent, name, AtFlags::empty()).map_err(Error::at(shown))
+        if target.file_name().is_none() {
+            return Err(refused("a link to the root"));
+        }
+        match self.place.link(&target, parent.as_fd(), name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(refused(&format!(
+                "a hard link to {target:?}, which is not there"
+            ))),
+            linked => linked.map_err(Error::at(shown)),
+        }
     }
 
     fn whiteout(&self, parent: &OwnedFd, name: &OsStr, shown: &str) -> Result<(), Error> {
@@ -304,8 +424,9 @@ impl Apply<'_> {
             Some(Hides::Nothing) | None => return Ok(()),
         };
         match rustix::fs::mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), 0) {
+            Ok(()) => Ok(()),
             // This layer has a file of that name: it hides the lower one by itself.
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(Error::at(shown)(error)),
         }
     }
@@ -313,15 +434,21 @@ impl Apply<'_> {
     fn finish(self) -> Result<Applied, Error> {
         for (path, metadata) in &self.directories {
             let shown = path.to_string_lossy();
-            let flags = OFlags::PATH | OFlags::DIRECTORY;
-            let dir = match sys::rooted::open(self.root, path, flags, Mode::empty()) {
+            let dir = match self.place.existing(path) {
                 Ok(dir) => dir,
                 // Replaced by a later entry.
-                Err(Errno::NOENT | Errno::NOTDIR) => continue,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                    ) =>
+                {
+                    continue;
+                }
                 Err(error) => return Err(Error::at(&shown)(error)),
             };
             if path.as_os_str().is_empty() {
-                metadata.set(dir.as_fd(), OsStr::new("."), false, "/")?;
+                metadata.set(dir.as_fd(), OsStr::new("."), false, false, "/")?;
             } else {
                 metadata.set_times(dir.as_fd(), OsStr::new("."), &shown)?;
             }
@@ -330,8 +457,12 @@ impl Apply<'_> {
     }
 }
 
-/// Removes `name` below `parent` with everything in it, following nothing.
-fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+/// Removes `name` below `parent` with everything in it, following nothing. Its depth is somebody
+/// else's choice, the stack is ours.
+fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr, depth: usize) -> Result<(), Errno> {
+    if depth > DEEPEST {
+        return Err(Errno::NAMETOOLONG);
+    }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(parent, name, flags, Mode::empty())?;
     for entry in rustix::fs::Dir::read_from(&dir)? {
@@ -343,7 +474,8 @@ fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
         match rustix::fs::unlinkat(&dir, child, AtFlags::empty()) {
             Ok(()) => {}
             Err(Errno::ISDIR | Errno::PERM) => {
-                remove_tree(dir.as_fd(), OsStr::from_bytes(child.to_bytes()))?;
+                let child = OsStr::from_bytes(child.to_bytes());
+                remove_tree(dir.as_fd(), child, depth + 1)?;
             }
             Err(error) => return Err(error),
         }

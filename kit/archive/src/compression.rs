@@ -13,14 +13,21 @@ pub enum Compression {
     Gzip,
     /// RFC 8878.
     Zstd,
+    /// By bzip2(1).
+    Bzip2,
+    /// The .xz format.
+    Xz,
 }
 
 const PEEK: usize = 10;
+/// KiB that unpacking xz may take: enough for `xz -9`, whose dictionary is 64 MiB. (zstd takes at
+/// most 128 MiB by itself.)
+const XZ_MEMORY: u32 = 128 << 10;
 
 /// The decompressed stream, whatever it was.
 ///
 /// # Errors
-/// For compressions that are not supported, and the reader's own.
+/// The reader's own. Those of what is compressed come when it is read.
 pub fn decompress<'a, R: Read + Send + 'a>(
     mut reader: R,
 ) -> Result<(Compression, Box<dyn Read + Send + 'a>), Error> {
@@ -51,8 +58,14 @@ pub fn decompress<'a, R: Read + Send + 'a>(
             let decoder = zstd::stream::read::Decoder::new(whole).map_err(Error::Malformed)?;
             (Compression::Zstd, Box::new(decoder))
         }
-        [b'B', b'Z', b'h', ..] => return Err(Error::Compression("bzip2")),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => return Err(Error::Compression("xz")),
+        [b'B', b'Z', b'h', ..] => {
+            let decoder = bzip2::bufread::MultiBzDecoder::new(buffered(whole));
+            (Compression::Bzip2, Box::new(decoder))
+        }
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+            let decoder = lzma_rust2::XzReader::new_mem_limit(buffered(whole), true, XZ_MEMORY);
+            (Compression::Xz, Box::new(decoder))
+        }
         _ => (Compression::None, Box::new(whole)),
     };
     Ok((kind, stream))
@@ -96,5 +109,54 @@ impl<W: Write> Write for Gzip<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::process::{Command, Stdio};
+
+    use super::{Compression, decompress};
+
+    fn compressed(program: &str, bytes: &[u8]) -> Vec<u8> {
+        let mut child = Command::new(program)
+            .arg("-c")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect(program);
+        let mut input = child.stdin.take().expect("piped");
+        let bytes = bytes.to_vec();
+        let writer = std::thread::spawn(move || input.write_all(&bytes));
+        let output = child.wait_with_output().expect(program);
+        writer.join().expect("a writer").expect("input");
+        assert!(output.status.success(), "{program}");
+        output.stdout
+    }
+
+    #[test]
+    fn what_others_compress_is_read() {
+        let text: Vec<u8> = (0..200_000u32)
+            .flat_map(|n| n.wrapping_mul(n).to_le_bytes())
+            .collect();
+        for (program, kind) in [
+            ("gzip", Compression::Gzip),
+            ("zstd", Compression::Zstd),
+            ("bzip2", Compression::Bzip2),
+            ("xz", Compression::Xz),
+        ] {
+            let once = compressed(program, &text);
+            // One stream after the other, as parallel compressors write them.
+            let twice = [once.clone(), once.clone()].concat();
+            let (found, mut stream) = decompress(twice.as_slice()).expect(program);
+            assert_eq!(found, kind);
+            let mut plain = Vec::new();
+            stream.read_to_end(&mut plain).expect(program);
+            assert!(plain == [text.clone(), text.clone()].concat(), "{program}");
+            let cut = &once[..once.len() / 2];
+            let (_, mut stream) = decompress(cut).expect(program);
+            assert!(stream.read_to_end(&mut Vec::new()).is_err(), "{program}");
+        }
     }
 }

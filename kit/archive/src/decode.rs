@@ -131,7 +131,8 @@ pub(crate) fn link_name<R: Read>(entry: &tar::Entry<'_, R>, shown: &str) -> Resu
     }
 }
 
-/// The path relative to the root: leading slashes and `.` are dropped, `..` is refused.
+/// The path relative to the root: leading slashes and `.` are dropped, `..` takes the name before it
+/// back (as docker cleans paths, whatever links are there) and is refused where there is none.
 pub(crate) fn inside(bytes: &[u8]) -> Result<PathBuf, Error> {
     let shown = || String::from_utf8_lossy(bytes).into_owned();
     if bytes.len() >= LONGEST_PATH || bytes.contains(&0) {
@@ -145,7 +146,7 @@ pub(crate) fn inside(bytes: &[u8]) -> Result<PathBuf, Error> {
     for component in Path::new(OsStr::from_bytes(bytes)).components() {
         match component {
             Component::Normal(name) => path.push(name),
-            Component::ParentDir => return Err(Error::Escape(shown())),
+            Component::ParentDir if !path.pop() => return Err(Error::Escape(shown())),
             _ => {}
         }
     }

@@ -18,13 +18,18 @@ pub enum Error {
     },
     /// The stream is no tar, or is cut off.
     #[error("invalid archive: {0}")]
-    Malformed(io::Error),
-    /// A compression that is not read here.
-    #[error("{0} compression is not supported: use gzip, zstd or none")]
-    Compression(&'static str),
+    Malformed(#[source] io::Error),
+    /// A kind of entry that means nothing here. The text is docker's.
+    #[error("unhandled tar header type {0}")]
+    Type(u8),
     /// A directory stands where a file should go, or the other way round, and may not be replaced.
-    #[error("cannot overwrite {0}")]
-    Overwrite(String),
+    #[error("cannot overwrite {} {path:?} with {}", kind(*directory), kind(!*directory))]
+    Overwrite {
+        /// The entry.
+        path: String,
+        /// A directory is there.
+        directory: bool,
+    },
     /// The file system refused.
     #[error("{path}: {source}")]
     Write {
@@ -35,13 +40,18 @@ pub enum Error {
     },
 }
 
+fn kind(directory: bool) -> &'static str {
+    match directory {
+        true => "directory",
+        false => "non-directory",
+    }
+}
+
 /// Whose fault a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The archive's.
     Invalid,
-    /// Ours: it is valid, but not read here.
-    Unsupported,
     /// The system's.
     System,
 }
@@ -50,7 +60,6 @@ impl Error {
     /// Whose fault it is.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Compression(_) => Kind::Unsupported,
             Self::Write { .. } => Kind::System,
             _ => Kind::Invalid,
         }

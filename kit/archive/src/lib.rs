@@ -4,6 +4,7 @@
 //! no entry, symbolic link or race can lead outside. Reading streams: no entry is held in memory.
 
 mod apply;
+mod bounded;
 mod compression;
 mod create;
 mod decode;
@@ -12,7 +13,7 @@ mod error;
 mod metadata;
 mod scan;
 
-pub use apply::{Applied, Target, apply, apply_renamed};
+pub use apply::{Applied, Place, Target, apply, apply_at, apply_renamed};
 pub use compression::{Compression, Gzip, decompress};
 pub use create::{Pack, pack};
 pub use digest::{Digesting, DigestingWriter, hex};

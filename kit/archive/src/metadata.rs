@@ -22,12 +22,14 @@ pub struct Metadata {
 
 impl Metadata {
     /// Sets everything on `name` below `parent`. Times last, since the rest changes them. Nothing
-    /// is followed: whoever shares the directory may have put a link in the file's place.
+    /// is followed: whoever shares the directory may have put a link in the file's place. `lenient`:
+    /// attributes that cannot be kept are left out.
     pub(crate) fn set(
         &self,
         parent: BorrowedFd<'_>,
         name: &OsStr,
         is_link: bool,
+        lenient: bool,
         shown: &str,
     ) -> Result<(), Error> {
         if let Some((uid, gid)) = self.owner {
@@ -52,7 +54,7 @@ impl Metadata {
                 let mode = Mode::from_raw_mode(self.mode & 0o7777);
                 rustix::fs::chmod(&path, mode).map_err(Error::at(shown))?;
             }
-            self.set_xattrs(&path, shown)?;
+            self.set_xattrs(&path, lenient, shown)?;
         }
         self.set_times(parent, name, shown)
     }
@@ -77,13 +79,13 @@ impl Metadata {
             .map_err(Error::at(shown))
     }
 
-    fn set_xattrs(&self, path: &str, shown: &str) -> Result<(), Error> {
+    fn set_xattrs(&self, path: &str, lenient: bool, shown: &str) -> Result<(), Error> {
         for (key, value) in &self.xattrs {
             match rustix::fs::setxattr(path, key.as_str(), value, XattrFlags::empty()) {
                 Ok(()) => {}
                 // Attributes that this file system or kind of file cannot have, as docker does.
                 Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::PERM)
-                    if key.starts_with("user.") || key.starts_with("system.") => {}
+                    if lenient || key.starts_with("user.") || key.starts_with("system.") => {}
                 Err(error) => return Err(Error::at(shown)(error)),
             }
         }

@@ -9,7 +9,7 @@ use tar::EntryType;
 
 use crate::decode::{self, Hides};
 use crate::metadata::Metadata;
-use crate::{Applied, Error};
+use crate::{Applied, Error, bounded};
 
 /// One entry of a layer.
 #[derive(Debug, Clone)]
@@ -59,21 +59,20 @@ pub fn scan(
     reader: impl Read,
     visit: &mut dyn FnMut(Item) -> Result<(), Error>,
 ) -> Result<Applied, Error> {
-    let mut archive = tar::Archive::new(reader);
     let mut done = Applied::default();
-    for entry in archive.entries().map_err(Error::Malformed)? {
-        let mut entry = entry.map_err(Error::Malformed)?;
+    bounded::entries(reader, &mut |entry| {
         if entry.header().entry_type() == EntryType::XGlobalHeader {
-            continue;
+            return Ok(());
         }
         done.entries += 1;
-        if let Some(item) = item(&mut entry)? {
+        if let Some(item) = item(entry)? {
             if let ItemKind::File { size, .. } = item.kind {
-                done.bytes += size;
+                done.bytes = done.bytes.saturating_add(size);
             }
             visit(item)?;
         }
-    }
+        Ok(())
+    })?;
     Ok(done)
 }
 
@@ -136,15 +135,7 @@ fn item<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<Item>, Error> {
             }
         }
         EntryType::Fifo => ItemKind::Fifo,
-        other => {
-            return Err(Error::Entry {
-                path: shown,
-                reason: format!(
-                    "entries of type {:?} are not supported",
-                    other.as_byte() as char
-                ),
-            });
-        }
+        other => return Err(Error::Type(other.as_byte())),
     };
     Ok(Some(Item {
         path,

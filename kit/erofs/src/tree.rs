@@ -3,12 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::format::{LONGEST_TARGET, device_number};
+use crate::format::{LONGEST_NAME, LONGEST_TARGET, device_number};
 use crate::xattr;
 use crate::{Error, path};
 
 /// Most inodes of a tree: bounds the memory that an archive can ask for (some 200 bytes each).
 pub(crate) const MOST_INODES: usize = 4 << 20;
+
+/// Most bytes of names, link targets and attributes of a tree: what a small compressed archive can
+/// say at length must not fill our memory.
+const MOST_TEXT: usize = 512 << 20;
 
 /// Largest file: far above what 32 bits of block numbers reach.
 pub(crate) const LARGEST_FILE: u64 = 1 << 48;
@@ -126,6 +130,8 @@ pub struct Tree {
     pub(crate) inodes: Vec<Inode>,
     /// The last entry's parent: archives list a directory's files together.
     parent: Option<(Box<[u8]>, Id)>,
+    /// Bytes of names, targets and attributes that were ever added.
+    text: usize,
 }
 
 impl Default for Tree {
@@ -140,6 +146,7 @@ impl Tree {
         Self {
             inodes: vec![Inode::implied()],
             parent: None,
+            text: 0,
         }
     }
 
@@ -148,6 +155,7 @@ impl Tree {
         Self {
             inodes,
             parent: None,
+            text: 0,
         }
     }
 
@@ -163,6 +171,7 @@ impl Tree {
             meta.xattrs.retain(|(name, _)| !name.starts_with(b"user."));
         }
         let content = content(path, node)?;
+        self.weigh(path, &meta, &content)?;
         let (parent_path, Some(name)) = path::split(path)? else {
             return self.set_root(path, meta, &content);
         };
@@ -174,6 +183,24 @@ impl Tree {
                 self.directory_over(parent, name, before, inode)
             }
             _ => self.replace(parent, name, before, inode),
+        }
+    }
+
+    fn weigh(&mut self, path: &[u8], meta: &Meta, content: &Content) -> Result<(), Error> {
+        let attributes = meta.xattrs.iter();
+        let attributes = attributes.map(|(name, value)| name.len() + value.len() + 32);
+        let target = match content {
+            Content::Symlink(target) => target.len(),
+            _ => 0,
+        };
+        let name = path.len().min(LONGEST_NAME);
+        self.text += name + target + attributes.sum::<usize>();
+        match self.text > MOST_TEXT {
+            true => Err(Error::Limit {
+                what: "the size of all names and attributes",
+                limit: MOST_TEXT as u64,
+            }),
+            false => Ok(()),
         }
     }
 

@@ -15,6 +15,12 @@ const IMAGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("images");
 /// Reference → image ID.
 const NAMES: TableDefinition<'_, &str, &str> = TableDefinition::new("image-names");
 const FACTS: TableDefinition<'_, &str, &str> = TableDefinition::new("image-facts");
+/// Images that were removed and can be had back, by hex of their ID.
+const REMOVED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("images-removed");
+/// When an image was last used, by hex of its ID: nanoseconds since 1970.
+const USED: TableDefinition<'_, &str, i64> = TableDefinition::new("images-used");
+/// What keys of blobs begin with among those that leases hold; others are chains of layers.
+pub(crate) const BLOB: &str = "blob:";
 
 /// One image's row.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,16 +35,43 @@ pub(crate) struct Row {
     pub(crate) last_tagged: i64,
 }
 
+impl Row {
+    /// Everything of the store that it needs: chains of layers, and blobs.
+    pub(crate) fn needs(&self) -> impl Iterator<Item = String> + '_ {
+        let manifest = self.manifest.as_ref().map(|manifest| &manifest.digest);
+        let blobs = [Some(&self.id), manifest].into_iter().flatten();
+        let blobs = blobs.map(|digest| format!("{BLOB}{}", digest.hex()));
+        self.chains.iter().cloned().chain(blobs)
+    }
+}
+
+/// An image that was removed and can be had back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Removed {
+    pub(crate) row: Row,
+    /// What it was called.
+    pub(crate) names: Vec<String>,
+    /// Nanoseconds since 1970.
+    pub(crate) at: i64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Catalog {
     database: Arc<Database>,
     memory: RwLock<Memory>,
     /// Held over a whole change, so that database and memory agree.
-    changing: Mutex<Leased>,
+    changing: Mutex<Held>,
 }
 
-/// How many leases each chain has.
-type Leased = BTreeMap<String, usize>;
+/// What is kept though no image needs it.
+#[derive(Debug, Default)]
+struct Held {
+    /// How many leases each chain or blob has.
+    leases: BTreeMap<String, usize>,
+    /// Layers that arrived whole for an image that never came to be, and when they did, in
+    /// nanoseconds since 1970: whoever pulls it again need not fetch them.
+    unclaimed: BTreeMap<String, i64>,
+}
 
 #[derive(Debug, Default)]
 struct Memory {
@@ -46,6 +79,10 @@ struct Memory {
     images: BTreeMap<String, Arc<Row>>,
     /// By full text.
     names: BTreeMap<String, (Reference, String)>,
+    /// By hex of the ID.
+    removed: BTreeMap<String, Arc<Removed>>,
+    /// By hex of the ID; those that were not written yet with `true`.
+    used: BTreeMap<String, (i64, bool)>,
     engine_id: String,
 }
 
@@ -69,6 +106,23 @@ impl Catalog {
                 memory
                     .names
                     .insert(name.value().to_owned(), (reference, id.value().to_owned()));
+            }
+        }
+        if let Ok(rows) = transaction.open_table(REMOVED) {
+            for row in rows.iter()? {
+                let (key, value) = row?;
+                let removed: Removed = serde_json::from_slice(value.value()).map_err(|error| {
+                    Error::Database(format!("row of removed image {}: {error}", key.value()))
+                })?;
+                let key = key.value().to_owned();
+                memory.removed.insert(key, Arc::new(removed));
+            }
+        }
+        if let Ok(rows) = transaction.open_table(USED) {
+            for row in rows.iter()? {
+                let (key, at) = row?;
+                let at = (at.value(), false);
+                memory.used.insert(key.value().to_owned(), at);
             }
         }
         if let Ok(facts) = transaction.open_table(FACTS)
@@ -119,6 +173,8 @@ impl Catalog {
         let layers = memory
             .images
             .values()
+            .map(|row| &**row)
+            .chain(memory.removed.values().map(|removed| &removed.row))
             .flat_map(|row| row.chains.iter().zip(&row.config.rootfs.diff_ids));
         let same = layers.filter(|(_, other)| *other == diff_id);
         same.map(|(chain, _)| chain.clone()).collect()
@@ -170,17 +226,18 @@ impl Catalog {
 
     /// Adds an image (again) and gives it names.
     pub(crate) fn add(&self, row: Row, names: &[Reference]) -> Result<(), Error> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing();
         let mut row = row;
         if !names.is_empty() {
             row.last_tagged = now();
         }
-        let bytes = serde_json::to_vec(&row).map_err(|error| Error::Database(error.to_string()))?;
+        let bytes = json(&row)?;
         let transaction = self.database.begin_write()?;
         {
             transaction
                 .open_table(IMAGES)?
                 .insert(row.id.hex(), bytes.as_slice())?;
+            transaction.open_table(REMOVED)?.remove(row.id.hex())?;
             let mut table = transaction.open_table(NAMES)?;
             for name in names {
                 table.insert(name.to_string().as_str(), row.id.hex())?;
@@ -194,6 +251,8 @@ impl Catalog {
                 .names
                 .insert(name.to_string(), (name.clone(), id.clone()));
         }
+        memory.removed.remove(&id);
+        memory.used.insert(id.clone(), (now(), true));
         memory.images.insert(id, Arc::new(row));
         Ok(())
     }
@@ -207,7 +266,7 @@ impl Catalog {
 
     /// Takes a name away; with the last tag of a repository its digests go as well.
     pub(crate) fn untag(&self, name: &Reference) -> Result<Option<Untagged>, Error> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing();
         let key = name.to_string();
         let (gone, id) = {
             let memory = self.read();
@@ -245,14 +304,15 @@ impl Catalog {
         }))
     }
 
-    /// Removes an image with its names. Answers its row and the chains that nobody else has, which
-    /// were given to `discard`.
+    /// Removes an image with its names. Answers its row and the chains that no other image has.
+    /// Unless it is `kept` to be had back, what nobody needs is given to `discard`.
     pub(crate) fn remove(
         &self,
         id: &Digest,
+        kept: bool,
         discard: &dyn Fn(&str),
     ) -> Result<(Arc<Row>, Vec<String>), Error> {
-        let leased = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.changing();
         let row = self
             .row(id)
             .ok_or_else(|| Error::NotFound(id.to_string()))?;
@@ -261,12 +321,25 @@ impl Catalog {
             let of = memory.names.iter().filter(|(_, (_, of))| of == id.hex());
             of.map(|(name, _)| name.clone()).collect()
         };
+        let removed = kept.then(|| Removed {
+            row: Row::clone(&row),
+            names: names.clone(),
+            at: now(),
+        });
         let transaction = self.database.begin_write()?;
         {
             transaction.open_table(IMAGES)?.remove(id.hex())?;
             let mut table = transaction.open_table(NAMES)?;
             for name in &names {
                 table.remove(name.as_str())?;
+            }
+            match &removed {
+                Some(removed) => {
+                    let bytes = json(removed)?;
+                    let mut table = transaction.open_table(REMOVED)?;
+                    table.insert(id.hex(), bytes.as_slice())?;
+                }
+                None => drop(transaction.open_table(USED)?.remove(id.hex())?),
             }
         }
         transaction.commit()?;
@@ -275,39 +348,143 @@ impl Catalog {
         for name in &names {
             memory.names.remove(name);
         }
+        match removed {
+            Some(removed) => drop(memory.removed.insert(id.hex().into(), Arc::new(removed))),
+            None => drop(memory.used.remove(id.hex())),
+        }
         drop(memory);
         let used = self.chains();
-        let free = |chain: &&String| !used.contains(*chain) && !leased.contains_key(*chain);
+        let free = |chain: &&String| !used.contains(*chain) && !held.leases.contains_key(*chain);
         let freed: Vec<String> = row.chains.iter().filter(free).cloned().collect();
         // Still under the lock: who takes a lease now finds them gone, not going.
-        freed.iter().for_each(|chain| discard(chain));
+        self.discard_unused(&held, row.needs(), discard);
         Ok((row, freed))
     }
 
-    /// Counts a lease of these chains.
-    pub(crate) fn lease(&self, chains: &[String]) {
-        let mut leased = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        for chain in chains {
-            *leased.entry(chain.clone()).or_default() += 1;
+    /// Gives those of `keys` that nothing needs to `discard`.
+    fn discard_unused(
+        &self,
+        held: &Held,
+        keys: impl Iterator<Item = String>,
+        discard: &dyn Fn(&str),
+    ) {
+        let needed = self.needed();
+        keys.filter(|key| {
+            !needed.contains(key)
+                && !held.leases.contains_key(key)
+                && !held.unclaimed.contains_key(key)
+        })
+        .for_each(|key| discard(&key));
+    }
+
+    /// Images that can be had back, the one removed last first.
+    pub(crate) fn removed(&self) -> Vec<Arc<Removed>> {
+        let mut all: Vec<_> = self.read().removed.values().cloned().collect();
+        all.sort_by_key(|removed| std::cmp::Reverse(removed.at));
+        all
+    }
+
+    /// Makes it an image again, with those of its names that nobody has taken.
+    pub(crate) fn restore(&self, removed: &Removed) -> Result<Vec<Reference>, Error> {
+        let names = removed.names.iter();
+        let mut names: Vec<Reference> = names.filter_map(|name| name.parse().ok()).collect();
+        {
+            let memory = self.read();
+            names.retain(|name| !memory.names.contains_key(&name.to_string()));
+        }
+        self.add(removed.row.clone(), &names)?;
+        Ok(names)
+    }
+
+    /// Lets go of a removed image for good. Answers the chains that went.
+    pub(crate) fn purge(&self, id: &Digest, discard: &dyn Fn(&str)) -> Result<Vec<String>, Error> {
+        let held = self.changing();
+        let removed = self.read().removed.get(id.hex()).cloned();
+        let Some(removed) = removed else {
+            return Ok(Vec::new());
+        };
+        let transaction = self.database.begin_write()?;
+        {
+            transaction.open_table(REMOVED)?.remove(id.hex())?;
+            transaction.open_table(USED)?.remove(id.hex())?;
+        }
+        transaction.commit()?;
+        let mut memory = self.write();
+        memory.removed.remove(id.hex());
+        memory.used.remove(id.hex());
+        drop(memory);
+        let needed = self.needed();
+        let free = |chain: &&String| !needed.contains(*chain) && !held.leases.contains_key(*chain);
+        let freed = removed.row.chains.iter().filter(free).cloned().collect();
+        self.discard_unused(&held, removed.row.needs(), discard);
+        Ok(freed)
+    }
+
+    /// Counts a lease of these chains and blobs.
+    pub(crate) fn lease(&self, keys: &[String]) {
+        let mut held = self.changing();
+        for key in keys {
+            *held.leases.entry(key.clone()).or_default() += 1;
         }
     }
 
-    /// Ends a lease; chains that neither another lease nor an image has are given to `discard`.
-    pub(crate) fn release(&self, chains: &[String], discard: &dyn Fn(&str)) {
-        let mut leased = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = self.chains();
-        for chain in chains {
-            let Some(count) = leased.get_mut(chain) else {
+    /// Ends a lease; what nothing else needs is given to `discard`.
+    pub(crate) fn release(&self, keys: &[String], discard: &dyn Fn(&str)) {
+        let mut held = self.changing();
+        let mut ended = Vec::new();
+        for key in keys {
+            let Some(count) = held.leases.get_mut(key) else {
                 continue;
             };
             *count -= 1;
             if *count == 0 {
-                leased.remove(chain);
-                if !used.contains(chain) {
-                    discard(chain);
-                }
+                held.leases.remove(key);
+                ended.push(key.clone());
             }
         }
+        // What an image has now is kept for it, and goes with it.
+        let needed = self.needed();
+        held.unclaimed.retain(|chain, _| !needed.contains(chain));
+        self.discard_unused(&held, ended.into_iter(), discard);
+    }
+
+    /// Keeps a whole layer that no image has.
+    pub(crate) fn keep_unclaimed(&self, chain: String, since: i64) {
+        self.changing().unclaimed.insert(chain, since);
+    }
+
+    /// Gives layers that no image has, and that came before a time, to `discard`. Answers them.
+    pub(crate) fn purge_unclaimed(&self, before: i64, discard: &dyn Fn(&str)) -> Vec<String> {
+        let mut held = self.changing();
+        let old = held
+            .unclaimed
+            .iter()
+            .filter(|(chain, since)| **since < before && !held.leases.contains_key(*chain));
+        let old: Vec<String> = old.map(|(chain, _)| chain.clone()).collect();
+        for chain in &old {
+            held.unclaimed.remove(chain);
+        }
+        let needed = self.needed();
+        let gone: Vec<String> = old.into_iter().filter(|c| !needed.contains(c)).collect();
+        gone.iter().for_each(|chain| discard(chain));
+        gone
+    }
+
+    /// Every chain and blob that may be on disk.
+    pub(crate) fn expected(&self) -> BTreeSet<String> {
+        let held = self.changing();
+        let mut all = self.needed();
+        all.extend(held.leases.keys().cloned());
+        all.extend(held.unclaimed.keys().cloned());
+        all
+    }
+
+    /// Every chain and blob of images, also of removed ones that can be had back.
+    pub(crate) fn needed(&self) -> BTreeSet<String> {
+        let memory = self.read();
+        let removed = memory.removed.values().map(|removed| &removed.row);
+        let rows = memory.images.values().map(|row| &**row).chain(removed);
+        rows.flat_map(Row::needs).collect()
     }
 
     /// Every chain that some image has.
@@ -317,6 +494,54 @@ impl Catalog {
             .values()
             .flat_map(|row| row.chains.iter().cloned())
             .collect()
+    }
+
+    /// Notes that an image was used now.
+    pub(crate) fn touch(&self, id: &Digest) {
+        let used = &mut self.write().used;
+        used.insert(id.hex().to_owned(), (now(), true));
+    }
+
+    /// When an image was last used or came, in nanoseconds since 1970.
+    pub(crate) fn last_used(&self, id: &Digest) -> i64 {
+        let memory = self.read();
+        let used = memory.used.get(id.hex()).map_or(0, |(at, _)| *at);
+        let tagged = memory.images.get(id.hex()).map_or(0, |row| row.last_tagged);
+        used.max(tagged)
+    }
+
+    /// Writes down what [`Catalog::touch`] noted: not at once, for it is on the way of every start.
+    pub(crate) fn write_used(&self) -> Result<(), Error> {
+        let _changing = self.changing();
+        let new: Vec<(String, i64)> = {
+            let memory = self.read();
+            let new = memory.used.iter().filter(|(_, (_, new))| *new);
+            new.map(|(id, (at, _))| (id.clone(), *at)).collect()
+        };
+        if new.is_empty() {
+            return Ok(());
+        }
+        let transaction = self.database.begin_write()?;
+        {
+            let mut table = transaction.open_table(USED)?;
+            for (id, at) in &new {
+                table.insert(id.as_str(), at)?;
+            }
+        }
+        transaction.commit()?;
+        let mut memory = self.write();
+        for (id, at) in new {
+            if let Some(used) = memory.used.get_mut(&id)
+                && used.0 == at
+            {
+                used.1 = false;
+            }
+        }
+        Ok(())
+    }
+
+    fn changing(&self) -> std::sync::MutexGuard<'_, Held> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Memory> {
@@ -350,6 +575,10 @@ impl Memory {
     }
 }
 
+fn json(row: &impl Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(row).map_err(|error| Error::Database(error.to_string()))
+}
+
 fn begin_read(database: &Database) -> Result<redb::ReadTransaction, Error> {
     database.begin_read().map_err(Error::from)
 }
@@ -372,7 +601,7 @@ fn new_engine_id() -> Result<String, Error> {
     .join("-"))
 }
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| {

@@ -26,6 +26,12 @@ pub enum Error {
     /// Valid, but not something this version does.
     #[error("{0}")]
     Unsupported(String),
+    /// It is more than the policy takes.
+    #[error(
+        "the archive has more than {0} bytes unpacked, which is the most that the engine takes \
+         (image-max-size)"
+    )]
+    Large(u64),
     /// A tar stream cannot be read or applied.
     #[error(transparent)]
     Archive(#[from] archive::Error),
@@ -72,14 +78,15 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::NotFound(_) => Kind::NotFound,
-            Self::Ambiguous(_) | Self::Reference(_) | Self::Corrupt(_) | Self::Stream(_) => {
-                Kind::Invalid
-            }
+            Self::Ambiguous(_)
+            | Self::Reference(_)
+            | Self::Corrupt(_)
+            | Self::Large(_)
+            | Self::Stream(_) => Kind::Invalid,
             Self::Conflict(_) => Kind::Conflict,
             Self::Unsupported(_) => Kind::Unsupported,
             Self::Archive(error) => match error.kind() {
                 archive::Kind::Invalid => Kind::Invalid,
-                archive::Kind::Unsupported => Kind::Unsupported,
                 archive::Kind::System => Kind::System,
             },
             Self::Full { .. } | Self::Io { .. } | Self::Database(_) => Kind::System,

@@ -8,14 +8,18 @@ use erofs::{Meta, Node, Tree};
 
 /// What became of a tar.
 #[derive(Debug)]
-pub(crate) struct Scanned {
-    pub(crate) applied: Applied,
+pub struct Scanned {
+    /// What it holds.
+    pub applied: Applied,
     /// `None`: it is valid, but has to be unpacked.
-    pub(crate) tree: Option<Tree>,
+    pub tree: Option<Tree>,
 }
 
-/// Reads a tar's entries; contents are skipped.
-pub(crate) fn scan(reader: impl Read) -> Result<Scanned, archive::Error> {
+/// Reads a layer's plain tar as an index has it; contents are skipped.
+///
+/// # Errors
+/// At the first entry that makes no sense.
+pub fn scan(reader: impl Read) -> Result<Scanned, archive::Error> {
     let mut tree = Some(Tree::new());
     let applied = archive::scan(reader, &mut |item| {
         let Some(growing) = &mut tree else {

@@ -6,6 +6,7 @@
 //!  layers/<chain>/diff, size     unpacked, for overlayfs
 //! ```
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -57,6 +58,11 @@ pub fn chain_id(below: &str, diff_id: &Digest) -> String {
     archive::hex(&hash)
 }
 
+pub(crate) fn digest(bytes: &[u8]) -> Digest {
+    let hash: [u8; 32] = Sha256::digest(bytes).into();
+    Digest::sha256(&hash)
+}
+
 pub(crate) fn check_diff_id(expected: &Expected, found: &Digest) -> Result<(), Error> {
     match &expected.diff_id {
         Some(wanted) if wanted != found => Err(Error::Corrupt(format!(
@@ -85,6 +91,9 @@ impl Store {
 
     /// Size of a layer that is there.
     pub(crate) fn layer(&self, chain: &str) -> Option<u64> {
+        if self.is_damaged(chain) {
+            return None;
+        }
         let dir = self.layer_dir(chain);
         if let Ok(text) = std::fs::read_to_string(dir.join("size")) {
             return text.parse().ok();
@@ -150,6 +159,8 @@ impl Store {
                 match &stored {
                     // The disk's fault: the rest of the stream would tell nothing.
                     Err(error) if error.kind() == Kind::System => {}
+                    // Neither would it of one that is too large, and that may have no end.
+                    Err(Error::Large(_)) => {}
                     // A broken archive is first of all one that does not have its digest.
                     _ => match outer.finish() {
                         Ok((hash, length)) => {
@@ -173,6 +184,11 @@ impl Store {
         let Stored { diff_id, size } = stored;
         let chain = chain_id(&expected.below, &diff_id);
         let place = self.layer_dir(&chain);
+        if self.is_damaged(&chain) {
+            self.mounts.forget(&place);
+            self.trash.take(&place);
+            self.forget_damage(&chain);
+        }
         match std::fs::rename(dir, &place) {
             Ok(()) => {}
             // Somebody else was faster with the same bytes.
@@ -201,8 +217,12 @@ impl Store {
             return self.store_tar(dir, stream, expected);
         }
         let (_, plain) = archive::decompress(stream)?;
-        let mut inner = Digesting::new(plain);
+        let refused = Cell::new(None);
+        let mut inner = Digesting::new(self.bounded(plain, &refused));
         let applied = tarred::unpack(&dir.join("diff"), &mut inner);
+        if let Some(refused) = refused.get() {
+            return Err(self.refusal(refused));
+        }
         let applied = match applied {
             Err(error) if error.kind() == Kind::System => return Err(error),
             applied => {
@@ -236,6 +256,17 @@ impl Store {
 
     /// Refuses to begin what a nearly full disk cannot hold.
     pub(crate) fn check_room(&self) -> Result<(), Error> {
+        match self.room() {
+            Err(Error::Full { .. }) => {}
+            checked => return checked,
+        }
+        // What is only kept makes way for what is wanted.
+        self.expire(true)?;
+        self.trash.settle();
+        self.room()
+    }
+
+    pub(crate) fn room(&self) -> Result<(), Error> {
         let facts = rustix::fs::statvfs(&self.root).map_err(Error::errno("statvfs", &self.root))?;
         let free = facts.f_bavail.saturating_mul(facts.f_frsize);
         if free < state::RESERVE {
@@ -249,8 +280,7 @@ impl Store {
 
     /// Writes a blob under its digest.
     pub(crate) fn put_blob(&self, bytes: &[u8]) -> Result<Digest, Error> {
-        let hash: [u8; 32] = Sha256::digest(bytes).into();
-        let digest = Digest::sha256(&hash);
+        let digest = digest(bytes);
         let place = self.blob_path(&digest);
         // Damaged content is replaced.
         if self.read_blob(&digest).is_ok() {
@@ -277,8 +307,7 @@ impl Store {
     pub(crate) fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
         let path = self.blob_path(digest);
         let bytes = std::fs::read(&path).map_err(Error::io("reading", &path))?;
-        let hash: [u8; 32] = Sha256::digest(&bytes).into();
-        if Digest::sha256(&hash) != *digest {
+        if self::digest(&bytes) != *digest {
             return Err(Error::Corrupt(format!(
                 "content of {digest} is damaged on disk: pull it again"
             )));

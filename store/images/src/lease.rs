@@ -26,7 +26,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let store = &self.store;
-        let discard = |chain: &str| store.discard_layer(chain);
+        let discard = |key: &str| store.discard(key);
         store.catalog.release(&self.chains, &discard);
     }
 }

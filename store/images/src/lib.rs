@@ -28,20 +28,24 @@ mod load;
 mod merged;
 mod partial;
 mod probe;
+mod removed;
+mod room;
 mod rootfs;
 mod save;
+mod scrub;
 mod tarred;
 mod trash;
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use oci::image::{Descriptor, ImageConfig};
 use oci::{Digest, Reference};
 
-use crate::catalog::{Catalog, Row};
+use crate::catalog::{BLOB, Catalog, Row};
 use crate::merged::Mounts;
 use crate::trash::Trash;
 
@@ -51,10 +55,13 @@ pub use image::{
     Change, ChangeKind, Image, ImportOptions, LoadEvent, Loaded, RootfsOptions, Step, Untagged,
     Usage,
 };
+pub use index::{Scanned, scan};
 pub use layers::{Expected, Layer, chain_id};
 pub use lease::Lease;
 pub use partial::Partial;
+pub use removed::{Freed, Policy, RemovedImage};
 pub use save::Saved;
+pub use scrub::{Damage, Damaged, Scrubbed};
 pub use tarred::LayerTar;
 
 /// The image store. Cheap to clone.
@@ -67,6 +74,9 @@ pub(crate) struct Store {
     catalog: Catalog,
     trash: Trash,
     mounts: Mounts,
+    policy: RwLock<Policy>,
+    /// Chains of layers that a scrub found to be damaged.
+    damaged: RwLock<BTreeSet<String>>,
     /// Whether layers are kept as tars; found out when it is first asked.
     indexes: OnceLock<bool>,
 }
@@ -110,6 +120,8 @@ impl Images {
             catalog,
             trash,
             mounts: Mounts::default(),
+            policy: RwLock::default(),
+            damaged: RwLock::default(),
             indexes: match form {
                 Form::Best => OnceLock::new(),
                 Form::Directories => OnceLock::from(false),
@@ -117,6 +129,7 @@ impl Images {
         };
         store.sweep();
         store.sweep_partials();
+        store.read_marks();
         Ok(Self(Arc::new(store)))
     }
 
@@ -171,11 +184,15 @@ impl Images {
         Lease::new(Arc::clone(&self.0), chains)
     }
 
-    /// Whether an image's files are all in place: its configuration and every layer.
+    /// Whether an image's files are all in place: its configuration, manifest and every layer.
     pub fn is_whole(&self, image: &Image) -> bool {
         let row = self.row(image);
+        let manifest = image.manifest.as_ref().map(|manifest| &manifest.digest);
         row.is_ok_and(|row| row.chains.iter().all(|chain| self.0.layer(chain).is_some()))
-            && self.0.read_blob(&image.id).is_ok()
+            && [Some(&image.id), manifest]
+                .into_iter()
+                .flatten()
+                .all(|digest| self.0.read_blob(digest).is_ok())
     }
 
     /// Takes a name away; `None` when nothing has it.
@@ -186,21 +203,22 @@ impl Images {
         self.0.catalog.untag(reference)
     }
 
-    /// Removes an image with all its names. Answers the diff IDs of the layers that went with it.
+    /// Removes an image with all its names. Answers the diff IDs of the layers that no other image
+    /// has. Where the policy says so it can be had back for a while.
     ///
     /// # Errors
     /// Not found.
     pub fn remove(&self, id: &Digest) -> Result<Vec<Digest>, Error> {
-        let discard = |chain: &str| self.0.discard_layer(chain);
-        let (row, freed) = self.0.catalog.remove(id, &discard)?;
+        let discard = |key: &str| self.0.discard(key);
+        let kept = !self.0.policy().keep_for.is_zero();
+        let (row, freed) = self.0.catalog.remove(id, kept, &discard)?;
         let chains = row.chains.iter().zip(&row.config.rootfs.diff_ids);
         let gone = chains
             .filter(|(chain, _)| freed.contains(chain))
             .map(|(_, diff_id)| diff_id.clone())
             .collect();
-        self.0.trash.take(&self.0.blob_path(id));
-        if let Some(manifest) = &row.manifest {
-            self.0.trash.take(&self.0.blob_path(&manifest.digest));
+        if kept {
+            self.0.expire(false)?;
         }
         Ok(gone)
     }
@@ -300,9 +318,10 @@ impl Images {
     /// # Errors
     /// None today.
     pub fn usage(&self) -> Result<Usage, Error> {
-        let chains = self.0.catalog.chains();
+        let expected = self.0.catalog.expected();
+        let chains = expected.iter().filter(|key| !key.starts_with(BLOB));
         Ok(Usage {
-            layers: chains.iter().filter_map(|chain| self.0.layer(chain)).sum(),
+            layers: chains.filter_map(|chain| self.0.layer(chain)).sum(),
             disk: self.0.layers_on_disk(),
             content: changes::disk_usage(&self.0.root.join("content")),
         })
@@ -370,6 +389,11 @@ impl Images {
         if self.0.indexes() {
             self.0.merge_all(&chains, &parsed.rootfs.diff_ids)?;
         }
+        // Held, or one who removes the same image would take them from under our row.
+        let blobs = [Some(config), manifest.map(|(_, bytes)| bytes)];
+        let blobs = blobs.into_iter().flatten();
+        let blobs = blobs.map(|bytes| format!("{BLOB}{}", layers::digest(bytes).hex()));
+        let _lease = self.lease(blobs.collect());
         let id = self.0.put_blob(config)?;
         let manifest = manifest
             .map(|(media_type, bytes)| -> Result<Descriptor, Error> {
@@ -413,24 +437,52 @@ impl Store {
     fn discard_layer(&self, chain: &str) {
         let dir = self.layer_dir(chain);
         self.mounts.forget(&dir);
+        self.forget_damage(chain);
         self.trash.take(&dir);
     }
 
-    /// Takes away what no row names: half-made layers, blobs and spools of a crash.
+    /// Takes away what no row names: half-made layers, blobs and spools of a crash. Whole layers of
+    /// a pull that was cut off stay for a while.
     fn sweep(&self) {
-        let known = self.catalog.chains();
-        for (dir, layers) in [("layers", true), ("content", false)] {
-            for entry in std::fs::read_dir(self.root.join(dir))
-                .into_iter()
-                .flatten()
-                .flatten()
-            {
+        let needed = self.catalog.needed();
+        let entries = |dir: &str| {
+            let read = std::fs::read_dir(self.root.join(dir));
+            read.into_iter().flatten().flatten().map(|entry| {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let orphan = layers && name.len() == 64 && !known.contains(&name);
-                if name.starts_with("tmp-") || orphan {
-                    self.trash.take(&entry.path());
+                (name, entry.path())
+            })
+        };
+        for (name, path) in entries("layers") {
+            if name.starts_with("tmp-") {
+                self.trash.take(&path);
+            } else if name.len() == 64 && !needed.contains(&name) {
+                match self.layer(&name) {
+                    Some(_) => self.catalog.keep_unclaimed(name, changed(&path)),
+                    None => self.trash.take(&path),
                 }
             }
         }
+        for (name, path) in entries("content") {
+            if name.starts_with("tmp-") {
+                self.trash.take(&path);
+            }
+        }
+        for (name, path) in entries("content/blobs/sha256") {
+            if !needed.contains(&format!("{BLOB}{name}")) {
+                self.trash.take(&path);
+            }
+        }
+        self.drop_unclaimed();
     }
+}
+
+/// When a directory was last changed, in nanoseconds since 1970; now where that cannot be told.
+fn changed(path: &Path) -> i64 {
+    let since = std::fs::metadata(path)
+        .and_then(|facts| facts.modified())
+        .ok()
+        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    since.map_or_else(catalog::now, |since| {
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    })
 }

@@ -3,6 +3,7 @@
 //! The archive is spooled below `content/`, then read as its index says; files are opened confined
 //! to the spool, so that names and links in it cannot lead out.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -64,14 +65,16 @@ impl Images {
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
         ));
-        archive::apply(
-            plain,
-            root.as_fd(),
-            Target::Files {
-                keep_types: false,
-                owner,
-            },
-        )?;
+        let refused = Cell::new(None);
+        let files = Target::Files {
+            keep_types: false,
+            owner,
+        };
+        let applied = archive::apply(self.0.bounded(plain, &refused), root.as_fd(), files);
+        if let Some(refused) = refused.get() {
+            return Err(self.0.refusal(refused));
+        }
+        applied?;
         let spool = Spool(root);
         if let Some(bytes) = spool.document("manifest.json")? {
             let entries: Vec<DockerEntry> = serde_json::from_slice(&bytes)

@@ -137,19 +137,49 @@ impl Store {
         Ok(new)
     }
 
-    fn merged_path(&self, chains: &[String], start: usize, end: usize) -> PathBuf {
+    pub(crate) fn merged_path(&self, chains: &[String], start: usize, end: usize) -> PathBuf {
         self.layer_dir(&chains[end - 1])
             .join(format!("merged.{}", end - start))
     }
 
-    fn merge(
+    pub(crate) fn merge(
+        &self,
+        chains: &[String],
+        diff_ids: &[Digest],
+        run: (usize, usize),
+        image: &Path,
+    ) -> Result<(), Error> {
+        self.check_room()?;
+        let stack = self.stack(chains, diff_ids, run)?;
+        let dir = self.temporary("layers")?;
+        let made = dir.join("merged");
+        let written = write(&stack, &made)
+            .and_then(|()| std::fs::rename(&made, image).map_err(Error::io("renaming to", image)));
+        self.trash.take(&dir);
+        written
+    }
+
+    /// What [`Store::merge`] writes.
+    pub(crate) fn merged_bytes(
+        &self,
+        chains: &[String],
+        diff_ids: &[Digest],
+        run: (usize, usize),
+    ) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        let stack = self.stack(chains, diff_ids, run)?;
+        match stack.write(&mut bytes) {
+            Ok(()) => Ok(bytes),
+            Err(error) => Err(Error::Unsupported(format!("layers of the image: {error}"))),
+        }
+    }
+
+    fn stack(
         &self,
         chains: &[String],
         diff_ids: &[Digest],
         (start, end): (usize, usize),
-        image: &Path,
-    ) -> Result<(), Error> {
-        self.check_room()?;
+    ) -> Result<Stack, Error> {
         let marks = if start == 0 { Marks::Drop } else { Marks::Keep };
         let mut stack = Stack::new(marks);
         for number in start..end {
@@ -158,12 +188,7 @@ impl Store {
                 .push(tree, diff_ids[number].hex(), facts.tar)
                 .map_err(|error| Error::Unsupported(format!("layers of the image: {error}")))?;
         }
-        let dir = self.temporary("layers")?;
-        let made = dir.join("merged");
-        let written = write(&stack, &made)
-            .and_then(|()| std::fs::rename(&made, image).map_err(Error::io("renaming to", image)));
-        self.trash.take(&dir);
-        written
+        Ok(stack)
     }
 }
 

@@ -39,6 +39,12 @@ impl Store {
             )),
             None => error,
         };
+        if let Some(chain) = row.chains.iter().find(|chain| self.is_damaged(chain)) {
+            return Err(Error::Corrupt(format!(
+                "layer {chain} of image {} is damaged on disk: pull the image again",
+                row.id
+            )));
+        }
         let mut lower = self.lower(row).map_err(explain)?;
         if let ([Lower::Mount(mounted)], None) = (lower.as_slice(), writable) {
             return mounted

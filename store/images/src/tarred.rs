@@ -4,6 +4,7 @@
 //! One pass: the stream is decompressed, digested, written and scanned by the same read. An archive
 //! with entries that cannot be indexed (sparse files) is unpacked after all.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write as _};
@@ -17,6 +18,7 @@ use oci::Digest;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 
+use crate::catalog::BLOB;
 use crate::index::{self, Scanned};
 use crate::layers::{Expected, check_diff_id, check_stream};
 use crate::{Error, Store};
@@ -53,8 +55,13 @@ impl Store {
         let path = dir.join(TAR);
         let file = File::create(&path).map_err(Error::io("making", &path))?;
         let (_, plain) = archive::decompress(stream)?;
-        let tee = Tee::new(plain, Some(&file));
-        self.store_scanned(dir, tee, &file, expected)
+        let refused = Cell::new(None);
+        let tee = Tee::new(self.bounded(plain, &refused), Some(&file));
+        let stored = self.store_scanned(dir, tee, &file, expected);
+        match refused.get() {
+            Some(refused) => Err(self.refusal(refused)),
+            None => stored,
+        }
     }
 
     /// The same of a tar that is in a file of this store already.
@@ -168,14 +175,15 @@ impl Store {
     }
 
     pub(crate) fn has_tar(&self, chain: &str) -> bool {
-        self.layer_dir(chain).join(TAR).exists()
+        !self.is_damaged(chain) && self.layer_dir(chain).join(TAR).exists()
     }
 
     /// Bytes that all layers take on disk, each counted once.
     pub(crate) fn layers_on_disk(&self) -> u64 {
         let mut seen = BTreeSet::new();
         let mut total = 0;
-        for chain in self.catalog.chains() {
+        let expected = self.catalog.expected();
+        for chain in expected.into_iter().filter(|key| !key.starts_with(BLOB)) {
             let dir = self.layer_dir(&chain);
             if !self.has_tar(&chain) {
                 total += self.layer(&chain).unwrap_or(0);
@@ -258,6 +266,9 @@ impl Store {
             std::fs::hard_link(source.join(name), made.join(name))
                 .map_err(Error::io("linking", &source))
         });
+        if self.is_damaged(to) {
+            self.discard_layer(to);
+        }
         let renamed = linked.and_then(|()| {
             std::fs::rename(&made, &place).map_err(Error::io("renaming to", &place))
         });

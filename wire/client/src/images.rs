@@ -130,6 +130,12 @@ impl Client {
             .await
     }
 
+    /// A request of Corten's own (docs/api.md) below `/corten/images/`, answered by JSON.
+    pub async fn image_store(&self, method: Method, path: &str) -> Result<serde_json::Value> {
+        let path = format!("/corten/images/{path}");
+        self.request(method, &path, Body::Empty).await?.json().await
+    }
+
     /// `DELETE /images/{name}`.
     pub async fn image_remove(&self, name: &str, query: &Query) -> Result<Vec<DeleteItem>> {
         let path = query.on(&format!("/images/{}", escape(name)));

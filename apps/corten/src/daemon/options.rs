@@ -2,7 +2,7 @@
 
 use crate::cli::spec::{Flag, Kind};
 
-/// All options of dockerd 28 on Linux; [`refusal`] tells which are not honoured.
+/// All options of dockerd 28 on Linux, and Corten's own (`image-…`); [`refusal`] tells which are not honoured.
 #[rustfmt::skip]
 pub(crate) static FLAGS: &[Flag] = &[
     flag('\0', "add-runtime", Kind::List, ""),
@@ -49,6 +49,11 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag('\0', "http-proxy", Kind::Text, ""),
     flag('\0', "https-proxy", Kind::Text, ""),
     flag('\0', "icc", Kind::Bool, "true"),
+    flag('\0', "image-gc-high", Kind::Int, "0"),
+    flag('\0', "image-gc-low", Kind::Int, "0"),
+    flag('\0', "image-keep", Kind::Text, ""),
+    flag('\0', "image-keep-size", Kind::Bytes, ""),
+    flag('\0', "image-max-size", Kind::Bytes, ""),
     flag('\0', "init", Kind::Bool, ""),
     flag('\0', "init-path", Kind::Text, ""),
     flag('\0', "insecure-registry", Kind::List, ""),

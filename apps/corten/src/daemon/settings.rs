@@ -13,6 +13,7 @@ use super::options::{self, FLAGS};
 use crate::cli::app::{DOCKER_SOCKET, OWN_SOCKET};
 use crate::cli::flags::{self, Parsed};
 use crate::cli::options::limits::ulimit;
+use crate::cli::values::parse_duration;
 
 /// What the arguments ask for.
 #[derive(Debug)]
@@ -348,7 +349,44 @@ fn engine(given: &Parsed) -> Result<Config> {
         registry_mirrors: given.list("registry-mirror"),
         max_concurrent_downloads: count("max-concurrent-downloads") as usize,
         max_download_attempts: count("max-download-attempts"),
+        image_policy: image_policy(given)?,
+        image_gc: image_gc(given)?,
     })
+}
+
+fn image_policy(given: &Parsed) -> Result<engine::ImagePolicy> {
+    let bytes = |name: &str| u64::try_from(given.quantity(name)).ok().filter(|n| *n > 0);
+    let keep_for = match given.text("image-keep") {
+        "" => std::time::Duration::ZERO,
+        text => {
+            let nanos = parse_duration(text)
+                .map_err(|error| anyhow!("invalid argument {text:?} for image-keep: {error}"))?;
+            std::time::Duration::from_nanos(u64::try_from(nanos).map_err(|_| {
+                anyhow!("invalid argument {text:?} for image-keep: it is below zero")
+            })?)
+        }
+    };
+    Ok(engine::ImagePolicy {
+        keep_for,
+        keep_bytes: bytes("image-keep-size"),
+        largest: bytes("image-max-size"),
+    })
+}
+
+fn image_gc(given: &Parsed) -> Result<Option<engine::Watermarks>> {
+    let percent = |name: &str| {
+        let value = given.int(name);
+        let percent = u8::try_from(value).ok().filter(|percent| *percent <= 100);
+        percent.ok_or_else(|| anyhow!("invalid argument {value} for {name}: it is a percentage"))
+    };
+    match (percent("image-gc-high")?, percent("image-gc-low")?) {
+        (0, 0) => Ok(None),
+        (high, low) if low > 0 && low <= high => Ok(Some(engine::Watermarks { high, low })),
+        (high, low) => Err(anyhow!(
+            "image-gc-high ({high}) and image-gc-low ({low}) must both be given, and low may not be \
+             above high"
+        )),
+    }
 }
 
 fn bridge(given: &Parsed) -> Result<Option<Bridge>> {

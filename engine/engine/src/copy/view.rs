@@ -1,7 +1,7 @@
 //! A container's file system by paths as the container sees them.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -89,9 +89,23 @@ impl View {
         Ok(shown(&self.walk(path, true, true)?))
     }
 
+    /// The logical path of `name` in a directory, links followed.
+    pub(super) fn step(&self, from: &[OsString], name: &OsStr) -> io::Result<Logical> {
+        self.walk_names(from.to_vec(), [name.to_os_string()].into(), true, false)
+    }
+
     fn walk(&self, path: &str, follow: bool, lenient: bool) -> io::Result<Logical> {
-        let mut logical = Logical::new();
-        let mut waiting: VecDeque<OsString> = names(Path::new(path)).collect();
+        let waiting = names(Path::new(path)).collect();
+        self.walk_names(Logical::new(), waiting, follow, lenient)
+    }
+
+    fn walk_names(
+        &self,
+        mut logical: Logical,
+        mut waiting: VecDeque<OsString>,
+        follow: bool,
+        lenient: bool,
+    ) -> io::Result<Logical> {
         let mut links = 0;
         while let Some(name) = waiting.pop_front() {
             if name == ".." {

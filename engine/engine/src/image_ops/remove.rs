@@ -74,7 +74,11 @@ struct Conflict {
     message: String,
 }
 
-fn remove(inner: &Inner, name: &str, options: ImageRemoveOptions) -> Result<Vec<DeleteItem>> {
+pub(super) fn remove(
+    inner: &Inner,
+    name: &str,
+    options: ImageRemoveOptions,
+) -> Result<Vec<DeleteItem>> {
     let image = inner.images.resolve(name)?;
     let mut items = Vec::new();
     let by_id = image.id.as_str().starts_with(name) || image.id.hex().starts_with(name);
@@ -242,7 +246,7 @@ fn conflict(inner: &Inner, image: &Image, care: Care) -> Option<Conflict> {
 }
 
 /// Containers of an image, and whether they run.
-fn users(inner: &Inner, image: &Image) -> Vec<(String, bool)> {
+pub(super) fn users(inner: &Inner, image: &Image) -> Vec<(String, bool)> {
     let all = inner
         .containers
         .all()
@@ -294,6 +298,10 @@ fn prune(inner: &Inner, dangling: bool, filter: &PruneFilter) -> Result<ImagePru
                 Err(error) => tracing::debug!(image = name, err = %error, "not pruned"),
             }
         }
+    }
+    // With all images that nobody uses goes what is kept of those that were removed.
+    if !dangling && filter.takes_all() {
+        report.space_reclaimed += inner.images.expire(true)?.bytes;
     }
     let attributes = [("reclaimed".to_owned(), report.space_reclaimed.to_string())].into();
     inner

@@ -126,6 +126,9 @@ fn nothing_leads_outside() {
     let tree = Tree::new();
     let outside = tree.0.path().join("outside");
     std::fs::write(&outside, "safe").expect("outside");
+    tree.layer(Tar::new().file("a/../b/./c", "x"))
+        .expect("dots inside");
+    assert_eq!(tree.read("b/c"), "x");
     for name in ["../outside", "a/../../outside", "/../outside"] {
         let error = tree.layer(Tar::new().file(name, "x")).expect_err(name);
         assert!(matches!(error, Error::Escape(_)), "{name}: {error}");
@@ -265,4 +268,143 @@ fn what_is_cut_off_or_foreign_is_refused() {
     assert!(tree.apply(&noise, Target::Layer).is_err());
     let odd = Tar::new().raw(EntryType::new(b'Z'), b"z", b"", b"").bytes();
     assert!(tree.apply(&odd, Target::Layer).is_err());
+}
+
+/// Sparse as tar(1) writes it: the map in the header, one piece of data at `offset`.
+fn sparse(name: &[u8], offset: u64, real: u64) -> Vec<u8> {
+    let mut header = Tar::header(EntryType::GNUSparse);
+    header.as_old_mut().name[..name.len()].copy_from_slice(name);
+    let gnu = header.as_gnu_mut().expect("gnu");
+    let number = |field: &mut [u8], value: u64| {
+        field[0] = 0x80;
+        field[4..12].copy_from_slice(&value.to_be_bytes());
+    };
+    number(&mut gnu.sparse[0].offset, offset);
+    number(&mut gnu.sparse[0].numbytes, 4);
+    number(&mut gnu.sparse[1].offset, real);
+    number(&mut gnu.sparse[1].numbytes, 0);
+    number(&mut gnu.realsize, real);
+    header.set_size(4);
+    header.set_cksum();
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.extend(b"data");
+    bytes.resize(1024 + 1024, 0);
+    bytes
+}
+
+#[test]
+fn sparse_files_stay_sparse_and_do_not_fill_the_disk() {
+    let tree = Tree::new();
+    let applied = tree
+        .apply(&sparse(b"holes", 64 << 20, 80 << 20), Target::Layer)
+        .expect("applied");
+    assert_eq!(applied.bytes, 80 << 20);
+    let facts = std::fs::metadata(tree.path("holes")).expect("facts");
+    assert_eq!(facts.len(), 80 << 20);
+    assert!(facts.blocks() * 512 < 1 << 20, "{}", facts.blocks());
+    let text = std::fs::read(tree.path("holes")).expect("read");
+    assert_eq!(&text[64 << 20..(64 << 20) + 5], b"data\0");
+    let error = tree
+        .apply(&sparse(b"bomb", 1 << 61, 1 << 62), Target::Layer)
+        .expect_err("more than any disk");
+    assert!(error.is_full(), "{error}");
+    // Nobody reads through the holes to count them.
+    let mut found = Vec::new();
+    crate::scan(
+        Cursor::new(sparse(b"bomb", 1 << 61, 1 << 62)),
+        &mut |item| {
+            found.push(item.kind);
+            Ok(())
+        },
+    )
+    .expect("scanned");
+    let hole = crate::ItemKind::File {
+        size: 1 << 62,
+        offset: None,
+    };
+    assert_eq!(found, [hole]);
+}
+
+#[test]
+fn headers_are_not_kept_whatever_their_size() {
+    for kind in [
+        EntryType::XHeader,
+        EntryType::GNULongName,
+        EntryType::GNULongLink,
+    ] {
+        let mut header = Tar::header(kind);
+        header.set_size(1 << 40);
+        header.set_cksum();
+        let stream = Cursor::new(header.as_bytes().to_vec()).chain(std::io::repeat(b'x'));
+        let tree = Tree::new();
+        let error = apply(stream, tree.fd().as_fd(), Target::Layer).expect_err("too large");
+        assert!(error.to_string().contains("headers of an entry"), "{error}");
+    }
+    // Content may be as large as it likes, and may be followed by more.
+    let tree = Tree::new();
+    let tar = Tar::new()
+        .file("large", &"x".repeat(9 << 20))
+        .file("after", "1");
+    tree.layer(tar).expect("applied");
+    assert_eq!(tree.read("after"), "1");
+}
+
+#[test]
+fn the_size_of_pax_is_the_one_that_counts() {
+    let tree = Tree::new();
+    let mut tar = Tar::new();
+    tar.0
+        .append_pax_extensions([("size", &b"700"[..])])
+        .expect("records");
+    // By its own header it is empty, and what follows would be entries.
+    let mut header = Tar::header(EntryType::Regular);
+    header.as_old_mut().name[..4].copy_from_slice(b"file");
+    header.set_size(0);
+    header.set_cksum();
+    let mut bytes = tar.bytes();
+    bytes.truncate(1024);
+    bytes.extend(header.as_bytes());
+    let hidden = Tar::new().file("hidden", "").bytes();
+    bytes.extend(&hidden[..1024]);
+    bytes.extend(Tar::new().file("next", "1").bytes());
+    tree.apply(&bytes, Target::Layer).expect("applied");
+    assert_eq!(
+        std::fs::metadata(tree.path("file")).expect("file").len(),
+        700
+    );
+    assert_eq!(tree.read("next"), "1");
+    assert!(!tree.path("hidden").exists());
+}
+
+#[test]
+fn links_to_what_comes_later_and_loops_are_the_archives_fault() {
+    let tree = Tree::new();
+    let error = tree
+        .layer(Tar::new().link("hard", "later").file("later", "1"))
+        .expect_err("not there yet");
+    assert_eq!(error.kind(), crate::Kind::Invalid, "{error}");
+    let tar = Tar::new()
+        .symlink("a", "b")
+        .symlink("b", "a")
+        .file("a/file", "x");
+    assert!(tree.layer(tar).is_err());
+    // The same name twice: the later one is it.
+    tree.layer(Tar::new().file("twice", "1").file("twice", "22"))
+        .expect("applied");
+    assert_eq!(tree.read("twice"), "22");
+    // Deeper than a path may be, by way of links.
+    let deep = "d/".repeat(40);
+    let mut tar = Tar::new().dir(&deep);
+    for step in 0..30 {
+        let below = match step {
+            0 => deep.clone(),
+            _ => format!("l{}/{deep}", step - 1),
+        };
+        tar = tar
+            .symlink(&format!("l{step}"), &below)
+            .dir(&format!("l{step}/{deep}"));
+    }
+    // As far as the kernel follows links; then an error, not a crash.
+    let _ = tree.layer(tar);
+    let _ = tree.layer(Tar::new().file("d", "no directory"));
 }

@@ -21,6 +21,7 @@ mod push;
 mod resources;
 mod run;
 mod stats;
+mod store;
 mod typed;
 mod update;
 mod usage;
@@ -69,6 +70,10 @@ pub(crate) async fn run(path: &str, call: &Call) -> Outcome {
         "image save" => image::save(call).await,
         "image import" => image::import(call).await,
         "image prune" => image::prune(call).await,
+        "image scrub" => store::scrub(call).await,
+        "image removed" => store::removed(call).await,
+        "image restore" => store::restore(call).await,
+        "image collect" => store::collect(call).await,
         "system info" => info::run(call).await,
         "system events" => observe::events(call).await,
         "system df" => df::run(call).await,

@@ -93,6 +93,14 @@ static IMAGE_SAVE: &[Flag] = &[
 static IMAGE_TAG: &[Flag] = &[
 ];
 
+/// Options of `image collect`.
+#[rustfmt::skip]
+static IMAGE_COLLECT: &[Flag] = &[
+    Flag { short: '\0', name: "dry-run", kind: Kind::Bool, value: "", default: "", usage: "Only tell what would be removed" },
+    Flag { short: '\0', name: "high", kind: Kind::Int, value: "percent", default: "", usage: "Begin when more of the disk is in use (default: the daemon's --image-gc-high)" },
+    Flag { short: '\0', name: "low", kind: Kind::Int, value: "percent", default: "", usage: "End when less of the disk is in use (default: the daemon's --image-gc-low)" },
+];
+
 /// The commands.
 #[rustfmt::skip]
 pub(super) static COMMANDS: &[Command] = &[
@@ -205,6 +213,50 @@ pub(super) static COMMANDS: &[Command] = &[
         count: Args::AtLeast(1),
         interspersed: true,
         flags: IMAGE_SAVE,
+    },
+    Command {
+        path: "image collect",
+        aliases: &[],
+        shown: "",
+        args: "[OPTIONS]",
+        about: "Remove images that were not used for long until the disk is below a mark",
+        text: "Remove images that were not used for long until the disk is below a mark",
+        count: Args::Exactly(0),
+        interspersed: true,
+        flags: IMAGE_COLLECT,
+    },
+    Command {
+        path: "image removed",
+        aliases: &[],
+        shown: "",
+        args: "",
+        about: "List removed images that can be restored",
+        text: "List removed images that can be restored",
+        count: Args::Exactly(0),
+        interspersed: true,
+        flags: &[],
+    },
+    Command {
+        path: "image restore",
+        aliases: &["image undelete"],
+        shown: "image restore, image undelete",
+        args: "IMAGE [IMAGE...]",
+        about: "Take removed images back",
+        text: "Take removed images back",
+        count: Args::AtLeast(1),
+        interspersed: true,
+        flags: &[],
+    },
+    Command {
+        path: "image scrub",
+        aliases: &[],
+        shown: "",
+        args: "",
+        about: "Compare all stored images with their digests",
+        text: "Compare all stored images with their digests",
+        count: Args::Exactly(0),
+        interspersed: true,
+        flags: &[],
     },
     Command {
         path: "image tag",
