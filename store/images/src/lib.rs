@@ -6,6 +6,7 @@
 //!         tar, index                   as they came, and what is in them (see `tarred`)
 //!         merged.<n>                   EROFS of the lowest or uppermost n layers up to this one
 //!         diff, size                   unpacked, where the kernel mounts no EROFS from files
+//!  <root>/lazy/<chain>                 layers of which not all has come (see `lazy`)
 //!  <root>/trash                        what is being unlinked
 //!  database: images, image-names       rows; all look-ups happen in memory
 //! ```
@@ -22,6 +23,7 @@ mod image;
 mod import;
 mod index;
 mod layers;
+mod lazy;
 mod lease;
 mod load;
 mod merged;
@@ -50,6 +52,7 @@ pub use image::{
     Usage,
 };
 pub use layers::{Expected, Layer, chain_id};
+pub use lazy::{Devices, LazyFiles};
 pub use lease::Lease;
 pub use save::Saved;
 pub use tarred::LayerTar;
@@ -66,6 +69,8 @@ pub(crate) struct Store {
     mounts: Mounts,
     /// Whether layers are kept as tars; found out when it is first asked.
     indexes: OnceLock<bool>,
+    /// Who supplies the bytes of layers that are not whole.
+    devices: OnceLock<Arc<dyn Devices>>,
 }
 
 /// In which form new layers are kept. Both may be in one store.
@@ -96,7 +101,12 @@ impl Images {
         database: Arc<redb::Database>,
         form: Form,
     ) -> Result<Self, Error> {
-        for dir in ["content/blobs/sha256", "layers/empty", "layers/empty2"] {
+        for dir in [
+            "content/blobs/sha256",
+            "layers/empty",
+            "layers/empty2",
+            "lazy",
+        ] {
             let dir = root.join(dir);
             std::fs::create_dir_all(&dir).map_err(Error::io("making", &dir))?;
         }
@@ -111,6 +121,7 @@ impl Images {
                 Form::Best => OnceLock::new(),
                 Form::Directories => OnceLock::from(false),
             },
+            devices: OnceLock::new(),
         };
         store.sweep();
         Ok(Self(Arc::new(store)))
@@ -410,12 +421,13 @@ impl Store {
         let dir = self.layer_dir(chain);
         self.mounts.forget(&dir);
         self.trash.take(&dir);
+        self.discard_lazy(chain);
     }
 
     /// Takes away what no row names: half-made layers, blobs and spools of a crash.
     fn sweep(&self) {
         let known = self.catalog.chains();
-        for (dir, layers) in [("layers", true), ("content", false)] {
+        for (dir, layers) in [("layers", true), ("lazy", true), ("content", false)] {
             for entry in std::fs::read_dir(self.root.join(dir))
                 .into_iter()
                 .flatten()

@@ -377,7 +377,7 @@ impl Repository {
     }
 
     /// A GET below the repository: endpoint by endpoint, again after passing failures.
-    async fn get(
+    pub(crate) async fn get(
         &self,
         path: &str,
         prepare: impl Fn(http::request::Builder) -> http::request::Builder,

@@ -5,6 +5,7 @@
 //!     Repository::resolve(platform) ──> Resolved { top, document, manifest }
 //!     Repository::config(descriptor) ──> bytes          (verified)
 //!     Repository::blob(descriptor) ──> Blob::next()…    (resumed; verified by its taker)
+//!     Repository::part(descriptor, range) ──> Part::next()…
 //!  Client ── writable(reference, credentials) ──> Repository
 //!     Repository::begin(mount) ──> Upload::send(piece)…, Upload::commit(digest)
 //!     Repository::put_manifest(name, …)
@@ -20,6 +21,7 @@ mod config;
 mod error;
 mod manifest;
 mod push;
+mod range;
 mod tls;
 mod transport;
 
@@ -30,3 +32,4 @@ pub use config::{Config, Proxy};
 pub use error::{Error, Kind};
 pub use manifest::{Content, Document, choose};
 pub use push::{Begun, Upload};
+pub use range::Part;
