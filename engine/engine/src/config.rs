@@ -56,6 +56,10 @@ pub struct Config {
     pub max_concurrent_downloads: usize,
     /// Tries for one layer.
     pub max_download_attempts: u32,
+    /// Layers with a table of contents are used before all of them has come.
+    pub lazy_pull: bool,
+    /// Who supplies such layers' bytes; `None` for nobody.
+    pub supplier: Option<crate::SupplierProgram>,
 }
 
 /// Limits by name.
@@ -127,6 +131,8 @@ impl Default for Config {
             registry_mirrors: Vec::new(),
             max_concurrent_downloads: 3,
             max_download_attempts: 5,
+            lazy_pull: false,
+            supplier: None,
         }
     }
 }

@@ -61,6 +61,7 @@ impl Engine {
             started: std::time::Instant::now(),
             ending: std::sync::atomic::AtomicBool::new(false),
             registries: crate::registries::Registries::new(&config),
+            lazy: crate::lazy::Lazy::of(&config),
             config,
             state,
             compute,
@@ -74,6 +75,7 @@ impl Engine {
             inner.containers.insert(container);
         }
         crate::image_ops::ensure_builtin(&inner)?;
+        crate::lazy::begin(&inner)?;
         let sweeping = Arc::clone(&inner);
         tokio::spawn(async move { sweep(&sweeping).await });
         Ok(Self(inner))

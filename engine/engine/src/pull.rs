@@ -27,6 +27,7 @@ use crate::registries::credentials;
 use crate::{Engine, Error, Inner, Lines, Result, events};
 
 mod layers;
+mod lazily;
 mod report;
 
 /// Lines that may wait for a slow client.
@@ -69,6 +70,7 @@ impl Engine {
         let pull = Pull {
             inner: Arc::clone(&self.0),
             repository: registries.client.repository(&reference, &credentials),
+            credentials,
             reference,
             platform: asked.clone().unwrap_or_else(Platform::host),
             asked,
@@ -107,6 +109,7 @@ fn parse(image: &str, tag: &str) -> Result<Reference> {
 struct Pull {
     inner: Arc<Inner>,
     repository: Repository,
+    credentials: registry::Credentials,
     reference: Reference,
     /// What the client asked for.
     asked: Option<Platform>,
@@ -182,7 +185,10 @@ impl Pull {
         let before = self.inner.images.resolve(&reference.to_string()).ok();
         let newer = before.is_none_or(|image| image.id != *id);
         match self.known(id).await {
-            Some(image) => self.name(&image, names).await?,
+            Some(image) => {
+                self.name(&image, names).await?;
+                self.supply(&image.id).await;
+            }
             None => self.assemble(resolved, names).await?,
         }
         self.report.say("", format!("Digest: {digest}")).await;
@@ -230,22 +236,26 @@ impl Pull {
             cancel: self.cancel.clone(),
             lease: Arc::clone(&lease),
         };
+        let (wanted, is_lazy) = self.lazily(wanted, &manifest).await;
         let fetched = fetch.all(wanted).await;
         drop(fetch);
         let inner = Arc::clone(&self.inner);
-        blocking(move || {
+        let id = blocking(move || {
             // Ends at the end of this, here and not where it could block other tasks.
             let _lease = lease;
             fetched?;
             let Document {
                 media_type, bytes, ..
             } = &document;
-            inner
+            Ok(inner
                 .images
-                .commit(&config, Some((media_type, bytes)), &names)?;
-            Ok(())
+                .commit(&config, Some((media_type, bytes)), &names)?)
         })
-        .await
+        .await?;
+        if is_lazy {
+            self.supply(&id).await;
+        }
+        Ok(())
     }
 
     async fn unless_cancelled<T>(

@@ -69,10 +69,9 @@ impl Layer {
         let named = |name: &str, error: &dyn std::fmt::Display| {
             format!("{}: {error}", dir.join(name).display())
         };
-        let read = |name: &str| std::fs::read(dir.join(name)).map_err(|e| named(name, &e));
-        let source: Source =
-            serde_json::from_slice(&read(SOURCE)?).map_err(|error| named(SOURCE, &error))?;
-        let map = Map::decode(&read(MAP)?).map_err(|error| named(MAP, &error))?;
+        let source = Source::read(dir)?;
+        let map = std::fs::read(dir.join(MAP)).map_err(|error| named(MAP, &error))?;
+        let map = Map::decode(&map).map_err(|error| named(MAP, &error))?;
         let windows = File::open(dir.join(WINDOWS)).map_err(|error| named(WINDOWS, &error))?;
         let reference = source
             .reference

@@ -32,6 +32,14 @@ pub use protocol::{Login, News, Settings};
 pub use server::main;
 pub use supplier::{Program, Supplier};
 
+/// Whether this machine can supply layers: found out by mounting once.
+///
+/// # Errors
+/// Why it cannot.
+pub fn possible() -> std::io::Result<()> {
+    fuse::mount().map(|_| ())
+}
+
 /// File below a layer's directory: the blob, with holes.
 pub const BLOB: &str = "blob";
 /// The map of its device.

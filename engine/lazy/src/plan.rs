@@ -45,6 +45,19 @@ pub struct Source {
     pub first: u64,
 }
 
+impl Source {
+    /// What was written in a layer's directory.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(dir: &std::path::Path) -> Result<Self, String> {
+        let path = dir.join(SOURCE);
+        let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let bytes = std::fs::read(&path).map_err(|error| named(&error))?;
+        serde_json::from_slice(&bytes).map_err(|error| named(&error))
+    }
+}
+
 /// How a layer is made usable before it comes.
 #[derive(Debug)]
 pub struct Plan(LazyFiles);

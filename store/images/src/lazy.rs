@@ -76,6 +76,12 @@ impl Images {
         chains.filter(|chain| self.lazy(chain).is_some()).collect()
     }
 
+    /// Whether an image has a layer, by chain.
+    pub fn has_layer(&self, image: &crate::Image, chain: &str) -> bool {
+        self.row(image)
+            .is_ok_and(|row| row.chains.iter().any(|other| other == chain))
+    }
+
     /// Lets go of what is left of a layer that became whole.
     pub fn settle(&self, chain: &str) {
         if self.0.whole_layer(chain).is_some() {

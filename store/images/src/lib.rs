@@ -434,7 +434,8 @@ impl Store {
                 .flatten()
             {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let orphan = layers && name.len() == 64 && !known.contains(&name);
+                let whole = dir == "lazy" && self.whole_layer(&name).is_some();
+                let orphan = layers && name.len() == 64 && !known.contains(&name) || whole;
                 if name.starts_with("tmp-") || orphan {
                     self.trash.take(&entry.path());
                 }

@@ -348,6 +348,11 @@ fn engine(given: &Parsed) -> Result<Config> {
         registry_mirrors: given.list("registry-mirror"),
         max_concurrent_downloads: count("max-concurrent-downloads") as usize,
         max_download_attempts: count("max-download-attempts"),
+        lazy_pull: given
+            .list("feature")
+            .iter()
+            .any(|one| one == "lazy-pull=true"),
+        supplier: Some(crate::supplier::program()),
     })
 }
 
