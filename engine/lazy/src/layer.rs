@@ -197,19 +197,16 @@ impl Layer {
         }
     }
 
-    /// Fetches one more part of what is missing, from an offset on. Answers where it ended, `None`
-    /// when nothing is left to do for the caller.
+    /// Fetches one more part of what is missing, from an offset on. Answers where it ended and how,
+    /// `None` when nothing is left to do for the caller.
     pub(crate) async fn fetch_next(
         &self,
         client: &Client,
         from: u64,
-    ) -> Result<Option<u64>, String> {
-        let part = self.state().blocks.next(from, PART);
-        let Some(part) = part else {
-            return Ok(None);
-        };
+    ) -> Option<(u64, Result<(), String>)> {
+        let part = self.state().blocks.next(from, PART)?;
         let end = part.end;
-        self.fetch(client, part).await.map(|()| Some(end))
+        Some((end, self.fetch(client, part).await))
     }
 
     /// Waits for what others are fetching to have come, or not.

@@ -139,20 +139,17 @@ impl Table {
             }
             let fetched = layer.fetch_next(&self.client, at).await;
             drop(slot);
+            let Some((end, fetched)) = fetched else {
+                layer.wait_for_others().await;
+                continue;
+            };
+            // After a failure too: what is behind it may be there to be had.
+            at = end;
             match fetched {
-                Ok(Some(end)) => {
-                    at = end;
-                    pause = FIRST_PAUSE;
-                }
-                Ok(None) => layer.wait_for_others().await,
+                Ok(()) => pause = FIRST_PAUSE,
                 Err(text) => {
-                    self.complain(
-                        layer,
-                        Trouble {
-                            corrupt: false,
-                            text,
-                        },
-                    );
+                    let corrupt = false;
+                    self.complain(layer, Trouble { corrupt, text });
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }

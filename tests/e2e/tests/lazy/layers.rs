@@ -396,9 +396,10 @@ pub(crate) fn soci(entries: &[Entry]) -> Layer {
         .collect();
     for entry in entries {
         offset += entry.header().len();
-        let spans = points_of
-            .iter()
-            .filter(|(plain, _, _)| plain + SPAN > offset && *plain < offset + entry.content.len());
+        // Those that have nothing else.
+        let spans = points_of.iter().filter(|(plain, _, _)| {
+            offset <= *plain && plain + SPAN <= offset + entry.content.len()
+        });
         for (_, start, end) in spans {
             places.push((entry.name.clone(), *start as u64..*end as u64));
         }

@@ -249,21 +249,17 @@ fn without_the_registry_reads_fail_and_later_ones_do_not() {
     registry.faults.gone.store(true, Ordering::SeqCst);
     let refused = sh(&lab, "cat /data/apart > /dev/null");
     assert_ne!(refused.code, 0);
-    assert!(refused.err.contains("I/O error"), "{refused:?}");
+    assert!(refused.err.contains("Input/output error"), "{refused:?}");
     assert_eq!(lab.inspect("box", "{{.State.Running}}"), "true");
     // Neither is what was saved until then zeros.
-    let saved = lab.fails(1, &["save", "-o", "/dev/null", &name()]);
+    let archive = lab.path("saved.tar").display().to_string();
+    let saved = lab.fails(1, &["save", "-o", &archive, &name()]);
     assert!(saved.contains("has not come whole yet"), "{saved}");
     registry.faults.gone.store(false, Ordering::SeqCst);
     registry.give();
     assert_eq!(read(&lab, APART), content(&base(), APART));
     await_whole(&lab);
-    lab.ok(&[
-        "save",
-        "-o",
-        &lab.path("saved.tar").display().to_string(),
-        &name(),
-    ]);
+    lab.ok(&["save", "-o", &archive, &name()]);
     lab.ok(&["rm", "-f", "box"]);
     let none = wait_for(PATIENCE, || suppliers(&lab).is_empty());
     assert!(none, "nothing is left to supply:\n{}", logs(&lab));
@@ -281,7 +277,7 @@ fn wrong_bytes_are_never_shown(write: Write) {
     lab.ok(&["run", "-d", "--name", "box", &name(), "sleep", "1000"]);
     let refused = sh(&lab, "cat /data/apart > /dev/null");
     assert_ne!(refused.code, 0, "{}", logs(&lab));
-    assert!(refused.err.contains("I/O error"), "{refused:?}");
+    assert!(refused.err.contains("Input/output error"), "{refused:?}");
     assert_eq!(
         read(&lab, "data/several chunks"),
         content(&base(), "data/several chunks")
@@ -323,7 +319,7 @@ fn containers_go_on_without_the_daemon_and_the_next_one_finishes() {
         "run",
         "-d",
         "--name",
-        "c",
+        "box",
         "-v",
         &bind,
         &name(),
@@ -406,20 +402,21 @@ fn what_had_come_is_not_fetched_again() {
     let (mut lab, registry, layer) = lab(estargz);
     registry.withhold(&layer, APART);
     lab.ok(&["pull", "-q", &name()]);
-    let rest = layer.blob.len() as u64 - (3 << 20);
-    let came = || registry.faults.given.load(Ordering::SeqCst) > rest - (1 << 20);
-    assert!(wait_for(PATIENCE, came), "all but what is withheld");
+    let given = || registry.faults.given.load(Ordering::SeqCst);
+    assert!(wait_for(PATIENCE, || given() > 2 << 20), "some of it comes");
     let running = suppliers(&lab);
     lab.kill_daemon();
     signal(running[0], "KILL");
-    registry.faults.given.store(0, Ordering::SeqCst);
     registry.give();
     lab.start_daemon();
     await_whole(&lab);
-    let again = registry.faults.given.load(Ordering::SeqCst);
+    // Tables are read by pulls, a part that was under way comes again.
+    let most = layer.blob.len() as u64 + (3 << 20);
     assert!(
-        again < 5 << 20,
-        "{again} bytes were fetched after the end of both"
+        given() < most,
+        "{} bytes of {} were given",
+        given(),
+        layer.blob.len()
     );
     let sum = lab.ok(&["run", "--rm", &name(), "sha256sum", "/data/apart"]);
     assert!(sum.starts_with(&content(&base(), APART)[7..]));
