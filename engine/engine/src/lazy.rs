@@ -223,6 +223,11 @@ fn store(inner: &Arc<Inner>, chain: &str) {
     match stored {
         Ok(()) => {
             tracing::info!(%chain, "a layer has come whole");
+            if !inner.images.kept_its_word(chain) {
+                let text = "its files are not those that its table of contents told of";
+                tracing::error!(%chain, "a layer has come whole, but {text}");
+                publish(inner, chain, "lazy-corrupt", text.to_owned());
+            }
             inner.images.settle(chain);
         }
         // The disk: the supplier tells of it again after a while.
@@ -282,4 +287,19 @@ pub(crate) fn unfinished(inner: &Inner, image: &images::Image) -> Vec<(String, P
         .filter(|chain| inner.images.has_layer(image, chain))
         .filter_map(|chain| inner.images.lazy(&chain).map(|dir| (chain, dir)))
         .collect()
+}
+
+/// Refuses what needs an image's layers as they are in a registry, while they are still coming.
+pub(crate) fn check_whole(inner: &Inner, image: &images::Image) -> Result<()> {
+    match unfinished(inner, image).len() {
+        0 => Ok(()),
+        layers => Err(Error::conflict(format!(
+            "image {} has not come whole yet ({layers} of its layers are still being fetched): try \
+             again later",
+            image
+                .tags
+                .first()
+                .map_or(image.id.to_string(), oci::Reference::familiar)
+        ))),
+    }
 }

@@ -258,11 +258,11 @@ pub(crate) struct Served(pub(crate) Arc<Table>);
 impl Files for Served {
     fn by_name(&self, name: &[u8]) -> Option<File> {
         let name = std::str::from_utf8(name).ok()?;
-        self.0.layers().get(name).map(|layer| file(layer))
+        self.0.layers().get(name).map(file)
     }
 
     fn by_number(&self, number: u64) -> Option<File> {
-        self.0.numbers().get(&number).map(|layer| file(layer))
+        self.0.numbers().get(&number).map(file)
     }
 
     fn opened(&self, number: u64) {

@@ -82,6 +82,17 @@ impl Images {
             .is_ok_and(|row| row.chains.iter().any(|other| other == chain))
     }
 
+    /// Whether a layer that became whole has the files that its table of contents told of; true when
+    /// there is nothing to compare.
+    pub fn kept_its_word(&self, chain: &str) -> bool {
+        let store = &self.0;
+        let (told, came) = (store.lazy_tree(&store.lazy_dir(chain)), store.tree(chain));
+        match (told, came) {
+            (Ok((told, _)), Ok((came, _))) => told.has_the_files_of(&came),
+            _ => true,
+        }
+    }
+
     /// Lets go of what is left of a layer that became whole.
     pub fn settle(&self, chain: &str) {
         if self.0.whole_layer(chain).is_some() {
