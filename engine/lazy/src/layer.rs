@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -137,6 +137,16 @@ impl Layer {
         self.forgotten.load(Ordering::Acquire)
     }
 
+    /// Whether a directory is the one that this layer's blob is in.
+    pub(crate) fn is_in(&self, dir: &Path) -> bool {
+        let ours = self.blob.metadata();
+        let there = std::fs::metadata(dir.join(BLOB));
+        match (ours, there) {
+            (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+            _ => false,
+        }
+    }
+
     /// Whether a complaint may be made now.
     pub(crate) fn may_complain(&self) -> bool {
         let mut state = self.state();
@@ -242,6 +252,7 @@ impl Layer {
     }
 
     async fn fetch_part(&self, client: &Client, part: &Range<u64>) -> Result<(), String> {
+        self.check_room(part.end - part.start)?;
         let repository = {
             let mut state = self.state();
             let credentials = state.login.credentials();
@@ -259,6 +270,16 @@ impl Layer {
             self.arrived(part.start, at);
         }
         Ok(())
+    }
+
+    /// Leaves of the disk what the daemon's own writing needs.
+    fn check_room(&self, bytes: u64) -> Result<(), String> {
+        let facts = rustix::fs::fstatvfs(&self.blob).map_err(|errno| errno.to_string())?;
+        let free = facts.f_bavail.saturating_mul(facts.f_frsize);
+        match free < state::RESERVE + bytes {
+            true => Err(format!("no space left on device: {free} bytes are free")),
+            false => Ok(()),
+        }
     }
 
     /// Bytes up to `end` have been written: whole blocks are here.

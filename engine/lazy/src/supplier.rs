@@ -15,6 +15,8 @@ use crate::protocol::{self, Answer, Ask, Lines, Login, News, Settings};
 
 /// Longest answer: opening a device reads no blob.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// For what is told in passing, while others wait.
+const HASTE: Duration = Duration::from_secs(2);
 /// Tries of a question: the supplier may end just then, having nothing to do.
 const TRIES: u32 = 3;
 
@@ -74,7 +76,9 @@ impl Supplier {
         };
         let mut last = io::Error::other("no supplier");
         for _ in 0..TRIES {
-            let asked = self.started().and_then(|stream| exchange(&stream, &ask));
+            let asked = self
+                .started()
+                .and_then(|stream| exchange(&stream, &ask, PATIENCE));
             match asked {
                 Ok((Answer::Done, Some(device))) => return Ok(device),
                 Ok((Answer::Failed(text), _)) => return Err(io::Error::other(text)),
@@ -127,7 +131,7 @@ impl Supplier {
 
     fn tell(&self, ask: &Ask) {
         if let Ok(stream) = UnixStream::connect(&self.socket)
-            && let Err(error) = exchange(&stream, ask)
+            && let Err(error) = exchange(&stream, ask, HASTE)
         {
             tracing::debug!(%error, ?ask, "telling the supplier");
         }
@@ -174,8 +178,13 @@ impl Supplier {
     }
 }
 
-fn exchange(stream: &UnixStream, ask: &Ask) -> io::Result<(Answer, Option<OwnedFd>)> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+fn exchange(
+    stream: &UnixStream,
+    ask: &Ask,
+    patience: Duration,
+) -> io::Result<(Answer, Option<OwnedFd>)> {
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     protocol::send(stream, ask, None)?;
     protocol::receive(stream)
 }

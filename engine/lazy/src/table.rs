@@ -75,11 +75,23 @@ impl Table {
         login: Option<Login>,
     ) -> Result<(), String> {
         let mut layers = self.layers();
-        if let Some(known) = layers.get(chain) {
-            if let Some(login) = login {
-                known.set_login(login);
+        match layers.get(chain) {
+            Some(known) if known.is_in(dir) => {
+                if let Some(login) = login {
+                    known.set_login(login);
+                }
+                return Ok(());
             }
-            return Ok(());
+            // Removed and pulled again; nobody told of the former.
+            Some(_) => {
+                let former = layers.remove(chain);
+                drop(layers);
+                if let Some(former) = former {
+                    self.let_go(&former);
+                }
+                layers = self.layers();
+            }
+            None => {}
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let layer = Layer::open(chain, dir, number, login.unwrap_or_default())?;
@@ -96,11 +108,17 @@ impl Table {
         let Some(layer) = self.layers().remove(chain) else {
             return;
         };
+        self.let_go(&layer);
+        self.end_if_idle();
+    }
+
+    fn let_go(&self, layer: &Shared) {
+        // Under the lock under which it is opened and released.
+        let mut numbers = self.numbers();
         layer.forgotten.store(true, Ordering::Release);
         if layer.open.load(Ordering::Acquire) == 0 {
-            self.numbers().remove(&layer.number);
+            numbers.remove(&layer.number);
         }
-        self.end_if_idle();
     }
 
     /// Fetches again what of a layer is not known to be right.

@@ -1,6 +1,7 @@
 //! Images that run before all of their layers have come: from Debian's registry, behind a front that
 //! withholds, damages and hangs up.
 
+mod figures;
 mod flat;
 mod front;
 mod layers;
