@@ -14,6 +14,7 @@ const RATE: u64 = 20 << 20;
 
 /// `cargo test -p e2e --test lazy figures -- --ignored --nocapture`
 #[test]
+#[allow(clippy::print_stdout, reason = "what it is for")]
 #[ignore = "prints figures"]
 fn figures() {
     if !root() {

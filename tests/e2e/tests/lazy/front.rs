@@ -1,6 +1,6 @@
 //! Debian's registry in the lab's network, and a front before it that drops, slows and damages.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
 use std::process::{Child, Command, Stdio};

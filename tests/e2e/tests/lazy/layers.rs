@@ -118,6 +118,9 @@ impl Entry {
     }
 }
 
+/// Names of files and where the blob has a chunk of them.
+type Places = Vec<(String, std::ops::Range<u64>)>;
+
 /// A layer's blob, and what its descriptor says of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Layer {
@@ -126,7 +129,7 @@ pub(crate) struct Layer {
     pub(crate) annotations: Vec<(String, String)>,
     pub(crate) diff_id: String,
     /// Where the blob has a file's first chunk: names and ranges.
-    pub(crate) places: Vec<(String, std::ops::Range<u64>)>,
+    pub(crate) places: Places,
     /// SOCI's document.
     pub(crate) ztoc: Option<Vec<u8>>,
 }
@@ -136,7 +139,7 @@ impl Layer {
     pub(crate) fn place(&self, name: &str) -> std::ops::Range<u64> {
         let mut found = self.places.iter().filter(|(other, _)| other == name);
         let first = found.next().expect("a file of the layer").1.clone();
-        let last = found.last().map_or(first.end, |(_, range)| range.end);
+        let last = found.next_back().map_or(first.end, |(_, range)| range.end);
         first.start..last
     }
 }
@@ -202,12 +205,7 @@ fn in_pieces(
     entries: &[Entry],
     compress: &dyn Fn(&[u8]) -> Vec<u8>,
     chunked: bool,
-) -> (
-    Vec<u8>,
-    Vec<u8>,
-    Vec<Value>,
-    Vec<(String, std::ops::Range<u64>)>,
-) {
+) -> (Vec<u8>, Vec<u8>, Vec<Value>, Places) {
     let (mut blob, mut tar, mut table, mut places) = (vec![], vec![], vec![], vec![]);
     let mut pending: Vec<u8> = Vec::new();
     for entry in entries {
@@ -333,12 +331,11 @@ fn deflated(stream: &mut Compress, bytes: &[u8], flush: FlushCompress) -> Vec<u8
             .compress_vec(&bytes[done..], &mut out, flush)
             .expect("deflate");
     }
-    while flush == FlushCompress::Finish {
+    let mut ended = flush != FlushCompress::Finish;
+    while !ended {
         out.reserve(64 << 10);
-        if stream.compress_vec(&[], &mut out, flush).expect("deflate") == flate2::Status::StreamEnd
-        {
-            break;
-        }
+        let status = stream.compress_vec(&[], &mut out, flush).expect("deflate");
+        ended = status == flate2::Status::StreamEnd;
     }
     out
 }
