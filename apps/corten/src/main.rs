@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 mod cli;
 mod daemon;
+mod supplier;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
@@ -22,6 +23,9 @@ fn main() -> ExitCode {
     if args.first().is_some_and(|first| first == "daemon") {
         cli::detach_if_spawned();
         return daemon::main(args.into_iter().skip(1).collect(), false);
+    }
+    if args.first().is_some_and(|first| first == supplier::WORD) {
+        return supplier::main();
     }
     let program = if name == "docker" { "docker" } else { "corten" };
     cli::main(program, args)

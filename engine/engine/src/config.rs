@@ -60,6 +60,10 @@ pub struct Config {
     pub image_policy: images::Policy,
     /// When images are collected; `None` for never.
     pub image_gc: Option<crate::Watermarks>,
+    /// Layers with a table of contents are used before all of them has come.
+    pub lazy_pull: bool,
+    /// Who supplies such layers' bytes; `None` for nobody.
+    pub supplier: Option<crate::SupplierProgram>,
 }
 
 /// Limits by name.
@@ -133,6 +137,8 @@ impl Default for Config {
             max_download_attempts: 5,
             image_policy: images::Policy::default(),
             image_gc: None,
+            lazy_pull: false,
+            supplier: None,
         }
     }
 }

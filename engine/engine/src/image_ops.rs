@@ -92,9 +92,13 @@ impl Engine {
     /// An archive of images, in both docker's form and OCI's.
     ///
     /// # Errors
-    /// Not found, and names that are none. Later failures end the stream.
+    /// Not found, and names that are none; conflict when not all of an image has come. Later
+    /// failures end the stream.
     pub fn image_save(&self, names: &[String]) -> Result<ByteStream> {
         let images = self.0.images.to_save(names)?;
+        for saved in &images {
+            crate::lazy::check_whole(&self.0, &saved.image)?;
+        }
         let inner = Arc::clone(&self.0);
         let (sender, stream) = mpsc::channel(QUEUE);
         tokio::task::spawn_blocking(move || {

@@ -33,6 +33,7 @@ mod events;
 mod exec;
 mod image_ops;
 mod inspect;
+mod lazy;
 mod lifecycle;
 mod list;
 mod log_options;
@@ -69,6 +70,7 @@ pub use options::{
     ImportOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition,
 };
 
+pub use ::lazy::Program as SupplierProgram;
 pub use session::Session;
 
 /// A stream of bytes, bounded.
@@ -90,6 +92,8 @@ pub(crate) struct Inner {
     pub(crate) compute: Arc<dyn Compute>,
     pub(crate) images: images::Images,
     pub(crate) registries: registries::Registries,
+    /// Layers that are used before they are whole; `None` where nobody was named to supply them.
+    pub(crate) lazy: Option<lazy::Lazy>,
     pub(crate) containers: container::Containers,
     pub(crate) events: events::Events,
     pub(crate) volumes: volumes::Volumes,

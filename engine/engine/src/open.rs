@@ -62,6 +62,7 @@ impl Engine {
             started: std::time::Instant::now(),
             ending: std::sync::atomic::AtomicBool::new(false),
             registries: crate::registries::Registries::new(&config),
+            lazy: crate::lazy::Lazy::of(&config),
             config,
             state,
             compute,
@@ -78,6 +79,7 @@ impl Engine {
         tokio::spawn(crate::image_ops::collect::keep_small(Arc::downgrade(
             &inner,
         )));
+        crate::lazy::begin(&inner)?;
         let sweeping = Arc::clone(&inner);
         tokio::spawn(async move { sweep(&sweeping).await });
         Ok(Self(inner))

@@ -30,6 +30,7 @@ use crate::{Engine, Error, Inner, Lines, Result, events};
 
 mod download;
 mod layers;
+mod lazily;
 mod report;
 
 /// Lines that may wait for a slow client.
@@ -72,6 +73,7 @@ impl Engine {
         let pull = Pull {
             inner: Arc::clone(&self.0),
             repository: registries.client.repository(&reference, &credentials),
+            credentials,
             reference,
             platform: asked.clone().unwrap_or_else(Platform::host),
             asked,
@@ -110,6 +112,7 @@ fn parse(image: &str, tag: &str) -> Result<Reference> {
 struct Pull {
     inner: Arc<Inner>,
     repository: Repository,
+    credentials: registry::Credentials,
     reference: Reference,
     /// What the client asked for.
     asked: Option<Platform>,
@@ -185,7 +188,10 @@ impl Pull {
         let before = self.inner.images.resolve(&reference.to_string()).ok();
         let newer = before.is_none_or(|image| image.id != *id);
         match self.known(id).await {
-            Some(image) => self.name(&image, names).await?,
+            Some(image) => {
+                self.name(&image, names).await?;
+                self.supply(&image.id).await;
+            }
             None => self.assemble(resolved, names).await?,
         }
         self.report.say("", format!("Digest: {digest}")).await;
@@ -233,25 +239,30 @@ impl Pull {
             cancel: self.cancel.clone(),
             lease: Arc::clone(&lease),
         };
+        let (wanted, is_lazy) = self.lazily(wanted, &manifest).await;
         let fetched = fetch.all(wanted).await;
         drop(fetch);
         let inner = Arc::clone(&self.inner);
-        blocking(move || {
+        let id = blocking(move || {
             // Ends at the end of this, here and not where it could block other tasks.
             let _lease = lease;
             let downloads = fetched?;
             let Document {
                 media_type, bytes, ..
             } = &document;
-            inner
+            let id = inner
                 .images
                 .commit(&config, Some((media_type, bytes)), &names)?;
             for download in downloads {
                 download.spend();
             }
-            Ok(())
+            Ok(id)
         })
-        .await
+        .await?;
+        if is_lazy {
+            self.supply(&id).await;
+        }
+        Ok(())
     }
 
     async fn unless_cancelled<T>(

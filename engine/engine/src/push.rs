@@ -124,6 +124,7 @@ impl Push {
 
     async fn one(&self, tag: &Reference) -> Result<()> {
         let image = self.inner.images.resolve(&tag.to_string())?;
+        crate::lazy::check_whole(&self.inner, &image)?;
         let blobs = self.layers(&image).await?;
         let (inner, id) = (Arc::clone(&self.inner), image.id.clone());
         let config = blocking(move || Ok(inner.images.config_bytes(&id)?)).await?;

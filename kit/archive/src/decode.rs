@@ -13,7 +13,7 @@ pub(crate) const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Leftovers of AUFS.
 const AUFS: &[u8] = b".wh..wh.";
-const LONGEST_PATH: usize = 4096;
+pub(crate) const LONGEST_PATH: usize = 4096;
 
 /// What a whiteout hides of the layers below.
 pub(crate) enum Hides<'a> {

@@ -10,6 +10,7 @@ mod create;
 mod decode;
 mod digest;
 mod error;
+mod listed;
 mod metadata;
 mod scan;
 
@@ -18,5 +19,6 @@ pub use compression::{Compression, Gzip, decompress};
 pub use create::{Pack, pack};
 pub use digest::{Digesting, DigestingWriter, hex};
 pub use error::{Error, Kind};
+pub use listed::{listed, target};
 pub use metadata::Metadata;
 pub use scan::{Item, ItemKind, scan};

@@ -17,6 +17,7 @@
 //! done here but through [`std::io::Write`].
 
 mod checksum;
+mod compare;
 mod encode;
 mod error;
 mod format;

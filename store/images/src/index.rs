@@ -47,7 +47,7 @@ pub fn scan(reader: impl Read) -> Result<Scanned, archive::Error> {
     Ok(Scanned { applied, tree })
 }
 
-fn add(tree: &mut Tree, item: Item) -> Result<(), erofs::Error> {
+pub(crate) fn add(tree: &mut Tree, item: Item) -> Result<(), erofs::Error> {
     let path = item.path.as_os_str().as_bytes();
     let node = match item.kind {
         ItemKind::Whiteout => return tree.whiteout(path),

@@ -91,6 +91,11 @@ impl Store {
 
     /// Size of a layer that is there.
     pub(crate) fn layer(&self, chain: &str) -> Option<u64> {
+        self.whole_layer(chain).or_else(|| self.lazy_layer(chain))
+    }
+
+    /// The same of a layer that is whole.
+    pub(crate) fn whole_layer(&self, chain: &str) -> Option<u64> {
         if self.is_damaged(chain) {
             return None;
         }
@@ -192,7 +197,7 @@ impl Store {
         match std::fs::rename(dir, &place) {
             Ok(()) => {}
             // Somebody else was faster with the same bytes.
-            Err(_) if self.layer(&chain).is_some() => self.trash.take(dir),
+            Err(_) if self.whole_layer(&chain).is_some() => self.trash.take(dir),
             Err(error) => {
                 // What is there is not whole, or it would have been told: it makes way.
                 self.trash.take(&place);

@@ -7,6 +7,7 @@
 //!         merged.<n>                   EROFS of the lowest or uppermost n layers up to this one
 //!         diff, size                   unpacked, where the kernel mounts no EROFS from files
 //!  <root>/partial/<hex>                compressed layers on their way (see `partial`)
+//!  <root>/lazy/<chain>                 layers of which not all has come (see `lazy`)
 //!  <root>/trash                        what is being unlinked
 //!  database: images, image-names       rows; all look-ups happen in memory
 //! ```
@@ -23,6 +24,7 @@ mod image;
 mod import;
 mod index;
 mod layers;
+mod lazy;
 mod lease;
 mod load;
 mod merged;
@@ -57,6 +59,7 @@ pub use image::{
 };
 pub use index::{Scanned, scan};
 pub use layers::{Expected, Layer, chain_id};
+pub use lazy::{Devices, LazyFiles};
 pub use lease::Lease;
 pub use partial::Partial;
 pub use removed::{Freed, Policy, RemovedImage};
@@ -79,6 +82,8 @@ pub(crate) struct Store {
     damaged: RwLock<BTreeSet<String>>,
     /// Whether layers are kept as tars; found out when it is first asked.
     indexes: OnceLock<bool>,
+    /// Who supplies the bytes of layers that are not whole.
+    devices: OnceLock<Arc<dyn Devices>>,
 }
 
 /// In which form new layers are kept. Both may be in one store.
@@ -109,7 +114,12 @@ impl Images {
         database: Arc<redb::Database>,
         form: Form,
     ) -> Result<Self, Error> {
-        for dir in ["content/blobs/sha256", "layers/empty", "layers/empty2"] {
+        for dir in [
+            "content/blobs/sha256",
+            "layers/empty",
+            "layers/empty2",
+            "lazy",
+        ] {
             let dir = root.join(dir);
             std::fs::create_dir_all(&dir).map_err(Error::io("making", &dir))?;
         }
@@ -126,6 +136,7 @@ impl Images {
                 Form::Best => OnceLock::new(),
                 Form::Directories => OnceLock::from(false),
             },
+            devices: OnceLock::new(),
         };
         store.sweep();
         store.sweep_partials();
@@ -439,6 +450,7 @@ impl Store {
         self.mounts.forget(&dir);
         self.forget_damage(chain);
         self.trash.take(&dir);
+        self.discard_lazy(chain);
     }
 
     /// Takes away what no row names: half-made layers, blobs and spools of a crash. Whole layers of
@@ -456,10 +468,16 @@ impl Store {
             if name.starts_with("tmp-") {
                 self.trash.take(&path);
             } else if name.len() == 64 && !needed.contains(&name) {
-                match self.layer(&name) {
+                match self.whole_layer(&name) {
                     Some(_) => self.catalog.keep_unclaimed(name, changed(&path)),
                     None => self.trash.take(&path),
                 }
+            }
+        }
+        for (name, path) in entries("lazy") {
+            let stays = needed.contains(&name) && self.whole_layer(&name).is_none();
+            if name.starts_with("tmp-") || name.len() == 64 && !stays {
+                self.trash.take(&path);
             }
         }
         for (name, path) in entries("content") {

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufWriter, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,6 +73,13 @@ impl Mounts {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|image, _| !image.starts_with(layer));
     }
+
+    /// The number of mounts that are kept whose image is below a directory.
+    #[cfg(test)]
+    pub(crate) fn below(&self, dir: &Path) -> usize {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.keys().filter(|image| image.starts_with(dir)).count()
+    }
 }
 
 impl Store {
@@ -94,9 +101,9 @@ impl Store {
     pub(crate) fn merge_all(&self, chains: &[String], diff_ids: &[Digest]) -> Result<(), Error> {
         for part in self.parts(chains) {
             if let Part::Tars(start, end) = part {
-                let image = self.merged_path(chains, start, end);
-                if !image.exists() {
-                    self.merge(chains, diff_ids, (start, end), &image)?;
+                let run = self.run(&chains[start..end], &diff_ids[start..end], start == 0);
+                if !run.image.exists() {
+                    self.merge(&run)?;
                 }
             }
         }
@@ -110,49 +117,92 @@ impl Store {
         diff_ids: &[Digest],
         (start, end): (usize, usize),
     ) -> Result<Mounted, Error> {
-        let image = self.merged_path(chains, start, end);
-        let slot = self.mounts.slot(&image);
+        let (chains, diff_ids) = (&chains[start..end], &diff_ids[start..end]);
+        loop {
+            let run = self.run(chains, diff_ids, start == 0);
+            let mounted = self.mounted_run(&run);
+            // Meanwhile a layer became whole: what there was of it has gone.
+            if mounted.is_err() && run.lazy != self.run(chains, diff_ids, start == 0).lazy {
+                continue;
+            }
+            return mounted;
+        }
+    }
+
+    fn mounted_run(&self, run: &Run<'_>) -> Result<Mounted, Error> {
+        let image = &run.image;
+        let slot = self.mounts.slot(image);
         let mut mounted = slot.mounted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mounted) = &*mounted {
             return Ok(Arc::clone(mounted));
         }
-        let tars: Vec<PathBuf> = chains[start..end]
-            .iter()
-            .map(|chain| self.layer_dir(chain).join(TAR))
-            .collect();
+        // Open until it is mounted: a device has no other name than its descriptor.
+        let mut open = Vec::new();
+        let mut tars = Vec::new();
+        for (chain, lazy) in run.chains.iter().zip(&run.lazy) {
+            tars.push(match lazy {
+                None => self.layer_dir(chain).join(TAR),
+                Some(dir) => {
+                    let device = self.device(chain, dir)?;
+                    let path = format!("/proc/self/fd/{}", device.as_raw_fd());
+                    open.push(device);
+                    path.into()
+                }
+            });
+        }
         let existed = image.exists();
         if !existed {
-            self.merge(chains, diff_ids, (start, end), &image)?;
+            self.merge(run)?;
         }
-        let new = match mount(&image, &tars) {
+        let new = match mount(image, &tars) {
             // It can be made again; damage of the tars cannot.
             Err(_) if existed => {
-                self.merge(chains, diff_ids, (start, end), &image)?;
-                mount(&image, &tars)
+                self.merge(run)?;
+                mount(image, &tars)
             }
             new => new,
         };
-        let new = Arc::new(new.map_err(Error::errno("mounting", &image))?);
+        drop(open);
+        let new = Arc::new(new.map_err(Error::errno("mounting", image))?);
         *mounted = Some(Arc::clone(&new));
         Ok(new)
     }
 
-    pub(crate) fn merged_path(&self, chains: &[String], start: usize, end: usize) -> PathBuf {
-        self.layer_dir(&chains[end - 1])
-            .join(format!("merged.{}", end - start))
+    /// How a run of layers stands just now.
+    pub(crate) fn run<'a>(
+        &self,
+        chains: &'a [String],
+        diff_ids: &'a [Digest],
+        base: bool,
+    ) -> Run<'a> {
+        let lazy: Vec<Option<PathBuf>> = chains.iter().map(|chain| self.lazy(chain)).collect();
+        let length = chains.len();
+        let top = chains.last().map_or("", |top| top.as_str());
+        let image = match lazy.iter().flatten().next() {
+            None => self.layer_dir(top).join(format!("merged.{length}")),
+            // It points into what goes when the layer becomes whole, and goes with it.
+            Some(dir) => {
+                let which = lazy
+                    .iter()
+                    .map(|lazy| if lazy.is_some() { '1' } else { '0' });
+                let which: String = which.collect();
+                dir.join(format!("merged.{top}.{}", lazy_name(&which)))
+            }
+        };
+        Run {
+            chains,
+            diff_ids,
+            base,
+            lazy,
+            image,
+        }
     }
 
-    pub(crate) fn merge(
-        &self,
-        chains: &[String],
-        diff_ids: &[Digest],
-        run: (usize, usize),
-        image: &Path,
-    ) -> Result<(), Error> {
+    pub(crate) fn merge(&self, run: &Run<'_>) -> Result<(), Error> {
         self.check_room()?;
-        let stack = self.stack(chains, diff_ids, run)?;
+        let stack = self.stack(run)?;
         let dir = self.temporary("layers")?;
-        let made = dir.join("merged");
+        let (made, image) = (dir.join("merged"), &run.image);
         let written = write(&stack, &made)
             .and_then(|()| std::fs::rename(&made, image).map_err(Error::io("renaming to", image)));
         self.trash.take(&dir);
@@ -160,36 +210,46 @@ impl Store {
     }
 
     /// What [`Store::merge`] writes.
-    pub(crate) fn merged_bytes(
-        &self,
-        chains: &[String],
-        diff_ids: &[Digest],
-        run: (usize, usize),
-    ) -> Result<Vec<u8>, Error> {
+    pub(crate) fn merged_bytes(&self, run: &Run<'_>) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
-        let stack = self.stack(chains, diff_ids, run)?;
-        match stack.write(&mut bytes) {
+        match self.stack(run)?.write(&mut bytes) {
             Ok(()) => Ok(bytes),
             Err(error) => Err(Error::Unsupported(format!("layers of the image: {error}"))),
         }
     }
 
-    fn stack(
-        &self,
-        chains: &[String],
-        diff_ids: &[Digest],
-        (start, end): (usize, usize),
-    ) -> Result<Stack, Error> {
-        let marks = if start == 0 { Marks::Drop } else { Marks::Keep };
+    fn stack(&self, run: &Run<'_>) -> Result<Stack, Error> {
+        let marks = if run.base { Marks::Drop } else { Marks::Keep };
         let mut stack = Stack::new(marks);
-        for number in start..end {
-            let (tree, facts) = self.tree(&chains[number])?;
+        for ((chain, diff_id), lazy) in run.chains.iter().zip(run.diff_ids).zip(&run.lazy) {
+            let (tree, facts) = match lazy {
+                None => self.tree(chain)?,
+                Some(dir) => self.lazy_tree(dir)?,
+            };
             stack
-                .push(tree, diff_ids[number].hex(), facts.tar)
+                .push(tree, diff_id.hex(), facts.tar)
                 .map_err(|error| Error::Unsupported(format!("layers of the image: {error}")))?;
         }
         Ok(stack)
     }
+}
+
+/// Layers that become one mount.
+pub(crate) struct Run<'a> {
+    chains: &'a [String],
+    diff_ids: &'a [Digest],
+    /// Nothing is below.
+    base: bool,
+    /// The directories of those that are not whole.
+    pub(crate) lazy: Vec<Option<PathBuf>>,
+    /// Where their EROFS image is, once it was made.
+    pub(crate) image: PathBuf,
+}
+
+/// A name for which layers are lazy: short for as many as there are.
+fn lazy_name(which: &str) -> String {
+    use sha2::Digest as _;
+    archive::hex(&sha2::Sha256::digest(which)[..8])
 }
 
 /// Writes an image, synced: the kernel would not see that the end of it is missing.

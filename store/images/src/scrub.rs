@@ -255,21 +255,21 @@ impl Store {
             let Part::Tars(start, end) = part else {
                 continue;
             };
-            let run = &row.chains[start..end];
-            if run.iter().any(|chain| self.layer(chain).is_none()) {
+            let chains = &row.chains[start..end];
+            if chains.iter().any(|chain| self.whole_layer(chain).is_none()) {
                 continue;
             }
-            let image = self.merged_path(&row.chains, start, end);
-            let Ok(bytes) = std::fs::read(&image) else {
+            let run = self.run(chains, &diff_ids[start..end], start == 0);
+            let Ok(bytes) = std::fs::read(&run.image) else {
                 // Made when it is needed.
                 continue;
             };
             found.bytes += bytes.len() as u64;
-            let right = self.merged_bytes(&row.chains, diff_ids, (start, end))?;
+            let right = self.merged_bytes(&run)?;
             if right == bytes {
                 continue;
             }
-            self.merge(&row.chains, diff_ids, (start, end), &image)?;
+            self.merge(&run)?;
             self.mounts.forget(&self.layer_dir(&row.chains[end - 1]));
             found.damaged.push(Damage {
                 part: Damaged::Index,

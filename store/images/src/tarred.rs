@@ -184,11 +184,14 @@ impl Store {
         let mut total = 0;
         let expected = self.catalog.expected();
         for chain in expected.into_iter().filter(|key| !key.starts_with(BLOB)) {
-            let dir = self.layer_dir(&chain);
+            let (dir, lazy) = (self.layer_dir(&chain), self.lazy_dir(&chain));
             if !self.has_tar(&chain) {
-                total += self.layer(&chain).unwrap_or(0);
+                total += self.whole_layer(&chain).unwrap_or(0);
             }
-            for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let dirs = [dir, lazy]
+                .into_iter()
+                .filter_map(|dir| std::fs::read_dir(dir).ok());
+            for entry in dirs.flatten().flatten() {
                 let Ok(facts) = entry.metadata() else {
                     continue;
                 };
@@ -206,12 +209,17 @@ impl Store {
         for chain in &chains {
             let file = File::open(self.layer_dir(chain).join(TAR));
             if let Ok(file) = file
-                && self.layer(chain).is_some()
+                && self.whole_layer(chain).is_some()
             {
                 let length = file.metadata().map(|facts| facts.len());
                 let length = length.map_err(Error::io("reading layer", &self.layer_dir(chain)))?;
                 return Ok(LayerTar { file, length });
             }
+        }
+        if chains.iter().any(|chain| self.lazy(chain).is_some()) {
+            return Err(Error::Conflict(format!(
+                "layer {diff_id} has not come whole yet: try again when it has"
+            )));
         }
         let Some(chain) = chains.iter().find(|chain| self.layer(chain).is_some()) else {
             return Err(Error::Corrupt(format!(

@@ -5,6 +5,7 @@
 //!     Repository::resolve(platform) ──> Resolved { top, document, manifest }
 //!     Repository::config(descriptor) ──> bytes          (verified)
 //!     Repository::blob(descriptor, range) ──> Blob::next()…    (resumed; verified by its taker)
+//!     Repository::part(descriptor, range) ──> Part::next()…
 //!  Client ── writable(reference, credentials) ──> Repository
 //!     Repository::begin(mount) ──> Upload::send(piece)…, Upload::commit(digest)
 //!     Repository::put_manifest(name, …)
@@ -23,6 +24,7 @@ mod error;
 mod hosts;
 mod manifest;
 mod push;
+mod range;
 mod session;
 mod tls;
 mod transport;
@@ -35,4 +37,5 @@ pub use documents::Resolved;
 pub use error::{Error, Kind};
 pub use manifest::{Content, Document, choose};
 pub use push::{Begun, Upload};
+pub use range::Part;
 pub use session::Repository;

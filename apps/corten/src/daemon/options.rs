@@ -178,7 +178,6 @@ const FIXED: &[(&str, &str)] = &[
     ("default-stop-timeout", "10"),
     ("exec-opt", "native.cgroupdriver=cgroupfs"),
     ("experimental", "false"),
-    ("feature", ""),
     ("firewall-backend", "nftables"),
     ("fixed-cidr-v6", ""),
     ("host-gateway-ip", ""),
@@ -206,8 +205,14 @@ const FIXED: &[(&str, &str)] = &[
     ("userns-remap", ""),
 ];
 
+/// Features and what they may be set to.
+const FEATURES: [&str; 2] = ["lazy-pull=false", "lazy-pull=true"];
+
 /// Why a value of an option is not honoured; `None` when it is.
 pub(crate) fn refusal(name: &str, value: &str) -> Option<String> {
+    if name == "feature" && !FEATURES.contains(&value) {
+        return Some(format!("feature {value:?} is not supported yet"));
+    }
     let (_, only) = FIXED.iter().find(|(fixed, _)| *fixed == name)?;
     if !only.is_empty() && *only == value {
         return None;

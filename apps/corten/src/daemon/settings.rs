@@ -351,6 +351,11 @@ fn engine(given: &Parsed) -> Result<Config> {
         max_download_attempts: count("max-download-attempts"),
         image_policy: image_policy(given)?,
         image_gc: image_gc(given)?,
+        lazy_pull: given
+            .list("feature")
+            .iter()
+            .any(|one| one == "lazy-pull=true"),
+        supplier: Some(crate::supplier::program()),
     })
 }
 

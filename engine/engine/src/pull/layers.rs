@@ -47,7 +47,7 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// The layer's name in progress lines.
-    fn id(&self) -> &str {
+    pub(super) fn id(&self) -> &str {
         let hex = self.blob.digest.hex();
         hex.get(..12).unwrap_or(hex)
     }

@@ -1,0 +1,200 @@
+//! The daemon's side: starts the supplier when it is needed, and asks it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::protocol::{self, Answer, Ask, Lines, Login, News, Settings};
+
+/// Longest answer: opening a device reads no blob.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// For what is told in passing, while others wait.
+const HASTE: Duration = Duration::from_secs(2);
+/// Tries of a question: the supplier may end just then, having nothing to do.
+const TRIES: u32 = 3;
+
+/// How the supplier's process is started: with the socket as its standard input, and
+/// [`Settings`] as JSON in a variable.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// File to execute.
+    pub file: PathBuf,
+    /// Its words, the first of them its name.
+    pub words: Vec<String>,
+    /// Name of the variable.
+    pub variable: String,
+}
+
+/// Starts and asks the supplier.
+#[derive(Debug)]
+pub struct Supplier {
+    socket: PathBuf,
+    log: PathBuf,
+    program: Program,
+    settings: Settings,
+    /// Held while one is being started.
+    starting: Mutex<()>,
+    /// By chain, for another supplier: this one does not write them down.
+    logins: Mutex<HashMap<String, Login>>,
+}
+
+impl Supplier {
+    /// For a daemon with this run directory. Nothing is started.
+    pub fn new(run: &Path, program: Program, settings: Settings) -> Self {
+        Self {
+            socket: run.join("lazy.sock"),
+            log: run.join("lazy.log"),
+            program,
+            settings,
+            starting: Mutex::default(),
+            logins: Mutex::default(),
+        }
+    }
+
+    /// Has a layer supplied; its device.
+    ///
+    /// # Errors
+    /// When there is no supplier or it cannot.
+    pub fn add(&self, chain: &str, dir: &Path, login: Option<Login>) -> io::Result<OwnedFd> {
+        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(login) = &login {
+            logins.insert(chain.to_owned(), login.clone());
+        }
+        let login = login.or_else(|| logins.get(chain).cloned());
+        drop(logins);
+        let ask = Ask::Add {
+            chain: chain.to_owned(),
+            dir: dir.to_owned(),
+            login,
+        };
+        let mut last = io::Error::other("no supplier");
+        for _ in 0..TRIES {
+            let asked = self
+                .started()
+                .and_then(|stream| exchange(&stream, &ask, PATIENCE));
+            match asked {
+                Ok((Answer::Done, Some(device))) => return Ok(device),
+                Ok((Answer::Failed(text), _)) => return Err(io::Error::other(text)),
+                Ok((Answer::Done, None)) => return Err(io::ErrorKind::InvalidData.into()),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// A layer is whole or gone. Without a supplier there is nothing to do.
+    pub fn forget(&self, chain: &str) {
+        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        logins.remove(chain);
+        drop(logins);
+        self.tell(&Ask::Forget {
+            chain: chain.to_owned(),
+        });
+    }
+
+    /// All of a layer came and was wrong.
+    pub fn refetch(&self, chain: &str) {
+        self.tell(&Ask::Refetch {
+            chain: chain.to_owned(),
+        });
+    }
+
+    /// Whether there is one.
+    pub fn is_running(&self) -> bool {
+        UnixStream::connect(&self.socket).is_ok()
+    }
+
+    /// Calls `each` for all that happens, until the supplier ends or was not there.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn watch(&self, mut each: impl FnMut(News)) -> io::Result<()> {
+        let stream = UnixStream::connect(&self.socket)?;
+        protocol::send(&stream, &Ask::Watch, None)?;
+        let mut lines = Lines::new(stream);
+        let Some(Answer::Done) = lines.next()? else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        // However it ends: it is gone.
+        while let Ok(Some(news)) = lines.next() {
+            each(news);
+        }
+        Ok(())
+    }
+
+    fn tell(&self, ask: &Ask) {
+        if let Ok(stream) = UnixStream::connect(&self.socket)
+            && let Err(error) = exchange(&stream, ask, HASTE)
+        {
+            tracing::debug!(%error, ?ask, "telling the supplier");
+        }
+    }
+
+    /// A connection, to one that is started if there is none.
+    fn started(&self) -> io::Result<UnixStream> {
+        if let Ok(stream) = UnixStream::connect(&self.socket) {
+            return Ok(stream);
+        }
+        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(stream) = UnixStream::connect(&self.socket) {
+            return Ok(stream);
+        }
+        match std::fs::remove_file(&self.socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&self.socket)?;
+        self.spawn(listener.into())?;
+        UnixStream::connect(&self.socket)
+    }
+
+    fn spawn(&self, listener: OwnedFd) -> io::Result<()> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let name = self.program.words.first().map_or("", String::as_str);
+        let mut child = Command::new(&self.program.file)
+            .arg0(name)
+            .args(self.program.words.iter().skip(1))
+            .current_dir("/")
+            .env(
+                &self.program.variable,
+                serde_json::to_string(&self.settings)?,
+            )
+            .stdin(Stdio::from(listener))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        // It outlives us, unless it ends before: then somebody has to take note.
+        std::thread::Builder::new()
+            .name("supplier".into())
+            .spawn(move || child.wait())?;
+        Ok(())
+    }
+}
+
+fn exchange(
+    stream: &UnixStream,
+    ask: &Ask,
+    patience: Duration,
+) -> io::Result<(Answer, Option<OwnedFd>)> {
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    protocol::send(stream, ask, None)?;
+    protocol::receive(stream)
+}
+
+impl images::Devices for Supplier {
+    fn open(&self, chain: &str, dir: &Path) -> io::Result<OwnedFd> {
+        self.add(chain, dir, None)
+    }
+
+    fn forget(&self, chain: &str) {
+        self.forget(chain);
+    }
+}
