@@ -12,9 +12,10 @@ use anyhow::{Context as _, Result, bail};
 use crate::{layers, run};
 
 /// Program → Debian package that has it.
-const TOOLS: [(&str, &str); 4] = [
+const TOOLS: [(&str, &str); 5] = [
     ("docker-registry", "docker-registry"),
     ("busybox", "busybox-static"),
+    ("newuidmap", "uidmap"),
     ("docker", "docker-cli"),
     ("ip", "iproute2"),
 ];
