@@ -176,8 +176,7 @@ fn run_inside(
     let around = Surroundings {
         state: state(spec, name, stage.status(), pid),
         env: env(),
-        // The bundle is in sight as long as the old root is.
-        cwd: (stage == Stage::CreateContainer).then_some(name.bundle),
+        cwd: None,
     };
     run_all(stage, hooks, &around)
 }
