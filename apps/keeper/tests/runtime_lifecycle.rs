@@ -491,7 +491,10 @@ fn without_privileges() {
 #[test]
 fn ids_granted_to_a_user() {
     if !std::path::Path::new("/usr/bin/newuidmap").exists() {
-        eprintln!("skipped: needs newuidmap (uidmap)");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            b"skipped: needs newuidmap (uidmap)\n",
+        );
         return;
     }
     let Some(user) = User::new("granted", true) else {
