@@ -15,6 +15,7 @@ use crate::{layers, run};
 const TOOLS: [(&str, &str); 5] = [
     ("docker-registry", "docker-registry"),
     ("busybox", "busybox-static"),
+    ("newuidmap", "uidmap"),
     ("docker", "docker-cli"),
     ("ip", "iproute2"),
     ("mmdebstrap", "mmdebstrap"),

@@ -360,39 +360,178 @@ fn hooks_of_later_commands() {
     lab.assert_clean();
 }
 
+/// What the runtime is and works on when a user without privileges, number 1234, runs it.
+struct User {
+    lab: Lab,
+    program: std::path::PathBuf,
+    home: std::path::PathBuf,
+    /// In a mount namespace where /etc grants that user 1000 ids from 100000 on.
+    granted: bool,
+}
+
+impl User {
+    fn new(name: &str, granted: bool) -> Option<Self> {
+        let lab = Lab::new(name)?;
+        let path = lab.dir.path().to_owned();
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, open).unwrap();
+        let home = path.join("home");
+        std::fs::create_dir_all(home.join("bundle")).unwrap();
+        let program = path.join("runc");
+        runtime::copy_program(&program);
+        std::fs::rename(lab.bundle().join("rootfs"), home.join("bundle/rootfs")).unwrap();
+        for own in [&home, &home.join("bundle")] {
+            std::os::unix::fs::chown(own, Some(1234), Some(1234)).unwrap();
+        }
+        std::fs::write(path.join("subuid"), "1234:100000:1000\n").unwrap();
+        std::fs::write(
+            path.join("passwd"),
+            "root:x:0:0::/:/bin/sh\nuser:x:1234:1234::/:/bin/sh\n",
+        )
+        .unwrap();
+        Some(Self {
+            lab,
+            program,
+            home,
+            granted,
+        })
+    }
+
+    fn run(&self, args: &[&str]) -> std::process::Output {
+        let mut command = std::process::Command::new(match self.granted {
+            true => std::path::Path::new("unshare"),
+            false => &self.program,
+        });
+        if self.granted {
+            let script = "mount --bind \"$1/subuid\" /etc/subuid && \
+                          mount --bind \"$1/subuid\" /etc/subgid && \
+                          mount --bind \"$1/passwd\" /etc/passwd && shift && \
+                          exec setpriv --reuid 1234 --regid 1234 --clear-groups \"$@\"";
+            command.args(["--mount", "sh", "-ec", script, "sh"]);
+            command.arg(self.lab.dir.path()).arg(&self.program);
+        } else {
+            command.uid(1234).gid(1234);
+        }
+        command.arg("--root").arg(self.home.join("root")).args(args);
+        command.stdin(Stdio::null());
+        let bundle = self.home.join("bundle");
+        // What stays running must not hold the pipes that the answer comes through.
+        if args.contains(&"-d") && args.contains(&"run") {
+            let file = || std::fs::File::create(self.lab.dir.path().join("output")).unwrap();
+            let status = command.stdout(file()).stderr(file());
+            let status = status.current_dir(bundle).status().unwrap();
+            return std::process::Output {
+                status,
+                stdout: Vec::new(),
+                stderr: std::fs::read(self.lab.dir.path().join("output")).unwrap(),
+            };
+        }
+        command.current_dir(bundle).output().unwrap()
+    }
+
+    fn configure(&self, change: impl FnOnce(&mut serde_json::Value)) {
+        let config = self.home.join("bundle/config.json");
+        if !config.exists() {
+            assert!(self.run(&["spec", "--rootless"]).status.success());
+        }
+        let bytes = std::fs::read(&config).unwrap();
+        let mut value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        value["process"]["terminal"] = false.into();
+        change(&mut value);
+        std::fs::write(&config, value.to_string()).unwrap();
+    }
+
+    /// Nothing is left; the bundle goes back to where its laboratory looks for it.
+    fn end(self) {
+        let left = std::fs::read_dir(self.home.join("root")).map_or(0, Iterator::count);
+        assert_eq!(left, 0);
+        std::fs::rename(
+            self.home.join("bundle/rootfs"),
+            self.lab.bundle().join("rootfs"),
+        )
+        .unwrap();
+    }
+}
+
 /// A user without privileges: a user namespace, no cgroup, the state where that user says.
 #[test]
 fn without_privileges() {
-    let Some(lab) = Lab::new("user") else { return };
-    let path = lab.dir.path().to_owned();
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let home = path.join("home");
-    std::fs::create_dir_all(home.join("bundle")).unwrap();
-    let program = path.join("runc");
-    runtime::copy_program(&program);
-    std::fs::rename(lab.bundle().join("rootfs"), home.join("bundle/rootfs")).unwrap();
-    std::os::unix::fs::chown(&home, Some(1234), Some(1234)).unwrap();
-    std::os::unix::fs::chown(home.join("bundle"), Some(1234), Some(1234)).unwrap();
-    let run = |args: &[&str]| {
-        let mut command = std::process::Command::new(&program);
-        command.arg("--root").arg(home.join("root")).args(args);
-        command.uid(1234).gid(1234).stdin(Stdio::null());
-        command.current_dir(home.join("bundle")).output().unwrap()
+    let Some(user) = User::new("user", false) else {
+        return;
     };
-    assert!(run(&["spec", "--rootless"]).status.success());
-    let config = home.join("bundle/config.json");
-    let mut value: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
-    value["process"]["terminal"] = false.into();
-    value["process"]["args"] = serde_json::json!(["id", "-u"]);
-    std::fs::write(&config, value.to_string()).unwrap();
-    let output = run(&["run", "r"]);
+    user.configure(|v| v["process"]["args"] = serde_json::json!(["id", "-u"]));
+    let output = user.run(&["run", "r"]);
     let err = String::from_utf8_lossy(&output.stderr);
     // Machines may keep user namespaces from users.
     if err.contains("clone3: ") {
         return;
     }
     assert_eq!(text(&output), "0\n", "{err}");
-    assert!(!home.join("root/r").exists());
-    std::fs::rename(home.join("bundle/rootfs"), lab.bundle().join("rootfs")).unwrap();
+    assert!(!user.home.join("root/r").exists());
+    user.configure(|v| v["process"]["args"] = serde_json::json!(["sleep", "1000"]));
+    let output = user.run(&["run", "-d", "r"]);
+    assert!(output.status.success(), "{output:?}");
+    let output = user.run(&[
+        "exec",
+        "r",
+        "sh",
+        "-c",
+        "id -u; head -c 5 /proc/1/cmdline; exit 9",
+    ]);
+    assert_eq!(text(&output), "0\nsleep", "{output:?}");
+    assert_eq!(output.status.code(), Some(9));
+    let output = user.run(&["exec", "r", "no-such"]);
+    assert_eq!(output.status.code(), Some(255), "{output:?}");
+    let output = user.run(&["delete", "-f", "r"]);
+    assert!(output.status.success(), "{output:?}");
+    user.end();
+}
+
+/// More ids than one's own, by newuidmap and newgidmap and what /etc/subuid grants.
+#[test]
+fn ids_granted_to_a_user() {
+    if !std::path::Path::new("/usr/bin/newuidmap").exists() {
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            b"skipped: needs newuidmap (uidmap)\n",
+        );
+        return;
+    }
+    let Some(user) = User::new("granted", true) else {
+        return;
+    };
+    let mappings = |first: u32| {
+        serde_json::json!([
+            {"containerID": 0, "hostID": 1234, "size": 1},
+            {"containerID": 1, "hostID": first, "size": 1000},
+        ])
+    };
+    user.configure(|v| {
+        v["process"]["args"] = serde_json::json!(["sleep", "1000"]);
+        v["process"]["user"] = serde_json::json!({"uid": 7, "gid": 8, "additionalGids": [9]});
+        v["linux"]["uidMappings"] = mappings(100_000);
+        v["linux"]["gidMappings"] = mappings(100_000);
+    });
+    let output = user.run(&["run", "-d", "r"]);
+    if String::from_utf8_lossy(&output.stderr).contains("clone3: ") {
+        return;
+    }
+    assert!(output.status.success(), "{output:?}");
+    let output = user.run(&["exec", "r", "sh", "-c", "id -u; id -G"]);
+    assert_eq!(text(&output), "7\n8 9\n", "{output:?}");
+    let output = user.run(&["exec", "-u", "999", "r", "cat", "/proc/self/uid_map"]);
+    let map: Vec<String> = text(&output)
+        .lines()
+        .map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(map, ["0 1234 1", "1 100000 1000"], "{output:?}");
+    assert!(user.run(&["delete", "-f", "r"]).status.success());
+    // What is not granted is refused in the helper's words, and leaves nothing.
+    user.configure(|v| v["linux"]["uidMappings"] = mappings(200_000));
+    let output = user.run(&["run", "r"]);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(err.contains("linux.uidMappings: "), "{err}");
+    assert!(err.contains("newuidmap: "), "{err}");
+    user.end();
 }

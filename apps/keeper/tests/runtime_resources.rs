@@ -173,8 +173,23 @@ fn updated() {
     assert_eq!(lab.cgroup_file("pids", "pids.max"), "max");
     lab.run(&["update", "--memory", "lots", "u"])
         .failed(1, "invalid value for memory");
-    lab.run(&["update", "--l3-cache-schema", "x", "u"])
-        .failed(1, "not supported yet");
+    // Where there is no resctrl nothing is changed.
+    if !std::fs::read_to_string("/proc/self/mountinfo")
+        .unwrap()
+        .contains(" - resctrl ")
+    {
+        let words = [
+            "update",
+            "--l3-cache-schema",
+            "L3:0=f",
+            "--pids-limit",
+            "5",
+            "u",
+        ];
+        lab.run(&words)
+            .failed(1, "linux.intelRdt: no resctrl file system is mounted");
+        assert_eq!(lab.cgroup_file("pids", "pids.max"), "max");
+    }
     // The device rules stay as they are.
     assert!(
         lab.cgroup_file("devices", "devices.list")

@@ -10,21 +10,79 @@
 //!     ◄── its pidfd ───────┘ gone
 //! ```
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use oci::runtime::Process;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 use sys::Errno;
 use sys::process::{CloneArgs, Cloned};
 
 use crate::error::{Context, errno_text};
 use crate::plan::Plan;
-use crate::{Error, Result};
+use crate::{Error, Result, credentials};
 
 /// Clones the caller as the plan wants it.
 pub(crate) fn clone(plan: &Plan, args: &CloneArgs<'_>) -> Result<Cloned> {
-    if !plan.by_helper() {
-        return sys::process::clone3(args).map_err(clone_error);
+    match plan.by_helper() {
+        true => by_helper(args, || join(plan)),
+        false => sys::process::clone3(args).map_err(clone_error),
     }
+}
+
+/// Clones a caller without privileges into the pid namespace of the process `target`: it gets the
+/// right to that in the user namespace of the container, which is why that is joined first.
+pub(crate) fn clone_into(
+    target: BorrowedFd<'_>,
+    process: &Process,
+    args: &CloneArgs<'_>,
+) -> Result<Cloned> {
+    by_helper(args, || {
+        let enter = |flag, name: &str| {
+            sys::process::setns(target, flag).context(|| format!("join {name} namespace"))
+        };
+        // Inherited; later the file is not this process's to write.
+        credentials::oom_score(process)?;
+        enter(libc::CLONE_NEWUSER, "user")?;
+        credentials::become_root()?;
+        enter(libc::CLONE_NEWPID, "pid")
+    })
+}
+
+/// What a further process joins of a container besides its user, pid and time namespaces.
+pub(crate) const JOINED: i32 = libc::CLONE_NEWNS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWCGROUP;
+
+/// Those of [`JOINED`] that are not the caller's too: without privileges the host's cannot be
+/// joined, not even by who is in them.
+pub(crate) fn other_namespaces(target: &OwnedFd) -> Result<i32> {
+    let pid = pid_of(target)?.as_raw_pid();
+    let kinds = [
+        ("mnt", libc::CLONE_NEWNS),
+        ("ipc", libc::CLONE_NEWIPC),
+        ("uts", libc::CLONE_NEWUTS),
+        ("net", libc::CLONE_NEWNET),
+        ("cgroup", libc::CLONE_NEWCGROUP),
+    ];
+    let which = |process: &str, kind: &str| {
+        let path = format!("/proc/{process}/ns/{kind}");
+        rustix::fs::stat(&path)
+            .map(|stat| (stat.st_dev, stat.st_ino))
+            .context(|| format!("stat {path}"))
+    };
+    let mut out = 0;
+    for (kind, flag) in kinds {
+        if which("self", kind)? != which(&pid.to_string(), kind)? {
+            out |= flag;
+        }
+    }
+    Ok(out)
+}
+
+/// Clones from a helper that has made itself ready in namespaces of others.
+fn by_helper(args: &CloneArgs<'_>, ready: impl FnOnce() -> Result<()>) -> Result<Cloned> {
     let (ours, theirs) = sys::fdpass::seqpacket_pair().context(|| "make channel")?;
     let first = CloneArgs {
         flags: 0,
@@ -34,7 +92,7 @@ pub(crate) fn clone(plan: &Plan, args: &CloneArgs<'_>) -> Result<Cloned> {
         Cloned::Parent { pidfd, .. } => pidfd,
         Cloned::Child => {
             drop(ours);
-            let born = join(plan).and_then(|()| {
+            let born = ready().and_then(|()| {
                 let args = CloneArgs {
                     flags: args.flags | libc::CLONE_PARENT as u64,
                     cgroup: None,

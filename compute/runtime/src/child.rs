@@ -87,6 +87,7 @@ pub(crate) fn container(
         watched: stop || plan.pid_join.is_some(),
         plain_newlines: build.extras.plain_newlines,
         die_with_parent: build.extras.die_with_parent,
+        keep_groups: build.extras.keep_groups,
     };
     let stdio = match (build.stdio, pty) {
         (Stdio::Fds(fds), _) => Streams::Fds(fds),
@@ -96,9 +97,11 @@ pub(crate) fn container(
     finish(&subject, stdio, line, stop)
 }
 
-/// Becomes one more process of a running container.
+/// Becomes one more process of a running container, in its `namespaces` (`CLONE_NEW*`) and, if it
+/// has one, its user namespace.
 pub(crate) fn joined(
     exec: &Exec<'_>,
+    namespaces: i32,
     tasks: &[OwnedFd],
     line: &Line<'_>,
 ) -> Result<std::convert::Infallible> {
@@ -110,16 +113,18 @@ pub(crate) fn joined(
     let labels = Labels::open(exec.process)?;
     // Written while the host's /proc is at hand; the container's may be masked or missing.
     credentials::oom_score(exec.process)?;
-    let all = libc::CLONE_NEWNS
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWNET
-        | libc::CLONE_NEWCGROUP;
     // The container's user namespace first where it has one: joining one's own is EINVAL.
-    match sys::process::setns(exec.target, all | libc::CLONE_NEWUSER) {
+    match sys::process::setns(exec.target, namespaces | libc::CLONE_NEWUSER) {
         Ok(()) => credentials::become_root()?,
-        Err(sys::Errno::INVAL) => sys::process::setns(exec.target, all).map_err(not_running)?,
+        Err(sys::Errno::INVAL) => {
+            sys::process::setns(exec.target, namespaces).map_err(not_running)?;
+        }
         Err(errno) => return Err(not_running(errno)),
+    }
+    if let Some(root) = exec.extras.root {
+        rustix::process::fchdir(root)
+            .and_then(|()| rustix::process::chroot("."))
+            .context(|| "chroot to the container's root")?;
     }
     // Its time namespace too, where the kernel has them.
     let _ = sys::process::setns(exec.target, libc::CLONE_NEWTIME);
@@ -144,6 +149,7 @@ pub(crate) fn joined(
         watched: true,
         plain_newlines: exec.extras.plain_newlines,
         die_with_parent: exec.extras.die_with_parent,
+        keep_groups: exec.extras.keep_groups,
     };
     finish(&subject, stdio, line, false)
 }
@@ -174,6 +180,7 @@ struct Subject<'a> {
     watched: bool,
     plain_newlines: bool,
     die_with_parent: bool,
+    keep_groups: bool,
 }
 
 enum Streams<'a> {
@@ -218,7 +225,7 @@ fn finish(
         load(filter, line)?;
     }
     let entered = program::chdir(&process.cwd);
-    credentials::take(process, &who, &subject.labels)?;
+    credentials::take(process, &who, &subject.labels, subject.keep_groups)?;
     // A directory that only the user may enter (NFS, FUSE): again as the user.
     if entered.is_err() {
         program::chdir(&process.cwd)?;

@@ -135,12 +135,16 @@ pub(crate) fn limits(process: &Process) -> Result<()> {
 }
 
 /// Becomes the user, with exactly the capabilities asked for.
-pub(crate) fn take(process: &Process, who: &Who, labels: &Labels) -> Result<()> {
+pub(crate) fn take(process: &Process, who: &Who, labels: &Labels, keep_groups: bool) -> Result<()> {
     let sets = Sets::parse(process.capabilities.as_ref())?;
     labels.take(process)?;
     sets.bound()?;
     rustix::thread::set_keep_capabilities(true).context(|| "keep capabilities")?;
-    match sys::process::set_groups(&who.groups) {
+    let groups = match keep_groups {
+        true => Ok(()),
+        false => sys::process::set_groups(&who.groups),
+    };
+    match groups {
         Ok(()) => {}
         // A user namespace mapped without the right to change groups has none to drop.
         Err(sys::Errno::PERM) if who.groups.is_empty() => {}

@@ -236,6 +236,9 @@ fn one(stage: Stage, n: usize, hook: &Hook, around: &Surroundings<'_>) -> Result
     let (outcome, said) = spawn::run(&helper).map_err(|e| fail(e.message))?;
     let why = match outcome {
         Outcome::Exited(0) => return Ok(()),
+        Outcome::Exited(code) if stage == Stage::Poststop => {
+            format!("poststop hook failed with exit code {code}")
+        }
         Outcome::Exited(code) => format!("exit status {code}"),
         Outcome::Killed(libc::SIGSYS) => "killed by signal 31: bad system call".into(),
         Outcome::Killed(signal) => format!("killed by signal {signal}"),

@@ -47,6 +47,7 @@ mod duties;
 mod error;
 mod filter;
 pub mod hooks;
+mod host_root;
 mod identity;
 mod limits;
 mod masks;
@@ -75,8 +76,9 @@ use oci::runtime::{ConsoleSize, Process, Spec, State, User};
 pub use capabilities::{available_capabilities, grantable};
 pub use error::{Error, Kind, Result};
 pub use filter::{Agent, Filter};
+pub use host_root::{detach as detach_root, mounted as mounted_at};
 pub use limits::limits;
-pub use rdt::remove as remove_rdt_groups;
+pub use rdt::{remove as remove_rdt_groups, update as update_rdt_groups};
 
 /// What to build.
 #[derive(Debug)]
@@ -118,11 +120,16 @@ pub struct Extras<'a> {
     pub personality: Option<&'a oci::runtime::Personality>,
     /// Memory policy of a further process, likewise.
     pub memory_policy: Option<&'a oci::runtime::MemoryPolicy>,
+    /// Keep the caller's supplementary groups instead of taking those of the configuration.
+    pub keep_groups: bool,
     /// Newlines written to the terminal stay as they are: the caller copies it to a terminal of
     /// its own, which adds the carriage returns.
     pub plain_newlines: bool,
     /// The process dies with its caller, whoever else is there to end it (PR_SET_PDEATHSIG(2const)).
     pub die_with_parent: bool,
+    /// Root directory of a further process where it is not that of the container's mount
+    /// namespace, which has none or was left with chroot(2).
+    pub root: Option<BorrowedFd<'a>>,
     /// A FIFO open for reading and writing, at which a created process waits for [`release`].
     pub fifo: Option<BorrowedFd<'a>>,
 }

@@ -12,7 +12,9 @@ use crate::duties::Duties;
 use crate::error::Context;
 use crate::plan::{Excursion, Plan};
 use crate::scheduler::Pinned;
-use crate::{Build, Created, Error, Exec, Filter, Kind, Name, Result, Started, birth, child};
+use crate::{
+    Build, Created, Error, Exec, Filter, Kind, Name, Result, Started, birth, child, host_root,
+};
 
 /// Builds the container; with `stop` its process waits before the program. `born` is told its pid
 /// at once, while it is being built.
@@ -35,6 +37,10 @@ pub(crate) fn build(
     let tasks = match build.cgroup {
         Some(cgroup) => cgroup.task_files()?,
         None => Vec::new(),
+    };
+    let host_root = match build.rootfs.path() {
+        Some(path) if plan.host_mounts => Some((path, host_root::mounted(path)?)),
+        _ => None,
     };
     let args = CloneArgs {
         flags: plan.flags,
@@ -77,7 +83,12 @@ pub(crate) fn build(
         };
         created.hear(until, &duties, Some(&plan))
     })();
-    created.or_end(answer)
+    created.or_end(answer).inspect_err(|_| {
+        if let Some((path, before)) = host_root {
+            // The reason of the failure is what is to be told.
+            let _ = host_root::detach(path, before);
+        }
+    })
 }
 
 /// Runs one more process in the container of `exec.target`.
@@ -94,15 +105,33 @@ pub(crate) fn exec(
     };
     let target = rustix::io::fcntl_dupfd_cloexec(exec.target, 3).context(|| "duplicate pidfd")?;
     let mut trip = Excursion::none();
-    trip.enter(&target, "/proc/self/ns/pid", libc::CLONE_NEWPID, "pid")
-        .map_err(|e| Error::new(Kind::NotRunning, e.message))?;
+    // Without privileges the right to it is only to be had inside.
+    let inside = !rustix::process::geteuid().is_root();
+    if !inside {
+        trip.enter(&target, "/proc/self/ns/pid", libc::CLONE_NEWPID, "pid")
+            .map_err(|e| Error::new(Kind::NotRunning, e.message))?;
+    }
+    let others = match inside {
+        true => birth::other_namespaces(&target)?,
+        false => birth::JOINED,
+    };
     let (ours, theirs) = sys::fdpass::seqpacket_pair().context(|| "make channel")?;
     let pinned = Pinned::begin(exec.process)?;
-    let (pid, pidfd) = match birth::clone_beside(&target, exec.cgroup)? {
+    let cloned = match inside {
+        true => {
+            let args = CloneArgs {
+                flags: 0,
+                cgroup: exec.cgroup.and_then(|c| c.v2_dir()),
+            };
+            birth::clone_into(target.as_fd(), exec.process, &args)?
+        }
+        false => birth::clone_beside(&target, exec.cgroup)?,
+    };
+    let (pid, pidfd) = match cloned {
         Cloned::Child => {
             drop(ours);
             let line = channel::Line::new(theirs, None);
-            child::run(&line, || child::joined(exec, &tasks, &line))
+            child::run(&line, || child::joined(exec, others, &tasks, &line))
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };

@@ -9,7 +9,7 @@ use crate::error::{Context, errno_text};
 use crate::options::Options;
 use crate::procfs::Proc;
 use crate::sources::{Setting, Sources};
-use crate::{Build, Error, Name, Result, credentials};
+use crate::{Build, Error, Name, Result, Rootfs, credentials};
 
 /// What is made, joined and mounted.
 #[derive(Debug, Default)]
@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) waits: bool,
     /// The container has a cgroup namespace of its own.
     pub(crate) cgroup_namespace: bool,
+    /// There is no mount namespace: everything is mounted in the caller's.
+    pub(crate) host_mounts: bool,
     /// The options of each mount.
     pub(crate) options: Vec<Options>,
     /// Bind mounts that the parent prepares.
@@ -82,7 +84,9 @@ impl Plan {
                 .context(|| "duplicate network namespace")?;
             plan.joins.push((fd, libc::CLONE_NEWNET));
         }
-        plan.validate(spec)?;
+        plan.validate(spec, build.rootfs)?;
+        plan.host_mounts =
+            plan.flags & libc::CLONE_NEWNS as u64 == 0 && plan.joined(libc::CLONE_NEWNS).is_none();
         plan.waits = plan.user || !linux.net_devices.is_empty() || linux.intel_rdt.is_some();
         let setting = Setting {
             linux,
@@ -121,17 +125,14 @@ impl Plan {
         }
     }
 
-    fn validate(&self, spec: &Spec) -> Result<()> {
+    fn validate(&self, spec: &Spec, rootfs: Rootfs<'_>) -> Result<()> {
         let has = |flag: i32| {
             self.flags & flag as u64 != 0
                 || self.joined(flag).is_some()
                 || (flag == libc::CLONE_NEWUSER && self.user_join.is_some())
         };
         if !has(libc::CLONE_NEWNS) {
-            return Err(Error::unsupported(
-                "linux.namespaces: a container without a mount namespace of its own is not \
-                 supported: its mounts would stay on the host",
-            ));
+            crate::host_root::check(spec, rootfs, self.in_userns)?;
         }
         if !spec.hostname.is_empty() && !has(libc::CLONE_NEWUTS) {
             return Err(Error::invalid(
@@ -173,7 +174,8 @@ impl Plan {
             }
             crate::netdev::check(linux)?;
         }
-        crate::sysctl::validate(&linux.sysctl, has)
+        crate::sysctl::validate(&linux.sysctl, has)?;
+        crate::sysctl::agrees(&linux.sysctl, &spec.domainname)
     }
 }
 

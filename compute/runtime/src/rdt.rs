@@ -52,15 +52,39 @@ pub(crate) fn apply(linux: &Linux, name: Option<&Name<'_>>, pid: u32) -> Result<
     }
 }
 
-/// Takes away what was made for a container that is deleted; nothing of a class that was named.
-pub fn remove(linux: &Linux, name: &Name<'_>) -> Result<()> {
-    match &linux.intel_rdt {
-        Some(rdt) => Resctrl::find()?.remove(rdt, name.id),
-        None => Ok(()),
+/// Takes away what was made for a container that is deleted; nothing of a class that was named,
+/// and nothing where no resctrl file system is mounted, so that there can be nothing.
+pub fn remove(rdt: &IntelRdt, name: &Name<'_>) -> Result<()> {
+    match Resctrl::find() {
+        Ok(resctrl) => resctrl.remove(rdt, name.id),
+        Err(_) => Ok(()),
     }
 }
 
+/// Sets the class of a container that runs to other schemata; one without a class gets it, with
+/// its first process `pid`. Empty schemata are left as they are.
+pub fn update(rdt: &IntelRdt, name: &Name<'_>, pid: u32) -> Result<()> {
+    let linux = Linux {
+        intel_rdt: Some(rdt.clone()),
+        ..Linux::default()
+    };
+    check(&linux, Some(name))?;
+    Resctrl::find()?.update(rdt, name.id, pid)
+}
+
 impl Resctrl {
+    fn update(&self, rdt: &IntelRdt, id: &str, pid: u32) -> Result<()> {
+        let dir = self.directory(rdt, id);
+        if !dir.is_dir() {
+            return self.apply(rdt, id, pid);
+        }
+        let schemata = dir.join("schemata");
+        [&rdt.l3_cache_schema, &rdt.mem_bw_schema]
+            .into_iter()
+            .filter(|line| !line.is_empty())
+            .try_for_each(|line| self.write(&schemata, &format!("{line}\n")))
+    }
+
     fn find() -> Result<Self> {
         let table = std::fs::read_to_string("/proc/self/mountinfo")
             .map_err(|e| Error::internal(format!("read /proc/self/mountinfo: {e}")))?;
@@ -259,6 +283,30 @@ mod tests {
         assert_eq!(read(&r, "tasks"), "46");
         r.remove(&rdt, "id").unwrap();
         assert!(r.0.join("class").is_dir());
+        std::fs::remove_dir_all(&r.0).unwrap();
+    }
+
+    #[test]
+    fn other_schemata_for_one_that_runs() {
+        let r = resctrl("update");
+        let rdt = IntelRdt {
+            clos_id: "class".into(),
+            mem_bw_schema: "MB:0=20".into(),
+            ..Default::default()
+        };
+        r.update(&rdt, "id", 42).unwrap();
+        // Appended here; resctrl takes each write for itself.
+        assert!(read(&r, "class/schemata").ends_with("MB:0=20\n"));
+        // Whoever is in the class already is not moved.
+        assert_eq!(read(&r, "class/tasks"), "");
+        // One without a class gets it. There is no schemata file in a plain directory.
+        let own = IntelRdt {
+            l3_cache_schema: "L3:0=1".into(),
+            ..Default::default()
+        };
+        let error = r.update(&own, "id", 42).unwrap_err().message;
+        assert!(error.contains("/id/schemata: No such file"), "{error}");
+        assert!(!r.0.join("id").exists());
         std::fs::remove_dir_all(&r.0).unwrap();
     }
 

@@ -28,9 +28,15 @@ pub(crate) fn build(build: &Build<'_>, plan: &Plan, company: &Company<'_>) -> Re
     if let Some(personality) = &linux.personality {
         credentials::personality(personality)?;
     }
-    let shared = host_propagation(linux)?;
+    // The host's own mounts are left as they are.
+    let shared = !plan.host_mounts && host_propagation(linux)?;
     let slave = matches!(linux.rootfs_propagation.as_str(), "slave" | "rslave");
-    let root = attach(build.rootfs, hooks::see_host_paths(spec), slave)?;
+    let at = match (plan.host_mounts, hooks::see_host_paths(spec)) {
+        (true, _) => At::Host,
+        (false, true) => At::Place,
+        (false, false) => At::Top,
+    };
+    let root = attach(build.rootfs, at, slave)?;
     // Nodes and mountpoints get the modes asked for, whatever the caller's umask.
     rustix::process::umask(Mode::empty());
     let site = mounts::Site {
@@ -48,9 +54,10 @@ pub(crate) fn build(build: &Build<'_>, plan: &Plan, company: &Company<'_>) -> Re
     devices::populate(&site, spec)?;
     rustix::process::fchdir(&root).context(|| "chdir to root mount")?;
     hooks::before_pivot(spec, company)?;
-    match build.extras.no_pivot {
-        false => pivot(shared)?,
-        true => enter()?,
+    match (plan.host_mounts, build.extras.no_pivot) {
+        (true, _) => confine()?,
+        (false, false) => pivot(shared)?,
+        (false, true) => enter()?,
     }
     let pty = match build.stdio {
         Stdio::Terminal(size) => Some(console(size)?),
@@ -91,9 +98,20 @@ fn host_propagation(linux: &Linux) -> Result<bool> {
     Ok(!recursive)
 }
 
-/// Puts the root over `/`, or over its own path when `in_place`: hooks of the create stage join
-/// this mount namespace and look for it, and for the host's files, where the host has them.
-fn attach(rootfs: Rootfs<'_>, in_place: bool, slave: bool) -> Result<OwnedFd> {
+/// Where the root is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// Over `/`.
+    Top,
+    /// Over its own path: hooks of the create stage join this mount namespace and look for it, and
+    /// for the host's files, where the host has them.
+    Place,
+    /// The same in the host's mount namespace.
+    Host,
+}
+
+/// Puts the root there.
+fn attach(rootfs: Rootfs<'_>, at: At, slave: bool) -> Result<OwnedFd> {
     let root = match rootfs {
         Rootfs::Mount(fd) => {
             rustix::io::fcntl_dupfd_cloexec(fd, 3).context(|| "duplicate root mount")?
@@ -119,8 +137,10 @@ fn attach(rootfs: Rootfs<'_>, in_place: bool, slave: bool) -> Result<OwnedFd> {
     };
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     let place = match rootfs {
-        Rootfs::Path(path) if in_place => {
-            cut_off(path)?;
+        Rootfs::Path(path) if at != At::Top => {
+            if at == At::Place {
+                cut_off(path)?;
+            }
             path
         }
         _ => Path::new("/"),
@@ -199,6 +219,11 @@ fn enter() -> Result<()> {
             }
         }
     }
+    confine()
+}
+
+/// Makes the attached root, where the caller is, the process's own.
+fn confine() -> Result<()> {
     rustix::process::chroot(".").context(|| "chroot")?;
     rustix::process::chdir("/").context(|| "chdir /")
 }

@@ -54,6 +54,19 @@ pub(crate) fn validate(sysctl: &BTreeMap<String, String>, has: impl Fn(i32) -> b
     Ok(())
 }
 
+/// The same name cannot be set to two things.
+pub(crate) fn agrees(sysctl: &BTreeMap<String, String>, domainname: &str) -> Result<()> {
+    let other = |(key, value): (&String, &String)| {
+        dotted(key) == "kernel.domainname" && value != domainname
+    };
+    match !domainname.is_empty() && sysctl.iter().any(other) {
+        true => Err(Error::invalid(
+            "linux.sysctl: \"kernel.domainname\" conflicts with the OCI field domainname",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Writes them through the container's own /proc, which must be one.
 pub(crate) fn write(root: BorrowedFd<'_>, sysctl: &BTreeMap<String, String>) -> Result<()> {
     if sysctl.is_empty() {

@@ -160,6 +160,70 @@ fn security_options() {
     assert!(err.contains("seccomp"), "{err}");
 }
 
+/// A profile with an agent: it is told who the container is, of further processes too, and what
+/// nobody answers for fails once it has let go.
+#[test]
+fn seccomp_agents() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let (profile, socket) = (lab.path("profile.json"), lab.path("agent.sock"));
+    let text = format!(
+        r#"{{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"{}","listenerMetadata":"from-here",
+            "syscalls":[{{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_NOTIFY"}}]}}"#,
+        socket.display()
+    );
+    std::fs::write(&profile, text).expect("profile");
+    let option = format!("seccomp={}", profile.display());
+    let run = [
+        "run",
+        "-d",
+        "--security-opt",
+        &option,
+        "bb",
+        "sleep",
+        "1000",
+    ];
+    // Without an agent there is no container.
+    let err = lab.fails(125, &run);
+    assert!(
+        err.contains("failed to connect with seccomp agent"),
+        "{err}"
+    );
+    let agent = std::os::unix::net::UnixListener::bind(&socket).expect("bind");
+    let told = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        for _ in 0..2 {
+            let (mut stream, _) = agent.accept().expect("accept");
+            let mut text = String::new();
+            // The listener's descriptor is not taken: with the message it is gone.
+            std::io::Read::read_to_string(&mut stream, &mut text).expect("read");
+            said.push(text);
+        }
+        said
+    });
+    let id = lab.ok(&run).trim().to_owned();
+    let ran = lab.docker(&["exec", &id, "mkdir", "/x"]);
+    assert_ne!(ran.code, 0);
+    assert!(ran.err.contains("Function not implemented"), "{}", ran.err);
+    let said = told.join().expect("agent");
+    let states: Vec<serde_json::Value> = said
+        .iter()
+        .map(|text| serde_json::from_str(text).expect("state"))
+        .collect();
+    for state in &states {
+        assert_eq!(state["metadata"], "from-here");
+        assert_eq!(state["fds"], serde_json::json!(["seccompFd"]));
+        assert_eq!(state["state"]["id"], id.as_str());
+    }
+    assert_eq!(states[0]["state"]["status"], "creating");
+    assert_eq!(states[1]["state"]["status"], "running");
+    assert_eq!(states[0]["pid"], states[1]["state"]["pid"]);
+    assert_ne!(states[1]["pid"], states[1]["state"]["pid"]);
+    lab.ok(&["rm", "-f", &id]);
+}
+
 #[test]
 fn namespaces() {
     if !root() {

@@ -1,7 +1,8 @@
 //! From the daemon's Launch to a running container.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use cgroup::{Cgroup, Hierarchy, Layout, OomWatch};
@@ -9,8 +10,8 @@ use keeper_protocol::{
     Call, Event, Failure, FailureKind, Frame, Hierarchies, Launch, Message, Reply, Request,
     directory, nanoseconds,
 };
-use oci::runtime::Spec;
-use runtime::{Build, Filter, Identity, Rootfs, Started, Stdio};
+use oci::runtime::{Spec, State};
+use runtime::{Build, Filter, Identity, Name, Rootfs, Started, Stdio};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -27,6 +28,8 @@ use crate::proxy::Proxy;
 pub(crate) struct Held {
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) filter: Option<Filter>,
+    /// What the filter's agent is told of the container, where it has one.
+    pub(crate) state: Option<State>,
     pub(crate) oom: Option<OomWatch>,
     /// Its processes die with its first one by themselves.
     pub(crate) own_pid_namespace: bool,
@@ -132,6 +135,7 @@ fn build(launch: &Launch, mut parts: Parts) -> Result<Keeper, Failure> {
     let mut held = Held {
         cgroup,
         filter,
+        state: None,
         oom: None,
         own_pid_namespace: owns_pid_namespace(&launch.spec),
         ports: std::mem::take(&mut parts.ports).into(),
@@ -204,6 +208,7 @@ fn assemble(
         held: Held {
             cgroup: None,
             filter: None,
+            state: None,
             oom: None,
             own_pid_namespace: true,
             ports: Vec::new(),
@@ -221,7 +226,7 @@ fn start(launch: &Launch, parts: &Parts, held: &mut Held) -> Result<(Started, En
     let process = process.ok_or_else(|| failure(FailureKind::Invalid, "spec without process"))?;
     let streams = Streams::new(process.terminal, launch.open_stdin, [true, true])
         .map_err(|e| internal(format!("stdio: {e}")))?;
-    let started = runtime::launch(&Build {
+    let build = Build {
         spec: &launch.spec,
         rootfs: Rootfs::Mount(parts.rootfs.as_fd()),
         netns: parts.netns.as_ref().map(AsFd::as_fd),
@@ -238,9 +243,31 @@ fn start(launch: &Launch, parts: &Parts, held: &mut Held) -> Result<(Started, En
             die_with_parent: true,
             ..runtime::Extras::default()
         },
-    })
-    .map_err(from_runtime)?;
-    finish_start(started, streams)
+    };
+    let agent = held.filter.as_ref().and_then(|f| f.agent.as_ref());
+    let started = match agent {
+        None => runtime::launch(&build),
+        // Its agent is told who the container is, and that its bundle is its run directory.
+        Some(_) => {
+            let bundle = path_of(&parts.dir)?;
+            let name = Name {
+                id: &launch.id,
+                bundle: &bundle,
+            };
+            let started = runtime::launch_named(&build, &name);
+            held.state = started
+                .as_ref()
+                .ok()
+                .map(|started| runtime::hooks::state(&launch.spec, &name, "running", started.pid));
+            started
+        }
+    };
+    finish_start(started.map_err(from_runtime)?, streams)
+}
+
+fn path_of(dir: &OwnedFd) -> Result<PathBuf, Failure> {
+    let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
+    std::fs::read_link(&link).map_err(|e| internal(format!("readlink {link}: {e}")))
 }
 
 /// Joins a started process with the keeper's ends of its streams.

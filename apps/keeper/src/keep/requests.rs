@@ -91,7 +91,7 @@ impl Keeper {
         let outputs = wanted.map_or([false; 2], |a| [a.stdout, a.stderr]);
         let streams = Streams::new(terminal, exec.open_stdin && wanted.is_some(), outputs)
             .map_err(|e| internal(format!("stdio: {e}")))?;
-        let started = runtime::exec(&runtime::Exec {
+        let exec_of = runtime::Exec {
             target,
             process: &exec.process,
             identity: Some(runtime::Identity {
@@ -106,7 +106,11 @@ impl Keeper {
                 die_with_parent: true,
                 ..runtime::Extras::default()
             },
-        })
+        };
+        let started = match &self.held.state {
+            Some(state) => runtime::exec_named(&exec_of, state),
+            None => runtime::exec(&exec_of),
+        }
         .map_err(from_runtime)?;
         let (started, ends) = finish_start(started, streams)?;
         answer

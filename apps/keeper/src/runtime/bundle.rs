@@ -124,6 +124,12 @@ pub(crate) fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
     }
 }
 
+/// A namespace of this kind is made or joined.
+pub(crate) fn has_namespace(spec: &Spec, kind: &str) -> bool {
+    let mut namespaces = spec.linux.iter().flat_map(|l| &l.namespaces);
+    namespaces.any(|n| n.kind == kind)
+}
+
 /// A namespace of this kind is made for the container alone.
 pub(crate) fn makes_namespace(spec: &Spec, kind: &str) -> bool {
     let linux = spec.linux.iter();

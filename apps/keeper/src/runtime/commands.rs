@@ -403,15 +403,11 @@ const UPDATE: &[Opt] = &[
         None,
         "maximum number of pids allowed in the container",
     ),
-    value(
-        "l3-cache-schema",
-        None,
-        "Intel RDT/CAT L3 cache schema (not supported yet)",
-    ),
+    value("l3-cache-schema", None, "Intel RDT/CAT L3 cache schema"),
     value(
         "mem-bw-schema",
         None,
-        "Intel RDT/MBA memory bandwidth schema (not supported yet)",
+        "Intel RDT/MBA memory bandwidth schema",
     ),
 ];
 

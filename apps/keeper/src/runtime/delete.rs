@@ -96,5 +96,11 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
             .remove()
             .map_err(|e| Fail::from(e).during("unable to remove container's cgroup"))?;
     }
+    if let Some(rdt) = &container.state.intel_rdt {
+        runtime::remove_rdt_groups(rdt, &container.name())?;
+    }
+    if let Some(before) = container.state.host_root {
+        runtime::detach_root(&container.state.rootfs, before)?;
+    }
     container.place.remove()
 }

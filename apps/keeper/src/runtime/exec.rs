@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use oci::runtime::{Capabilities, Process};
 use runtime::{Exec, Extras, Filter, Started, Stdio};
-use std::os::fd::AsFd;
+use rustix::fs::{Mode, OFlags};
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::args::Args;
 use super::bundle;
@@ -62,6 +63,7 @@ fn run(global: &Global, args: &Args) -> Result<u8> {
         true => None,
         false => Some(Signals::take()?),
     };
+    let root = root(&container)?;
     supervise::reset_affinity();
     let exec = Exec {
         target: init.as_fd(),
@@ -83,6 +85,7 @@ fn run(global: &Global, args: &Args) -> Result<u8> {
             keep_keyring: container.state.no_new_keyring,
             plain_newlines: !wishes.detach,
             personality: container.state.personality.as_ref(),
+            root: root.as_ref().map(AsFd::as_fd),
             memory_policy: container.state.memory_policy.as_ref(),
             ..Extras::default()
         },
@@ -207,6 +210,21 @@ fn change_user(process: &mut Process, args: &Args) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The root of the first process, where no mount namespace has it.
+fn root(container: &Container) -> Result<Option<OwnedFd>> {
+    if !container.state.chrooted {
+        return Ok(None);
+    }
+    let path = format!("/proc/{}/root", container.state.init_process_pid);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&path, flags, Mode::empty()).during("open", &path)?;
+    // Of this very process, not of one that got its number since.
+    match container.is_running() {
+        true => Ok(Some(root)),
+        false => Err(Fail::said("cannot exec in a stopped container")),
+    }
 }
 
 /// The container's own filter, compiled at its creation.

@@ -138,6 +138,12 @@ impl Plan {
         })
     }
 
+    /// crun's annotation, which podman writes for `--group-add keep-groups`.
+    fn keep_groups(&self) -> bool {
+        let wish = self.spec.annotations.get("run.oci.keep_original_groups");
+        wish.is_some_and(|value| value == "1")
+    }
+
     fn state(&self, rootless: bool) -> State {
         let later = self.spec.hooks.as_ref().and_then(|h| {
             let later = Hooks {
@@ -158,6 +164,7 @@ impl Plan {
             annotations: self.spec.annotations.clone(),
             own_pid_namespace: bundle::makes_namespace(&self.spec, "pid"),
             no_new_keyring: self.keep_keyring,
+            chrooted: self.no_pivot || !bundle::has_namespace(&self.spec, "mount"),
             personality: self.spec.linux.as_ref().and_then(|l| l.personality.clone()),
             memory_policy: self
                 .spec
@@ -195,6 +202,9 @@ impl Making {
             Err(e) => return Err(e.into()),
         };
         let mut state = plan.state(global.rootless());
+        if !bundle::has_namespace(&plan.spec, "mount") {
+            state.host_root = Some(runtime::mounted_at(&plan.rootfs)?);
+        }
         let systemd = match &layout {
             Some(layout) if global.systemd => {
                 Some(Driver::connect(global, &plan.spec, &plan.id, layout)?)
@@ -347,6 +357,7 @@ impl Making {
                 preserve_fds: plan.wishes.preserve_fds,
                 no_pivot: plan.no_pivot,
                 keep_keyring: plan.keep_keyring,
+                keep_groups: plan.keep_groups(),
                 plain_newlines: !plan.wishes.detach,
                 fifo: fifo.as_ref().map(AsFd::as_fd),
                 ..Extras::default()

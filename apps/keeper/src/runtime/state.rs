@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
-use oci::runtime::{Hooks, MemoryPolicy, Personality, Spec};
+use oci::runtime::{Hooks, IntelRdt, MemoryPolicy, Personality, Spec};
 use runtime::Name;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
@@ -63,6 +63,15 @@ pub(crate) struct State {
     /// Memory policy of its processes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory_policy: Option<MemoryPolicy>,
+    /// Its class of service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) intel_rdt: Option<IntelRdt>,
+    /// What was mounted at `rootfs` before the container was, of one without a mount namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host_root: Option<u64>,
+    /// Its processes are kept in its root by chroot(2).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) chrooted: bool,
     /// Those of later commands: poststart and poststop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hooks: Option<Hooks>,

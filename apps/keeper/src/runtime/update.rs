@@ -11,16 +11,11 @@ use super::state::{Container, Status};
 use super::{Global, id_of};
 
 pub(crate) fn update(global: &Global, args: &Args) -> Result<u8> {
-    let (container, _lock) = Container::load_locked(&global.root, id_of(args))?;
+    let (mut container, _lock) = Container::load_locked(&global.root, id_of(args))?;
     let mut resources = match args.text("resources") {
         Some(path) => from_json(path)?,
         None => from_options(args)?,
     };
-    if args.text("l3-cache-schema").is_some() || args.text("mem-bw-schema").is_some() {
-        return Err(Fail::said(
-            "Intel RDT: --l3-cache-schema and --mem-bw-schema are not supported yet",
-        ));
-    }
     if container.status() == Status::Stopped {
         return Err(Fail::NotRunning);
     }
@@ -32,6 +27,7 @@ pub(crate) fn update(global: &Global, args: &Args) -> Result<u8> {
             .warn("Kernel memory settings are ignored and will be removed");
     }
     settle(&mut resources);
+    update_rdt(&mut container, args)?;
     let (cgroup, limits) = (
         pause::cgroup(&container)?,
         super::bundle::limits(&resources),
@@ -41,6 +37,23 @@ pub(crate) fn update(global: &Global, args: &Args) -> Result<u8> {
         None => cgroup.apply(&limits)?,
     }
     Ok(0)
+}
+
+/// `--l3-cache-schema` and `--mem-bw-schema`: for the class that the container has, or one that is
+/// made for it.
+fn update_rdt(container: &mut Container, args: &Args) -> Result<()> {
+    let schema = |name| args.text(name).unwrap_or_default().to_owned();
+    let (l3, bandwidth) = (schema("l3-cache-schema"), schema("mem-bw-schema"));
+    if l3.is_empty() && bandwidth.is_empty() {
+        return Ok(());
+    }
+    let mut rdt = container.state.intel_rdt.clone().unwrap_or_default();
+    rdt.l3_cache_schema = l3;
+    rdt.mem_bw_schema = bandwidth;
+    let pid = container.state.init_process_pid.unsigned_abs();
+    runtime::update_rdt_groups(&rdt, &container.name(), pid)?;
+    container.state.intel_rdt = Some(rdt);
+    container.place.save(&container.state)
 }
 
 /// A file, or standard input as `-`.

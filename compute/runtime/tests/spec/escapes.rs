@@ -22,6 +22,7 @@ pub const TESTS: &[Test] = &[
     ("escapes_races_of_targets", races_of_targets),
     ("escapes_proc_and_sys", proc_and_sys),
     ("escapes_masks", masks),
+    ("escapes_races_of_masks", races_of_masks),
     ("escapes_console", console),
     ("escapes_sysctl", sysctl),
     ("escapes_passwd", passwd),
@@ -198,6 +199,23 @@ fn links_in_the_root(bed: &Bed) {
     }
 }
 
+/// A process that exchanges two names of a directory without end.
+pub fn exchanging(dir: &Path, one: &str, other: &str) -> OwnedFd {
+    match sys::process::clone3(&sys::process::CloneArgs::default()).unwrap() {
+        sys::process::Cloned::Child => {
+            // It ends with the test, whatever becomes of that.
+            let kill = Some(rustix::process::Signal::KILL);
+            rustix::process::set_parent_process_death_signal(kill).unwrap();
+            let fd = rustix::fs::open(dir, OFlags::PATH, Mode::empty()).unwrap();
+            loop {
+                let flags = RenameFlags::EXCHANGE;
+                let _ = rustix::fs::renameat_with(&fd, one, &fd, other, flags);
+            }
+        }
+        sys::process::Cloned::Parent { pidfd, .. } => pidfd,
+    }
+}
+
 /// CVE-2021-30465: somebody exchanges a directory for a link while it is mounted on.
 fn races_of_targets(bed: &Bed) {
     let volume = bed.lab.dir.join("raced");
@@ -209,19 +227,7 @@ fn races_of_targets(bed: &Bed) {
     std::fs::remove_dir(volume.join("spare")).unwrap();
     let up = format!("../../../../../../../../..{}", outside.display());
     symlink(up, volume.join("spare")).unwrap();
-    let racer = match sys::process::clone3(&sys::process::CloneArgs::default()).unwrap() {
-        sys::process::Cloned::Child => {
-            // It ends with the test, whatever becomes of that.
-            let kill = Some(rustix::process::Signal::KILL);
-            rustix::process::set_parent_process_death_signal(kill).unwrap();
-            let fd = rustix::fs::open(&volume, OFlags::PATH, Mode::empty()).unwrap();
-            loop {
-                let flags = RenameFlags::EXCHANGE;
-                let _ = rustix::fs::renameat_with(&fd, "real", &fd, "spare", flags);
-            }
-        }
-        sys::process::Cloned::Parent { pidfd, .. } => pidfd,
-    };
+    let racer = exchanging(&volume, "real", "spare");
     let mut s = spec(
         &["sh", "-c", "busybox cut -d' ' -f5 /proc/self/mountinfo"],
         true,
@@ -369,6 +375,49 @@ fn masks(bed: &Bed) {
     linux(&mut s).masked_paths.push("/secret".into());
     bed.run_with(&s, Some(&root), None).unwrap();
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious\n");
+}
+
+/// CVE-2025-31133 as a race: /dev/null is exchanged for a link, and a masked directory for one,
+/// while paths are masked. What is hidden is hidden, or there is no container.
+fn races_of_masks(bed: &Bed) {
+    let dev = bed.lab.dir.join("raced-dev");
+    let victim = bed.lab.dir.join("raced-victim");
+    std::fs::create_dir_all(dev.join("secret")).unwrap();
+    std::fs::create_dir(&victim).unwrap();
+    std::fs::write(victim.join("file"), "precious").unwrap();
+    let (kind, mode) = (
+        rustix::fs::FileType::CharacterDevice,
+        Mode::from_raw_mode(0o666),
+    );
+    let null = rustix::fs::makedev(1, 3);
+    rustix::fs::mknodat(CWD, dev.join("null"), kind, mode, null).unwrap();
+    symlink("/proc/version", dev.join("spare")).unwrap();
+    symlink(&victim, dev.join("link")).unwrap();
+    let racers = [
+        exchanging(&dev, "null", "spare"),
+        exchanging(&dev, "secret", "link"),
+    ];
+    let mut s = spec(&["sh", "-c", "busybox wc -c < /proc/keys"], true);
+    s.mounts.retain(|m| m.kind == "proc");
+    add(&mut s, "bind", dev.to_str().unwrap(), "/dev", &["rbind"]);
+    linux(&mut s).masked_paths = vec!["/proc/keys".into(), "/dev/secret".into()];
+    let mut refused = 0;
+    for _ in 0..60 {
+        match bed.run(&s) {
+            Ok(said) => assert_eq!(said, (0, "0\n".into())),
+            Err(error) => {
+                assert!(error.message.contains("linux.maskedPaths: "), "{error}");
+                refused += 1;
+            }
+        }
+        let file = std::fs::read_to_string(victim.join("file")).unwrap();
+        assert_eq!(file, "precious");
+    }
+    for racer in racers {
+        sys::process::pidfd_signal(racer.as_fd(), 9).unwrap();
+        wait(racer.as_fd());
+    }
+    assert!(refused > 0, "the race was never met");
 }
 
 /// CVE-2025-52565: /dev/console or /dev/pts lead elsewhere when the terminal is bound.

@@ -25,6 +25,10 @@ pub const TESTS: &[Test] = &[
     ("mounts_file_system_options", file_system_options),
     ("mounts_relative_source", relative_source),
     ("mounts_cgroup", cgroup_mounts),
+    ("mounts_flags_of_binds", flags_of_binds),
+    ("mounts_of_the_root_itself", of_the_root_itself),
+    ("mounts_masked_once", masked_once),
+    ("mounts_on_the_host", on_the_host),
     ("mounts_mistakes", mistakes),
 ];
 
@@ -560,6 +564,128 @@ fn cgroup_mounts(bed: &Bed) {
         group.remove().unwrap();
     }
     unmount(&top, UnmountFlags::DETACH).unwrap();
+}
+
+/// One word decides on all flags, but in a user namespace those of the host's stay.
+fn flags_of_binds(bed: &Bed) {
+    let dir = bed.lab.dir.join("flagged");
+    std::fs::create_dir(&dir).unwrap();
+    let all = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::RDONLY | MountFlags::NOATIME;
+    mount("tmpfs", &dir, "tmpfs", MountFlags::empty(), None).unwrap();
+    rustix::mount::mount_remount(&dir, all | MountFlags::BIND, "").unwrap();
+    let said = |options: &[&str], in_user_namespace: bool| {
+        let mut s = spec(&["cat", "/proc/self/mountinfo"], true);
+        if in_user_namespace {
+            user(&mut s);
+        }
+        add(&mut s, "bind", text(&dir), "/b", options);
+        let (code, table) = bed.run(&s)?;
+        assert_eq!(code, 0, "{table}");
+        Ok::<_, Error>(flags(&table, "/b").to_owned())
+    };
+    let kept = "ro,nosuid,nodev,noatime";
+    assert_eq!(said(&["bind"], false).unwrap(), kept);
+    assert_eq!(said(&["bind"], true).unwrap(), kept);
+    assert_eq!(
+        said(&["bind", "noexec"], false).unwrap(),
+        "rw,noexec,noatime"
+    );
+    assert_eq!(
+        said(&["bind", "noexec"], true).unwrap(),
+        "ro,nosuid,nodev,noexec,noatime"
+    );
+    let table = said(&["bind", "rw", "relatime"], false).unwrap();
+    assert_eq!(table, "rw,relatime");
+    for options in [&["bind", "rw"], &["bind", "suid"], &["bind", "relatime"]] {
+        let error = said(options, true).unwrap_err().message;
+        assert!(error.ends_with("operation not permitted"), "{error}");
+    }
+    unmount(&dir, UnmountFlags::DETACH).unwrap();
+}
+
+/// Bind mounts of what has been mounted in the container so far, and links of the image in their
+/// way: these lead inside.
+fn of_the_root_itself(bed: &Bed) {
+    let outside = bed.lab.dir.join("outside-source");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("file"), "the host's").unwrap();
+    let volume = bed.lab.dir.join("inside-source");
+    std::fs::create_dir(&volume).unwrap();
+    std::fs::write(volume.join("file"), "mounted").unwrap();
+    for mapped in [false, true] {
+        let root = bed.bundle().join("rootfs");
+        symlink(&outside, root.join("link")).unwrap();
+        let mut s = spec(
+            &["sh", "-c", "cat /final/file; stat -c :%u /final/file"],
+            true,
+        );
+        let at = |path: &str| root.join(path).to_str().unwrap().to_owned();
+        add(&mut s, "bind", text(&volume), "/v", &["bind"]);
+        let options: &[&str] = if mapped {
+            &["bind", "idmap"]
+        } else {
+            &["bind"]
+        };
+        add(&mut s, "bind", &at("v"), &at("final"), options);
+        if mapped {
+            let last = s.mounts.last_mut().unwrap();
+            (last.uid_mappings, last.gid_mappings) = (map(0, 7, 1000), map(0, 7, 1000));
+        }
+        let (code, said) = bed.run_with(&s, Some(&root), None).unwrap();
+        let owner = if mapped { 7 } else { 0 };
+        assert_eq!((code, said), (0, format!("mounted:{owner}\n")));
+        let last = s.mounts.last_mut().unwrap();
+        last.source = at("link");
+        let error = bed.run_with(&s, Some(&root), None).unwrap_err().message;
+        assert!(
+            error.ends_with("open: no such file or directory"),
+            "{error}"
+        );
+    }
+}
+
+fn masked_once(bed: &Bed) {
+    let mut s = spec(&["cat", "/proc/self/mountinfo"], true);
+    let twice = ["/proc/keys", "/proc//keys", "/proc/./keys"];
+    linux(&mut s).masked_paths = twice.map(str::to_owned).to_vec();
+    let (_, table) = bed.run(&s).unwrap();
+    assert_eq!(table.matches(" /proc/keys ").count(), 1, "{table}");
+}
+
+/// Without a mount namespace: the root is on the host until it is taken away.
+fn on_the_host(bed: &Bed) {
+    let root = bed.bundle().join("rootfs");
+    let table = || std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = (table(), mounted_at(&root).unwrap());
+    let mut s = spec(
+        &["sh", "-c", "ls /; busybox readlink /proc/self/ns/mnt"],
+        true,
+    );
+    s.mounts.retain(|m| m.kind != "cgroup");
+    linux(&mut s).namespaces.retain(|n| n.kind != "mount");
+    let error = bed.run_with(&s, Some(&root), None).unwrap_err().message;
+    let text = "unable to restrict sys entries without a private MNT namespace";
+    assert_eq!(error, text);
+    linux(&mut s).masked_paths.clear();
+    linux(&mut s).readonly_paths.clear();
+    let (code, said) = bed.run_with(&s, Some(&root), None).unwrap();
+    let own = std::fs::read_link("/proc/self/ns/mnt").unwrap();
+    let want = format!("bin\ndev\netc\nproc\nsys\ntmp\n{}\n", own.display());
+    assert_eq!((code, said), (0, want));
+    assert_ne!(mounted_at(&root).unwrap(), before.1);
+    detach_root(&root, before.1).unwrap();
+    assert_eq!(table(), before.0);
+    detach_root(&root, before.1).unwrap();
+    // A failure leaves nothing.
+    add(&mut s, "bind", "/no/such", "/x", &["bind"]);
+    bed.run_with(&s, Some(&root), None).unwrap_err();
+    assert_eq!(table(), before.0);
+    // A root that is a mount of nobody's, and user namespaces, are refused.
+    s.mounts.pop();
+    assert_eq!(bed.run(&s).unwrap_err().kind, Kind::Unsupported);
+    user(&mut s);
+    let error = bed.run_with(&s, Some(&root), None).unwrap_err();
+    assert_eq!(error.kind, Kind::Unsupported);
 }
 
 fn mistakes(bed: &Bed) {

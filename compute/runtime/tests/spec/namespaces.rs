@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = &[
     ("namespaces_join_all", join_all),
     ("namespaces_join_mount", join_mount),
     ("namespaces_join_user", join_user),
+    ("namespaces_races_of_paths", races_of_paths),
     ("namespaces_mistakes", mistakes),
     ("namespaces_time", time),
     ("namespaces_user_maps", user_maps),
@@ -218,6 +219,41 @@ fn join_user(bed: &Bed) {
     });
 }
 
+/// Somebody exchanges what a namespace's path leads to, as when its process has ended and another
+/// one has its number: what has been looked at is joined, or nothing.
+fn races_of_paths(bed: &Bed) {
+    beside(bed, &sleeper(), 0, |started| {
+        let dir = bed.lab.dir.join("raced-namespaces");
+        std::fs::create_dir(&dir).unwrap();
+        let wanted = links(started.pid)["net"].clone();
+        let to = |name: &str, target: &str| {
+            std::os::unix::fs::symlink(target, dir.join(name)).unwrap();
+        };
+        to("ns", &format!("/proc/{}/ns/net", started.pid));
+        to("spare", "/proc/self/ns/uts");
+        let racer = super::escapes::exchanging(&dir, "ns", "spare");
+        let mut s = spec(&["busybox", "readlink", "/proc/self/ns/net"], false);
+        linux(&mut s).namespaces.push(Namespace {
+            kind: "network".into(),
+            path: dir.join("ns").to_str().unwrap().into(),
+        });
+        let mut refused = 0;
+        for _ in 0..60 {
+            match bed.run(&s) {
+                Ok((code, said)) => assert_eq!((code, said.trim()), (0, wanted.as_str())),
+                Err(error) => {
+                    let words = "is not a namespace of type network";
+                    assert!(error.message.contains(words), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        sys::process::pidfd_signal(racer.as_fd(), 9).unwrap();
+        crate::support::bed::wait(racer.as_fd());
+        assert!(refused > 0, "the race was never met");
+    });
+}
+
 fn mistakes(bed: &Bed) {
     let refused = |kind: &str, path: &str| {
         let mut s = spec(&["true"], true);
@@ -265,7 +301,7 @@ fn mistakes(bed: &Bed) {
     assert!(said.ends_with("is not a namespace of type uts"), "{said}");
     let mut s = spec(&["true"], true);
     linux(&mut s).namespaces.retain(|n| n.kind != "mount");
-    assert_eq!(bed.run(&s).unwrap_err().kind, Kind::Unsupported);
+    assert_eq!(bed.run(&s).unwrap_err().kind, Kind::Invalid);
     let mut s = spec(&["true"], true);
     linux(&mut s).uid_mappings = map(0, 1, 1);
     assert_eq!(bed.run(&s).unwrap_err().kind, Kind::Invalid);

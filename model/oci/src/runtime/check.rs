@@ -260,6 +260,55 @@ fn check_scheduler(s: &Scheduler) -> Checked {
         let reason = "runtime, deadline and period can be set for SCHED_DEADLINE only";
         return Err(Invalid::new("process.scheduler", reason));
     }
+    match policy {
+        "SCHED_DEADLINE" => check_deadline(s),
+        _ => Ok(()),
+    }
+}
+
+/// What sched_setattr(2) would refuse with a bare EINVAL (sched(7), "SCHED_DEADLINE"), in crun's
+/// words.
+fn check_deadline(s: &Scheduler) -> Checked {
+    /// Nanoseconds that the kernel can count, and the fewest that it does.
+    const RANGE: std::ops::RangeInclusive<u64> = 1024..=(1 << 63) - 1;
+    let fail = |name: &str, why: String| {
+        let reason = format!("sched_setattr: `SCHED_DEADLINE` {why}");
+        Err(Invalid::new(format!("process.scheduler.{name}"), reason))
+    };
+    let times = [
+        ("runtime", s.runtime),
+        ("deadline", s.deadline),
+        ("period", s.period),
+    ];
+    for (name, time) in times {
+        match time {
+            // Without a period it is the deadline.
+            0 if name == "period" => {}
+            0 => {
+                let why = format!("requires `{name}`: {name} must be greater than 0");
+                return fail(name, why);
+            }
+            _ => {}
+        }
+    }
+    if s.runtime > s.deadline {
+        let why = format!(
+            "runtime ({}) must be <= deadline ({})",
+            s.runtime, s.deadline
+        );
+        return fail("runtime", why);
+    }
+    if s.period != 0 && s.deadline > s.period {
+        let why = format!("deadline ({}) must be <= period ({})", s.deadline, s.period);
+        return fail("deadline", why);
+    }
+    for (name, time) in times {
+        if !RANGE.contains(&time) && time != 0 {
+            let (least, most) = (RANGE.start(), RANGE.end());
+            let why = format!("{name} ({time}) must be between {least} and {most}");
+            return fail(name, why);
+        }
+    }
     Ok(())
 }
 
@@ -337,7 +386,7 @@ fn check_linux(linux: &Linux) -> Checked {
         &linux.rootfs_propagation,
         &PROPAGATIONS,
     )?;
-    // Relative readonlyPaths are let stand, with a warning: runc takes them from the root.
+    // Relative readonlyPaths are let stand: as in runc they are taken from the root.
     if let Some(n) = linux.masked_paths.iter().position(|p| !p.starts_with('/')) {
         let reason = "must be absolute".to_owned();
         return Err(Invalid::new(format!("linux.maskedPaths[{n}]"), reason));
@@ -559,6 +608,11 @@ mod tests {
         (
             r#""linux":{"maskedPaths":["/a","b"]}"#,
             "linux.maskedPaths[1]: must be absolute",
+        ),
+        (
+            r#""process":{"cwd":"/","scheduler":{"policy":"SCHED_DEADLINE","runtime":5000,
+                "deadline":4000}}"#,
+            "process.scheduler.runtime: sched_setattr: `SCHED_DEADLINE` runtime (5000) must be <=",
         ),
         (
             r#""hooks":{"poststop":[{"path":"x"}]}"#,

@@ -23,14 +23,6 @@ impl Spec {
         if self.hooks.as_ref().is_some_and(|h| !h.prestart.is_empty()) {
             out.push("hooks.prestart: deprecated, use createRuntime".to_owned());
         }
-        let read_only = self.linux.iter().flat_map(|l| &l.readonly_paths);
-        for (n, path) in read_only.enumerate() {
-            if !path.starts_with('/') {
-                out.push(format!(
-                    "linux.readonlyPaths[{n}]: should be absolute, taken from /"
-                ));
-            }
-        }
         let resources = self.linux.as_ref().and_then(|l| l.resources.as_ref());
         for (n, rule) in resources.iter().flat_map(|r| &r.devices).enumerate() {
             if rule.access.contains('a') {
@@ -63,8 +55,7 @@ mod tests {
     fn each_names_its_key() {
         let text = r#"{"ociVersion":"1.3.0","mounts":[{"destination":"a"}],
             "hooks":{"prestart":[{"path":"/x"}]},
-            "linux":{"readonlyPaths":["/a","b"],
-            "resources":{"devices":[{"allow":false,"access":"ra"}],
+            "linux":{"resources":{"devices":[{"allow":false,"access":"ra"}],
             "memory":{"kernel":1,"useHierarchy":true}}}}"#;
         let said = Spec::from_json(text.as_bytes()).unwrap().warnings();
         let keys: Vec<&str> = said.iter().filter_map(|s| s.split(':').next()).collect();
@@ -73,7 +64,6 @@ mod tests {
             [
                 "mounts[0].destination",
                 "hooks.prestart",
-                "linux.readonlyPaths[1]",
                 "linux.resources.devices[0].access",
                 "linux.resources.memory.kernel",
                 "linux.resources.memory.useHierarchy"
