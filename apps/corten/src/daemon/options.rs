@@ -171,7 +171,6 @@ const FIXED: &[(&str, &str)] = &[
     ("default-gateway-v6", ""),
     ("default-network-opt", ""),
     ("default-stop-timeout", "10"),
-    ("exec-opt", "native.cgroupdriver=cgroupfs"),
     ("experimental", "false"),
     ("feature", ""),
     ("firewall-backend", "nftables"),

@@ -148,7 +148,8 @@ impl Making {
         options.evasive_devices = true;
         options.sibling = true;
         options.config_file = config_file(&plan.spec);
-        options.mounts = mounts::placed(&plan.spec, &plan.rootfs, self.cgroup.as_ref());
+        options.mounts =
+            mounts::placed(&plan.spec, &plan.bundle, &plan.rootfs, self.cgroup.as_ref());
         let mut kept = Vec::new();
         for (kind, name, key, needed) in EXTERNAL {
             let path = joined(&plan.spec, kind);
