@@ -246,7 +246,7 @@ mod tests {
                 {"destination":"/link/file","type":"bind","source":"/etc/hosts"},
                 {"destination":"/data//x/","source":"srv","options":["rbind","ro"]},
                 {"destination":"/sys/fs/cgroup","type":"cgroup"}],
-              "linux":{"maskedPaths":["/proc/kcore"],"devices":[
+              "linux":{"maskedPaths":["/proc/version"],"devices":[
                 {"path":"/dev/fuse","type":"c","major":10,"minor":229}]}}"#,
         )
         .unwrap()
@@ -278,7 +278,7 @@ mod tests {
             ("/etc/file", "/etc/file"),
             ("/data/x", "/data/x"),
             ("/dev/fuse", "/dev/fuse"),
-            ("/proc/kcore", "/dev/null"),
+            ("/proc/version", "/dev/null"),
         ];
         assert_eq!(named, pairs(&wanted));
     }
