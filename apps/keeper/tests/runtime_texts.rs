@@ -104,12 +104,12 @@ fn wrong_command_lines() {
     fails(&["exec"], "requires a minimum of 1 argument(s)");
     fails(&["frobnicate"], "unknown command");
     fails(
-        &["--systemd-cgroup", "list"],
-        "systemd cgroup driver is not supported yet",
+        &["--cgroup-manager", "nope", "list"],
+        "unknown cgroup manager",
     );
     fails(&["--log-format", "xml", "list"], "invalid log-format: xml");
     fails(&["--root", "/..", "list"], "should not be set to /");
-    fails(&["checkpoint", "x"], "checkpoint is not supported yet");
+    fails(&["checkpoint", "x"], "container does not exist");
     fails(&["restore", "x"], "restore is not supported yet");
     fails(&["kill", "x", "NOPE"], "unknown signal");
     fails(&["state", "no-such-container"], "container does not exist");
