@@ -83,6 +83,19 @@ fn role_by_name() {
 }
 
 #[test]
+fn restore_without_criu() {
+    let output = Command::new(KEEPER)
+        .args(["runtime", "restore", "x"])
+        .env("PATH", "/does/not/exist")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(err.contains("CRIU version check failed: exec:"), "{err}");
+    assert!(err.contains("executable file not found in $PATH"), "{err}");
+}
+
+#[test]
 fn wrong_command_lines() {
     let fails = |args: &[&str], words: &str| {
         let output = call(args);
@@ -104,13 +117,12 @@ fn wrong_command_lines() {
     fails(&["exec"], "requires a minimum of 1 argument(s)");
     fails(&["frobnicate"], "unknown command");
     fails(
-        &["--systemd-cgroup", "list"],
-        "systemd cgroup driver is not supported yet",
+        &["--cgroup-manager", "nope", "list"],
+        "unknown cgroup manager",
     );
     fails(&["--log-format", "xml", "list"], "invalid log-format: xml");
     fails(&["--root", "/..", "list"], "should not be set to /");
-    fails(&["checkpoint", "x"], "checkpoint is not supported yet");
-    fails(&["restore", "x"], "restore is not supported yet");
+    fails(&["checkpoint", "x"], "container does not exist");
     fails(&["kill", "x", "NOPE"], "unknown signal");
     fails(&["state", "no-such-container"], "container does not exist");
 }

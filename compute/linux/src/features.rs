@@ -6,7 +6,7 @@ use cgroup::Layout;
 use compute::Features;
 
 /// Looks once.
-pub(crate) fn detect(layout: &Layout) -> Features {
+pub(crate) fn detect(layout: &Layout, systemd: bool) -> Features {
     let v2 = layout.version == 2;
     let has = |name: &str| layout.controllers().any(|c| c == name);
     let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -18,7 +18,7 @@ pub(crate) fn detect(layout: &Layout) -> Features {
     };
     Features {
         cgroup_version: layout.version,
-        cgroup_driver: "cgroupfs",
+        cgroup_driver: if systemd { "systemd" } else { "cgroupfs" },
         controllers: layout.controllers().map(str::to_owned).collect(),
         seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
         apparmor: text("/sys/module/apparmor/parameters/enabled").starts_with('Y'),

@@ -22,6 +22,7 @@ mod launch;
 mod program;
 mod release;
 mod requests;
+mod units;
 mod usage;
 
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ use program::Program;
 pub struct Config {
     /// Run directory on a tmpfs, e.g. `/run/corten`; containers get `containers/<id>/` below it.
     pub run_dir: PathBuf,
+    /// Cgroups are systemd's: paths in specifications are `slice:prefix:name`.
+    pub systemd_cgroups: bool,
 }
 
 /// [`Compute`] by keepers. Dropping it leaves containers running; a new one adopts them.
@@ -69,9 +72,17 @@ impl Linux {
     pub fn new(config: Config) -> Result<Self> {
         let dir = config.run_dir.join(keeper_protocol::directory::CONTAINERS);
         make_private(&dir).map_err(|e| internal(format!("make {}: {e}", dir.display())))?;
-        let layout = cgroup::Layout::detect().map_err(internal)?;
+        let mut layout = cgroup::Layout::detect().map_err(internal)?;
+        if config.systemd_cgroups {
+            if !cgroup::systemd::is_running() {
+                let message =
+                    "systemd not running on this host, cannot use systemd cgroups manager";
+                return Err(internal(message));
+            }
+            layout = layout.with_v2_beside().map_err(internal)?;
+        }
         let shared = Arc::new(Shared {
-            features: features::detect(&layout),
+            features: features::detect(&layout, config.systemd_cgroups),
             layout,
             program: Program::new()?,
             filters: Filters::default(),
@@ -166,7 +177,8 @@ impl Compute for Linux {
 
     async fn update(&self, id: &str, resources: &Resources) -> Result<()> {
         let limits = runtime::limits(resources);
-        self.with_cgroup(id, move |_, cgroup| cgroup.apply(&limits).map_err(internal))
+        let path = self.shared.containers.get(id)?.cgroup().to_owned();
+        self.with_cgroup(id, move |_, cgroup| units::limit(&path, cgroup, &limits))
             .await
     }
 
@@ -212,10 +224,7 @@ impl Linux {
         let path = self.shared.containers.get(id)?.cgroup().to_owned();
         let (shared, id) = (Arc::clone(&self.shared), id.to_owned());
         blocking(move || {
-            let cgroup = match path.as_str() {
-                "" => None,
-                path => cgroup::Cgroup::open(&shared.layout, path).map_err(internal)?,
-            };
+            let cgroup = release::open(&shared, &path)?;
             let cgroup = cgroup.ok_or_else(|| internal(format!("container {id} has no cgroup")))?;
             work(&id, &cgroup)
         })

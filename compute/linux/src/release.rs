@@ -10,7 +10,7 @@ use keeper_protocol::directory;
 use rustix::process::Signal;
 
 use crate::adopt::cgroup_path;
-use crate::{Shared, blocking, internal};
+use crate::{Shared, blocking, internal, units};
 
 /// For a killed container's keeper to tell the end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,18 +55,22 @@ pub(crate) fn kill_cgroup(shared: &Shared, path: &str) -> Result<()> {
 }
 
 fn remove_cgroup(shared: &Shared, path: &str) -> Result<()> {
-    let Some(cgroup) = open(shared, path)? else {
-        return Ok(());
-    };
-    if !cgroup.procs().map_err(internal)?.is_empty() {
+    let cgroup = open(shared, path)?;
+    if let Some(cgroup) = &cgroup
+        && !cgroup.procs().map_err(internal)?.is_empty()
+    {
         cgroup.kill().map_err(internal)?;
     }
-    cgroup.remove().map_err(internal)
+    let stopped = units::stop(path);
+    let removed = cgroup.map_or(Ok(()), |cgroup| cgroup.remove().map_err(internal));
+    stopped.and(removed)
 }
 
-fn open(shared: &Shared, path: &str) -> Result<Option<Cgroup>> {
-    match path {
-        "" => Ok(None),
-        path => Cgroup::open(&shared.layout, path).map_err(internal),
+/// Opens what is left of it, by the path in the specification.
+pub(crate) fn open(shared: &Shared, path: &str) -> Result<Option<Cgroup>> {
+    if path.is_empty() {
+        return Ok(None);
     }
+    let unit = units::unit(path)?.map(|unit| unit.path());
+    Cgroup::open(&shared.layout, unit.as_deref().unwrap_or(path)).map_err(internal)
 }

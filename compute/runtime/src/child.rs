@@ -318,8 +318,8 @@ fn connect(stdio: Streams<'_>, who: &Who, line: &Line<'_>) -> Result<()> {
             // Lifted above 2 first: one of them may be where another one goes.
             let mut lifted = Vec::with_capacity(3);
             for fd in fds {
-                let fd = rustix::io::fcntl_dupfd_cloexec(fd, 3).context(|| "duplicate stdio")?;
-                lifted.push(fd);
+                let copy = rustix::io::fcntl_dupfd_cloexec(fd, 3).context(|| "duplicate stdio")?;
+                lifted.push(own_null(fd).unwrap_or(copy));
             }
             for (target, fd) in lifted.iter().enumerate() {
                 own(fd.as_fd(), who);
@@ -337,6 +337,25 @@ fn connect(stdio: Streams<'_>, who: &Who, line: &Line<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The container's own null device for the host's, which nobody could find again by its path in
+/// the container: criu(8) for one, which writes down where each descriptor leads to.
+fn own_null(fd: BorrowedFd<'_>) -> Option<OwnedFd> {
+    use rustix::fs::OFlags;
+    let is_null = |fd: BorrowedFd<'_>| {
+        let stat = rustix::fs::fstat(fd).ok()?;
+        let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+        let null = stat.st_rdev == rustix::fs::makedev(1, 3);
+        (kind == rustix::fs::FileType::CharacterDevice && null).then_some(())
+    };
+    is_null(fd)?;
+    let access = rustix::fs::fcntl_getfl(fd).ok()? & (OFlags::RDWR | OFlags::WRONLY);
+    let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let own = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()).ok()?;
+    is_null(own.as_fd())?;
+    // 0 to 2 may be closed in the caller; they are about to be taken.
+    rustix::io::fcntl_dupfd_cloexec(own, 3).ok()
 }
 
 fn own(fd: BorrowedFd<'_>, who: &Who) {

@@ -13,7 +13,10 @@ pub struct Config {
     /// Everything that need not: `/run/corten`.
     pub exec_root: PathBuf,
     /// cgroup below which containers get theirs.
+    /// With systemd's cgroups a slice.
     pub cgroup_parent: String,
+    /// Cgroups are systemd's.
+    pub systemd_cgroups: bool,
     /// Labels of the engine.
     pub labels: Vec<String>,
     /// Debug mode, told by info.
@@ -114,6 +117,7 @@ impl Default for Config {
             data_root: "/var/lib/corten".into(),
             exec_root: "/run/corten".into(),
             cgroup_parent: "/corten".into(),
+            systemd_cgroups: false,
             labels: Vec::new(),
             debug: false,
             bridge: Some(Bridge::default()),

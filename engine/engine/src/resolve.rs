@@ -216,6 +216,9 @@ fn cgroup_path(record: &Record, config: &Config) -> String {
         "" => config.cgroup_parent.as_str(),
         own => own,
     };
+    if config.systemd_cgroups {
+        return format!("{parent}:corten:{}", record.id);
+    }
     format!("/{}/{}", parent.trim_matches('/'), record.id).replace("//", "/")
 }
 

@@ -145,6 +145,11 @@ pub(crate) fn config(config: &ContainerConfig) -> Result<()> {
     Ok(())
 }
 
+/// A unit name of systemd's that a container's scope can be in.
+fn is_slice(name: &str) -> bool {
+    name.len() > ".slice".len() && name.ends_with(".slice") && !name.contains(['/', ':'])
+}
+
 /// The host's side, after [`defaults`].
 pub(crate) fn host(host: &HostConfig, features: &Features) -> Result<Vec<String>> {
     let policy = &host.restart_policy;
@@ -171,6 +176,12 @@ pub(crate) fn host(host: &HostConfig, features: &Features) -> Result<Vec<String>
                  'on-failure', or 'unless-stopped'"
             )));
         }
+    }
+    let parent = host.resources.cgroup_parent.as_str();
+    if features.cgroup_driver == "systemd" && !parent.is_empty() && !is_slice(parent) {
+        return Err(Error::invalid(
+            "cgroup-parent for systemd cgroup should be a valid slice named as \"xxx.slice\"",
+        ));
     }
     if host.auto_remove && policy.name != "no" {
         return Err(Error::invalid(

@@ -195,6 +195,13 @@ impl Manager {
     /// as it has it.
     pub fn set(&mut self, unit: &Unit, cgroup: &Cgroup, resources: &Resources) -> Result<()> {
         let mut resources = resources.clone();
+        // systemd's one number comes of both.
+        let cpu = &mut resources.cpu;
+        if cpu.quota.is_some() != cpu.period.is_some() {
+            let (quota, period) = cgroup.cpu_quota();
+            cpu.quota = cpu.quota.or(quota);
+            cpu.period = cpu.period.or(period);
+        }
         let properties = properties(&mut resources, cgroup.version() == 2, self.version)?;
         if !properties.is_empty() {
             // On v1 it denies all devices before it allows some again.

@@ -185,3 +185,105 @@ fn bus(member: &str) -> Message {
     let name = "org.freedesktop.DBus";
     Message::call(name, "/org/freedesktop/DBus", name, member)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Value;
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    /// A server of one connection, which answers the first call with these messages.
+    fn serve(greeting: &'static [u8], answers: Vec<Message>) -> (tempfile::TempDir, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bus");
+        let listener = UnixListener::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut hello = vec![0; b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n".len()];
+            stream.read_exact(&mut hello).unwrap();
+            stream.write_all(greeting).unwrap();
+            let mut front = [0; FIXED];
+            if stream.read_exact(&mut front).is_err() {
+                return;
+            }
+            let mut call = front.to_vec();
+            call.resize(Message::length(&front).unwrap(), 0);
+            stream.read_exact(&mut call[FIXED..]).unwrap();
+            let serial = Message::from_bytes(&call).unwrap().unwrap().serial;
+            for mut answer in answers {
+                if answer.kind != Kind::Signal {
+                    answer.reply = serial;
+                }
+                // In two pieces: a read may end anywhere.
+                let bytes = answer.to_bytes().unwrap();
+                let (first, second) = bytes.split_at(bytes.len() / 2);
+                stream.write_all(first).unwrap();
+                stream.write_all(second).unwrap();
+            }
+        });
+        let address = format!("unix:path={}", path.display());
+        (dir, address)
+    }
+
+    fn signal(member: &str) -> Message {
+        Message {
+            kind: Kind::Signal,
+            ..Message::call("", "/", "a.b", member)
+        }
+    }
+
+    const GREETING: &[u8] = b"DATA\r\nOK 0123\r\n";
+
+    #[test]
+    fn signals_wait_while_an_answer_is_waited_for() {
+        let answer = Message {
+            kind: Kind::Return,
+            ..Message::call("", "", "", "")
+        };
+        let answers = vec![signal("First"), answer.with(7u64), signal("Second")];
+        let (_dir, address) = serve(GREETING, answers);
+        let mut connection = Connection::open(&address, later()).unwrap();
+        let call = Message::call("", "/", "a.b", "M");
+        let answer = connection.call(call, later()).unwrap();
+        assert_eq!(answer.body, [Value::U64(7)]);
+        for member in ["First", "Second"] {
+            let signal = connection.signal(later()).unwrap();
+            assert!(signal.is_signal("a.b", member));
+        }
+        assert!(matches!(connection.signal(later()), Err(Error::Closed)));
+    }
+
+    #[test]
+    fn errors_have_their_names() {
+        let answer = Message {
+            kind: Kind::Error,
+            error: "a.b.NoSuchUnit".into(),
+            ..Message::call("", "", "", "")
+        };
+        let (_dir, address) = serve(GREETING, vec![answer.with("Unit x not found.")]);
+        let mut connection = Connection::open(&address, later()).unwrap();
+        let call = Message::call("", "/", "a.b", "M");
+        let error = connection.call(call, later()).unwrap_err();
+        assert_eq!(error.name(), "a.b.NoSuchUnit");
+        assert_eq!(error.to_string(), "Unit x not found.");
+    }
+
+    #[test]
+    fn rejected_and_late() {
+        let (_dir, address) = serve(b"REJECTED EXTERNAL\r\n", Vec::new());
+        let refused = Connection::open(&address, later());
+        assert!(matches!(refused, Err(Error::Rejected(_))));
+        let (_dir, address) = serve(b"", Vec::new());
+        let soon = Instant::now() + Duration::from_millis(20);
+        assert!(matches!(
+            Connection::open(&address, soon),
+            Err(Error::Timeout)
+        ));
+    }
+}

@@ -68,6 +68,7 @@ async fn run(settings: Settings, ready: &Ready) -> Result<()> {
         .transpose()?;
     let compute = Linux::new(compute_linux::Config {
         run_dir: settings.engine.exec_root.clone(),
+        systemd_cgroups: settings.engine.systemd_cgroups,
     })
     .map_err(|error| anyhow::anyhow!("{error}"))?;
     let live_restore = settings.engine.live_restore;

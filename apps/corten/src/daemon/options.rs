@@ -176,7 +176,6 @@ const FIXED: &[(&str, &str)] = &[
     ("default-gateway-v6", ""),
     ("default-network-opt", ""),
     ("default-stop-timeout", "10"),
-    ("exec-opt", "native.cgroupdriver=cgroupfs"),
     ("experimental", "false"),
     ("firewall-backend", "nftables"),
     ("fixed-cidr-v6", ""),

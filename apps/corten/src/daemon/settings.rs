@@ -256,6 +256,23 @@ fn settings(given: &Parsed, called_dockerd: bool) -> Result<Settings> {
     })
 }
 
+/// `native.cgroupdriver`, the one option of its kind.
+fn systemd_cgroups(options: &[String]) -> Result<bool> {
+    let mut systemd = false;
+    for option in options {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        if !key.trim().eq_ignore_ascii_case("native.cgroupdriver") {
+            bail!("exec-opt {option:?} is not supported");
+        }
+        systemd = match value.trim() {
+            "systemd" => true,
+            "cgroupfs" => false,
+            other => bail!("native.cgroupdriver option {other} not supported"),
+        };
+    }
+    Ok(systemd)
+}
+
 fn listen(given: &Parsed, called_dockerd: bool) -> Result<Listen> {
     let mut hosts = given.list("host");
     if hosts.is_empty() {
@@ -316,14 +333,22 @@ fn engine(given: &Parsed) -> Result<Config> {
     };
     let number = |name: &str| u64::try_from(given.int(name)).unwrap_or_default();
     let count = |name: &str| u32::try_from(given.int(name)).unwrap_or_default().max(1);
+    let systemd_cgroups = systemd_cgroups(&given.list("exec-opt"))?;
     let cgroup_parent = match given.text("cgroup-parent") {
+        "" if systemd_cgroups => "system.slice".to_owned(),
         "" => Config::default().cgroup_parent,
+        parent if systemd_cgroups && !(parent.len() > 6 && parent.ends_with(".slice")) => {
+            bail!(
+                "cgroup-parent for systemd cgroup should be a valid slice named as \"xxx.slice\""
+            );
+        }
         parent => parent.to_owned(),
     };
     Ok(Config {
         data_root: absolute("data-root")?,
         exec_root: absolute("exec-root")?,
         cgroup_parent,
+        systemd_cgroups,
         labels: given.list("label"),
         debug: given.on("debug"),
         bridge: bridge(given)?,

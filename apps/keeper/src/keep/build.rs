@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use cgroup::systemd::{Holder, Made, Manager, Unit};
 use cgroup::{Cgroup, Hierarchy, Layout, OomWatch};
 use keeper_protocol::{
     Call, Event, Failure, FailureKind, Frame, Hierarchies, Launch, Message, Reply, Request,
@@ -131,7 +132,7 @@ fn build(launch: &Launch, mut parts: Parts) -> Result<Keeper, Failure> {
     };
     let proxy = Proxy::start(&launch.ports, &mut parts.ports)
         .map_err(|e| internal(format!("port proxy: {e}")))?;
-    let cgroup = make_cgroup(&launch.cgroups, &launch.spec)?;
+    let (cgroup, holder) = make_cgroup(&launch.cgroups, launch)?;
     let mut held = Held {
         cgroup,
         filter,
@@ -143,6 +144,7 @@ fn build(launch: &Launch, mut parts: Parts) -> Result<Keeper, Failure> {
         mount_namespace: None,
     };
     let started = start(launch, &parts, &mut held);
+    drop(holder);
     let result = started.and_then(|(started, ends)| {
         let started_at = nanoseconds(SystemTime::now());
         assemble(launch, parts, log, listener, (started, ends, started_at))
@@ -281,11 +283,19 @@ pub(crate) fn finish_start(
     Ok((started, ends))
 }
 
-fn make_cgroup(hierarchies: &Hierarchies, spec: &Spec) -> Result<Option<Cgroup>, Failure> {
-    let linux = spec.linux.as_ref();
+/// The cgroup, and who holds systemd's unit until there is a process in it. When this fails or the
+/// container does, the daemon stops the unit; without a daemon it ends by itself, being empty.
+fn make_cgroup(
+    hierarchies: &Hierarchies,
+    launch: &Launch,
+) -> Result<(Option<Cgroup>, Option<Holder>), Failure> {
+    let linux = launch.spec.linux.as_ref();
     let Some(path) = linux.map(|l| &l.cgroups_path).filter(|p| !p.is_empty()) else {
-        return Ok(None);
+        return Ok((None, None));
     };
+    let limits = linux
+        .and_then(|l| l.resources.as_ref())
+        .map(runtime::limits);
     let layout = Layout {
         version: hierarchies.version,
         hierarchies: hierarchies
@@ -297,14 +307,38 @@ fn make_cgroup(hierarchies: &Hierarchies, spec: &Spec) -> Result<Option<Cgroup>,
             })
             .collect(),
     };
-    let cgroup = Cgroup::create(&layout, path).map_err(|e| internal(e.to_string()))?;
-    if let Some(resources) = linux.and_then(|l| l.resources.as_ref())
-        && let Err(error) = cgroup.apply(&runtime::limits(resources))
+    let (cgroup, holder, limits) = match path.starts_with('/') {
+        true => (
+            Cgroup::create(&layout, path).map_err(internal)?,
+            None,
+            limits,
+        ),
+        false => {
+            let made = make_unit(&layout, path, &launch.id, limits.unwrap_or_default());
+            let made = made.map_err(internal)?;
+            (made.cgroup, made.holder, Some(made.resources))
+        }
+    };
+    if let Some(limits) = limits
+        && let Err(error) = cgroup.apply(&limits)
     {
+        drop(holder);
         let _ = cgroup.remove();
-        return Err(internal(error.to_string()));
+        return Err(internal(error));
     }
-    Ok(Some(cgroup))
+    Ok((Some(cgroup), holder))
+}
+
+fn make_unit(
+    layout: &Layout,
+    path: &str,
+    id: &str,
+    limits: cgroup::Resources,
+) -> cgroup::Result<Made> {
+    let unit = Unit::parse(path, "system.slice")?;
+    let description = format!("Corten container {id}");
+    let description = ("Description".to_owned(), description.as_str().into());
+    Manager::connect(false)?.make(layout, &unit, vec![description], limits)
 }
 
 fn owns_pid_namespace(spec: &Spec) -> bool {

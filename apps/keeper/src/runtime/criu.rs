@@ -15,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::io::FdFlags;
 
 use self::message::{Kind, Response};
+use self::options::Opened;
 use super::fail::{During, Fail, Result};
 use super::log::Log;
 
@@ -31,6 +32,8 @@ const DESCRIPTORS: &str = "descriptors.json";
 struct Worker {
     child: Child,
     socket: Option<OwnedFd>,
+    /// What it opens through this process.
+    opened: Option<Opened>,
 }
 
 impl Worker {
@@ -62,7 +65,14 @@ impl Worker {
         Ok(Self {
             child,
             socket: Some(socket),
+            opened: None,
         })
+    }
+
+    /// Keeps these directories open as long as it works.
+    fn holding(mut self, opened: Opened) -> Self {
+        self.opened = Some(opened);
+        self
     }
 
     fn pid(&self) -> u32 {
@@ -82,6 +92,7 @@ impl Worker {
         };
         // It ends with the connection, whatever it was doing; a dump lets the processes go on.
         self.socket = None;
+        self.opened = None;
         let status = self.child.wait().during("wait for", PROGRAM)?;
         let answer = answer?;
         match status.success() || answer.kind == Some(Kind::PreDump) {

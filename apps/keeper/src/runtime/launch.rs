@@ -79,7 +79,7 @@ fn launch(global: &Global, args: &Args, run: bool) -> Result<u8> {
 pub(super) struct Plan {
     id: String,
     pub(super) spec: Spec,
-    bundle: PathBuf,
+    pub(super) bundle: PathBuf,
     config_file: Option<PathBuf>,
     pub(super) rootfs: PathBuf,
     pub(super) wishes: Wishes,

@@ -44,16 +44,9 @@ impl SystemdUnit {
     }
 
     /// Other limits.
-    pub(crate) fn set(&self, cgroup: &Cgroup, mut limits: Resources) -> Result<()> {
+    pub(crate) fn set(&self, cgroup: &Cgroup, limits: &Resources) -> Result<()> {
         let (mut manager, unit) = self.open()?;
-        // systemd's one number comes of both.
-        let (quota, period) = (&mut limits.cpu.quota, &mut limits.cpu.period);
-        if quota.is_some() != period.is_some() {
-            let (old_quota, old_period) = cgroup.cpu_quota();
-            *quota = quota.or(old_quota);
-            *period = period.or(old_period);
-        }
-        Ok(manager.set(&unit, cgroup, &limits)?)
+        Ok(manager.set(&unit, cgroup, limits)?)
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn update(global: &Global, args: &Args) -> Result<u8> {
         super::bundle::limits(&resources),
     );
     match &container.state.systemd_unit {
-        Some(unit) => unit.set(&cgroup, limits)?,
+        Some(unit) => unit.set(&cgroup, &limits)?,
         None => cgroup.apply(&limits)?,
     }
     Ok(0)

@@ -36,7 +36,11 @@ impl Bed {
 
     pub fn compute(&self) -> Linux {
         let run_dir = self.run.clone();
-        Linux::new(Config { run_dir }).unwrap()
+        Linux::new(Config {
+            run_dir,
+            systemd_cgroups: false,
+        })
+        .unwrap()
     }
 
     pub fn id(&self) -> String {

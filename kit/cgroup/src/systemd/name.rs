@@ -70,7 +70,7 @@ impl Unit {
     }
 
     /// Its cgroup below its manager's.
-    pub(crate) fn path(&self) -> String {
+    pub fn path(&self) -> String {
         self.path.clone()
     }
 }

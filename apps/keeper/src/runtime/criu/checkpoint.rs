@@ -5,7 +5,7 @@ use std::io::Write;
 use oci::runtime::Spec;
 
 use super::message::{self, Kind, Options};
-use super::options::{Opened, Wanted, status_file};
+use super::options::{Wanted, status_file};
 use super::{DESCRIPTORS, Worker, explain, features, mounts, version};
 use crate::runtime::args::Args;
 use crate::runtime::fail::{During, Fail, Result};
@@ -46,7 +46,7 @@ pub(crate) fn checkpoint(global: &Global, args: &Args) -> Result<u8> {
         _ => None,
     };
     let spec = specification(&container)?;
-    let (options, opened) = wanted.open(true, LOG)?;
+    let (options, _opened) = wanted.open(true, LOG)?;
     let options = fill(options, &container, &spec, &wanted, version)?;
     let kind = match wanted.pre_dump {
         true => Kind::PreDump,
@@ -55,7 +55,8 @@ pub(crate) fn checkpoint(global: &Global, args: &Args) -> Result<u8> {
     if kind == Kind::Dump {
         write_descriptors(&container, &wanted)?;
     }
-    dump(global, kind, &options, &opened, &mut status_fd)?;
+    dump(global, kind, &options, &mut status_fd)
+        .map_err(|e| explain(&global.log, e, &wanted.log(LOG)))?;
     if kind == Kind::Dump && !wanted.leave_running {
         // Its processes have ended; what cannot be cleared away does not undo the checkpoint.
         if let Err(error) = delete::finish(global, &container) {
@@ -178,12 +179,11 @@ fn dump(
     global: &Global,
     kind: Kind,
     options: &Options,
-    opened: &Opened,
     ready: &mut Option<std::fs::File>,
 ) -> Result<()> {
     let worker = Worker::start(false, &[])?;
     let request = message::request(kind, options);
-    let answer = worker.ask(&request, &mut |told, _| {
+    worker.ask(&request, &mut |told, _| {
         global.log.debug(&format!("notify: {}", told.script));
         if told.script == "status-ready"
             && let Some(mut file) = ready.take()
@@ -193,9 +193,6 @@ fn dump(
             global.log.warn(&text);
         }
         Ok(())
-    });
-    match answer {
-        Ok(_) => Ok(()),
-        Err(error) => Err(explain(&global.log, error, &opened.log)),
-    }
+    })?;
+    Ok(())
 }

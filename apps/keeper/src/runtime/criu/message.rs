@@ -375,7 +375,7 @@ mod tests {
             cgroups_mode: 6,
             ..Options::default()
         };
-        let mut wanted = vec![0x08, 1, 0x12, 62];
+        let mut wanted = vec![0x08, 1, 0x12, 58];
         wanted.extend(b"\x08\x05\x18\x01\x60\x01\xc0\x01\x01\x90\x03\x01\x48\x04");
         wanted.extend(b"\x52\x08dump.log\x10\xac\x02\x90\x02\x06\xb0\x02\x00");
         wanted.extend(b"\xba\x01\x07\x0a\x02/a\x12\x01b\xda\x01\x0c\x0a\x08pipe:[1]\x10\x00");

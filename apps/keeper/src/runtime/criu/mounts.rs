@@ -93,9 +93,16 @@ pub(super) fn named(
 }
 
 /// Where they are, for a restore.
-pub(super) fn placed(spec: &Spec, rootfs: &Path, cgroup: Option<&Cgroup>) -> Vec<(String, String)> {
+///
+/// A source may be relative to the bundle.
+pub(super) fn placed(
+    spec: &Spec,
+    bundle: &Path,
+    rootfs: &Path,
+    cgroup: Option<&Cgroup>,
+) -> Vec<(String, String)> {
     let foreign = foreign(spec, rootfs, cgroup).into_iter();
-    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    let text = |path: PathBuf| bundle.join(path).to_string_lossy().into_owned();
     let mut out: Vec<(String, String)> = foreign.map(|(at, path)| (at, text(path))).collect();
     if spec
         .linux
@@ -237,9 +244,9 @@ mod tests {
                 {"destination":"/dev/","type":"tmpfs"},
                 {"destination":"/dev/pts","type":"devpts"},
                 {"destination":"/link/file","type":"bind","source":"/etc/hosts"},
-                {"destination":"/data//x/","source":"/srv","options":["rbind","ro"]},
+                {"destination":"/data//x/","source":"srv","options":["rbind","ro"]},
                 {"destination":"/sys/fs/cgroup","type":"cgroup"}],
-              "linux":{"maskedPaths":["/proc/kcore"],"devices":[
+              "linux":{"maskedPaths":["/proc/version"],"devices":[
                 {"path":"/dev/fuse","type":"c","major":10,"minor":229}]}}"#,
         )
         .unwrap()
@@ -258,17 +265,20 @@ mod tests {
         };
         let wanted = [
             ("/etc/file", "/etc/hosts"),
-            ("/data/x", "/srv"),
+            ("/data/x", "/bundle/srv"),
             ("/dev/fuse", "/dev/fuse"),
             ("/dev/null", "/dev/null"),
         ];
-        assert_eq!(placed(&spec(), &rootfs, None), pairs(&wanted));
+        assert_eq!(
+            placed(&spec(), Path::new("/bundle"), &rootfs, None),
+            pairs(&wanted)
+        );
         let named = named(&spec(), &rootfs, None, std::process::id() as i32);
         let wanted = [
             ("/etc/file", "/etc/file"),
             ("/data/x", "/data/x"),
             ("/dev/fuse", "/dev/fuse"),
-            ("/proc/kcore", "/dev/null"),
+            ("/proc/version", "/dev/null"),
         ];
         assert_eq!(named, pairs(&wanted));
     }

@@ -74,7 +74,15 @@ impl Wanted {
         })
     }
 
-    /// Opens the directories, made with `make`, and gives the options with the file of criu's log.
+    /// criu's log.
+    pub(super) fn log(&self, name: &str) -> PathBuf {
+        self.work_path
+            .as_ref()
+            .unwrap_or(&self.image_path)
+            .join(name)
+    }
+
+    /// Opens the directories, made with `make`, and gives the options with them.
     pub(super) fn open(&self, make: bool, log_file: &str) -> Result<(Options, Opened)> {
         if make {
             make_directory(&self.image_path)?;
@@ -99,21 +107,21 @@ impl Wanted {
         options.images = images.as_raw_fd();
         options.work = work.as_ref().map(AsRawFd::as_raw_fd);
         log_file.clone_into(&mut options.log_file);
-        let logs = self.work_path.as_ref().unwrap_or(&self.image_path);
-        let opened = Opened {
-            log: logs.join(log_file),
-            _directories: (images, work),
-        };
-        Ok((options, opened))
+        Ok((
+            options,
+            Opened {
+                _images: images,
+                _work: work,
+            },
+        ))
     }
 }
 
 /// Held while criu works, which opens them through this process.
 #[derive(Debug)]
 pub(super) struct Opened {
-    /// criu's log.
-    pub(super) log: PathBuf,
-    _directories: (OwnedFd, Option<OwnedFd>),
+    _images: OwnedFd,
+    _work: Option<OwnedFd>,
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd> {
@@ -224,8 +232,8 @@ mod tests {
         let error = wanted.open(false, "x.log").unwrap_err().to_string();
         assert!(error.contains("../c"), "{error}");
         std::fs::create_dir_all(dir.path().join("a/c")).unwrap();
-        let (options, opened) = wanted.open(true, "x.log").unwrap();
-        assert_eq!(opened.log, image.join("x.log"));
+        let (options, _opened) = wanted.open(true, "x.log").unwrap();
+        assert_eq!(wanted.log("x.log"), image.join("x.log"));
         assert_eq!((options.log_file.as_str(), options.work), ("x.log", None));
         assert!(image.is_dir());
     }

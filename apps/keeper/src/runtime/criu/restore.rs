@@ -47,18 +47,14 @@ pub(crate) fn restore(global: &Global, args: &Args) -> Result<u8> {
     let wanted = Wanted::new(args)?;
     let version = version()?;
     let plan = Plan::new(global, args, true)?;
-    let (options, opened) = wanted.open(false, LOG)?;
+    // Before anything is made.
+    drop(wanted.open(false, LOG)?);
     let signals = match plan.wishes.detach {
         true => None,
         false => Some(Signals::take()?),
     };
     let mut making = Making::begin(global, &plan)?;
-    let made = making
-        .restore(global, &plan, &wanted, options, version)
-        .map_err(|e| match opened.log.exists() {
-            true => explain(&global.log, e, &opened.log),
-            false => e,
-        });
+    let made = making.restore(global, &plan, &wanted, version);
     let started = match made {
         Ok(started) => started,
         Err(error) => {
@@ -85,24 +81,24 @@ impl Making {
         global: &Global,
         plan: &Plan,
         wanted: &Wanted,
-        options: Options,
         version: u64,
     ) -> Result<Started> {
         let place = self.container.place.clone();
         let marker = place.file("creating");
         marker_file(&marker, true)?;
-        let (options, kept) = self.fill(plan, wanted, options, version)?;
         let receivers = plan.wishes.connect()?;
         if plan.subreaper {
             supervise::become_subreaper();
         }
-        let (worker, options) = self.start(plan, options, &kept)?;
+        let (worker, options) = self.start(plan, wanted, version)?;
         let request = message::request(Kind::Restore, &options);
         let mut revived = Revived::default();
         let answer = worker.ask(&request, &mut |told, fds| {
             global.log.debug(&format!("notify: {}", told.script));
             self.notified(plan, &mut revived, told, fds)
         });
+        let _ = rustix::fs::rmdir(place.file("criu-root"));
+        let answer = answer.map_err(|e| explain(&global.log, e, &wanted.log(LOG)));
         let Revived { process, terminal } = revived;
         let started = match (answer, process) {
             (Ok(_), Some((pid, pidfd))) => Started {
@@ -152,7 +148,8 @@ impl Making {
         options.evasive_devices = true;
         options.sibling = true;
         options.config_file = config_file(&plan.spec);
-        options.mounts = mounts::placed(&plan.spec, &plan.rootfs, self.cgroup.as_ref());
+        options.mounts =
+            mounts::placed(&plan.spec, &plan.bundle, &plan.rootfs, self.cgroup.as_ref());
         let mut kept = Vec::new();
         for (kind, name, key, needed) in EXTERNAL {
             let path = joined(&plan.spec, kind);
@@ -193,24 +190,23 @@ impl Making {
         Ok((options, kept))
     }
 
-    /// Starts criu where nothing that is mounted for it stays, and in the container's cgroup.
-    fn start(
-        &self,
-        plan: &Plan,
-        mut options: Options,
-        kept: &[OwnedFd],
-    ) -> Result<(Worker, Options)> {
+    /// Starts criu where nothing that is mounted for it stays, and in the container's cgroup. The
+    /// directories are opened there too: criu mounts in them.
+    fn start(&self, plan: &Plan, wanted: &Wanted, version: u64) -> Result<(Worker, Options)> {
         let root = self.container.place.file("criu-root");
         rustix::fs::mkdir(&root, Mode::from_raw_mode(0o755)).during("mkdir", root.display())?;
         let root = std::fs::canonicalize(&root).during("resolve", root.display())?;
-        options.root = root.to_string_lossy().into_owned();
         let home = Home::leave()?;
-        let worker = mounts::prepare_root(&plan.spec, &plan.rootfs, &root).and_then(|()| {
+        let started = (|| -> Result<(Worker, Options)> {
+            let (options, opened) = wanted.open(false, LOG)?;
+            let (mut options, kept) = self.fill(plan, wanted, options, version)?;
+            options.root = root.to_string_lossy().into_owned();
+            mounts::prepare_root(&plan.spec, &plan.rootfs, &root)?;
             let kept: Vec<_> = kept.iter().map(AsFd::as_fd).collect();
-            Worker::start(true, &kept)
-        });
+            Ok((Worker::start(true, &kept)?.holding(opened), options))
+        })();
         home.back()?;
-        let worker = worker?;
+        let (worker, mut options) = started?;
         for directory in self.container.state.cgroup_paths.values() {
             let file = Path::new(directory).join("cgroup.procs");
             std::fs::write(&file, worker.pid().to_string()).during("write", file.display())?;
