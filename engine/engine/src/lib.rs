@@ -51,16 +51,18 @@ mod push;
 mod record;
 mod registries;
 mod resolve;
+mod search;
 mod session;
 mod shutdown;
 mod signal;
 mod stats;
 mod system;
 mod top;
+mod trust;
 mod verify;
 mod volumes;
 
-pub use config::{Bridge, Config, Ulimits};
+pub use config::{Bridge, Config, RegistriesSource, RegistrySettings, Ulimits};
 pub use error::{Error, ErrorKind, Result};
 pub use options::{
     ArchivePut, AttachOptions, DiskUsageOptions, EventsOptions, Filters, ImageRemoveOptions,

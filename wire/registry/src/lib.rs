@@ -23,7 +23,9 @@ mod error;
 mod hosts;
 mod manifest;
 mod push;
+mod search;
 mod session;
+mod signature;
 mod tls;
 mod transport;
 
@@ -35,4 +37,6 @@ pub use documents::Resolved;
 pub use error::{Error, Kind};
 pub use manifest::{Content, Document, choose};
 pub use push::{Begun, Upload};
+pub use search::Found;
 pub use session::Repository;
+pub use signature::PublicKey;

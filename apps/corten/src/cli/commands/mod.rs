@@ -20,6 +20,7 @@ mod pull;
 mod push;
 mod resources;
 mod run;
+mod search;
 mod stats;
 mod typed;
 mod update;
@@ -82,6 +83,7 @@ pub(crate) async fn run(path: &str, call: &Call) -> Outcome {
         "volume ls" => resources::volumes(call).await,
         "version" => version::run(call).await,
         "inspect" => inspect::run(call).await,
+        "search" => search::run(call).await,
         "login" => login::login(call).await,
         "logout" => login::logout(call),
         other => Err(Failure::new(format!(

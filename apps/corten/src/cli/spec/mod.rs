@@ -128,7 +128,6 @@ static ABSENT: &[&str] = &[
     "node",
     "plugin",
     "scout",
-    "search",
     "secret",
     "service",
     "stack",
