@@ -338,6 +338,23 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_header_is_too_strange(text in "(Bearer |basic)?[ -~]{0,60}", key in "[a-z]{1,9}",
+            value in "[ -~]{0,30}")
+        {
+            let mut headers = http::HeaderMap::new();
+            headers.append("www-authenticate", text.parse().unwrap());
+            let _ = Challenge::of(&headers);
+            // What is quoted is read back as it was.
+            let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
+            let found = parameters(&format!("a=b, {key}=\"{quoted}\", z=\"1\""));
+            if key != "a" && key != "z" {
+                proptest::prop_assert_eq!(found.get(&key), Some(&value));
+            }
+        }
+    }
+
     #[test]
     fn forms() {
         assert_eq!(
