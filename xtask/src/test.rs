@@ -101,6 +101,18 @@ pub(crate) fn test(args: &[String]) -> Result<()> {
             "--ignored",
         ];
         good &= counted(&registry, &mut totals)?;
+        let registry = [
+            "cargo",
+            "test",
+            "--locked",
+            "-p",
+            "e2e",
+            "--test",
+            "registry",
+            "--",
+            "--ignored",
+        ];
+        good &= counted(&registry, &mut totals)?;
     }
     println!(
         "{} passed, {} failed, {} skipped",

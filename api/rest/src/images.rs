@@ -102,14 +102,46 @@ pub(crate) fn save(api: &Api, call: &Call, names: &[String]) -> Result<Answer> {
 
 /// `POST /images/{name}/push`.
 pub(crate) async fn push(api: &Api, call: &Call, name: &str) -> Result<Answer> {
-    if call.query.text("platform").is_some() && !call.version.before(46) {
-        return Err(Error::not_implemented(
-            "pushing one platform is not supported yet: platform",
-        ));
-    }
+    let platform = call.query.text("platform");
+    let platform = platform
+        .filter(|_| !call.version.before(46))
+        .map(platform_of)
+        .transpose()?;
     let tag = call.query.get("tag").unwrap_or_default();
-    let lines = api.0.engine.image_push(name, tag, call.registry_auth())?;
+    let auth = call.registry_auth();
+    let lines = api.0.engine.image_push(name, tag, platform, auth)?;
     progress(lines).await
+}
+
+/// A platform as clients send it: JSON, or from some `os/architecture`.
+fn platform_of(text: &str) -> Result<oci::Platform> {
+    match text.starts_with('{') {
+        true => serde_json::from_str(text)
+            .map_err(|error| Error::invalid(format!("failed to parse platform: {error}"))),
+        false => text
+            .parse()
+            .map_err(|error: oci::platform::InvalidPlatform| Error::invalid(error.to_string())),
+    }
+}
+
+/// `GET /images/search`.
+pub(crate) async fn search(api: &Api, call: &Call) -> Result<Answer> {
+    let invalid = || Error::invalid("invalid limit specified");
+    let limit: i64 = match call.query.text("limit") {
+        None => 0,
+        Some(text) => text.parse().map_err(|_| invalid())?,
+    };
+    if limit < 0 {
+        return Err(invalid());
+    }
+    let term = call.query.get("term").unwrap_or_default();
+    let (filters, auth) = (call.query.filters()?, call.registry_auth());
+    let found = api
+        .0
+        .engine
+        .image_search(term, limit, &filters, auth)
+        .await?;
+    answer::ok(&found)
 }
 
 /// `GET /images/{name}/json`.

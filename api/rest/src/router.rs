@@ -90,7 +90,7 @@ async fn image(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result
         ("POST", ["load"]) => images::load(api, call),
         ("GET", ["get"]) => images::save(api, &call, &call.query.all("names")),
         ("POST", ["prune"]) => images::prune(api, &call).await,
-        ("GET", ["search"]) => Err(missing(&call)),
+        ("GET", ["search"]) => images::search(api, &call).await,
         ("POST", [name @ .., "push"]) if !name.is_empty() => {
             images::push(api, &call, &name.join("/")).await
         }

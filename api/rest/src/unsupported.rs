@@ -12,7 +12,6 @@ const TABLE: &[(&str, &str, &str)] = &[
         "/containers/*/attach/ws",
         "attach over a websocket is",
     ),
-    ("GET", "/images/search", "image search is"),
     ("GET", "/images/**/attestations", "image attestations are"),
     ("POST", "/build", "builds are"),
     ("POST", "/build/prune", "builds are"),

@@ -79,7 +79,8 @@ impl Linux {
                     "systemd not running on this host, cannot use systemd cgroups manager";
                 return Err(internal(message));
             }
-            layout = layout.with_v2_beside().map_err(internal)?;
+            // There systemd looks whether anybody is left in a unit.
+            layout = cgroup::Layout::detect_hybrid().map_err(internal)?;
         }
         let shared = Arc::new(Shared {
             features: features::detect(&layout, config.systemd_cgroups),

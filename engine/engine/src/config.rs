@@ -1,7 +1,9 @@
 //! What the daemon's flags and daemon.json say, once parsed.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use dockerapi::{Map, Ulimit};
 
@@ -51,10 +53,10 @@ pub struct Config {
     pub live_restore: bool,
     /// Seconds given to containers when the engine is asked to stop them.
     pub shutdown_timeout: u64,
-    /// Registries spoken to without TLS: hosts, host:port or CIDRs.
-    pub insecure_registries: Vec<String>,
-    /// Mirrors of Docker Hub.
-    pub registry_mirrors: Vec<String>,
+    /// How registries are reached.
+    pub registries: RegistrySettings,
+    /// Answers new settings of registries when they have changed since it was last asked.
+    pub registries_source: Option<RegistriesSource>,
     /// Layers fetched at once.
     pub max_concurrent_downloads: usize,
     /// Tries for one layer.
@@ -67,6 +69,40 @@ pub struct Config {
     pub lazy_pull: bool,
     /// Who supplies such layers' bytes; `None` for nobody.
     pub supplier: Option<crate::SupplierProgram>,
+}
+
+/// How registries are reached. May change while the engine runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RegistrySettings {
+    /// Registries spoken to without TLS: hosts, host:port or CIDRs.
+    pub insecure: Vec<String>,
+    /// Mirrors of Docker Hub.
+    pub mirrors: Vec<String>,
+    /// Directories of `<host>/hosts.toml` and certificates, best first.
+    pub hosts_dirs: Vec<PathBuf>,
+    /// Proxies in place of those of the environment; empty for none.
+    pub http_proxy: String,
+    /// The same for TLS.
+    pub https_proxy: String,
+    /// Who is reached without them.
+    pub no_proxy: String,
+    /// No registry is asked for anything.
+    pub offline: bool,
+    /// A policy in the format of containers-policy.json(5): what is pulled must satisfy it.
+    pub signature_policy: Option<PathBuf>,
+}
+
+/// Where settings of registries are read anew.
+#[derive(Clone)]
+pub struct RegistriesSource(pub Arc<Reread>);
+
+/// `Ok(None)` when nothing has changed.
+type Reread = dyn Fn() -> std::result::Result<Option<RegistrySettings>, String> + Send + Sync;
+
+impl fmt::Debug for RegistriesSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RegistriesSource")
+    }
 }
 
 /// Limits by name.
@@ -135,8 +171,8 @@ impl Default for Config {
             seccomp_profile: None,
             live_restore: true,
             shutdown_timeout: 15,
-            insecure_registries: Vec::new(),
-            registry_mirrors: Vec::new(),
+            registries: RegistrySettings::default(),
+            registries_source: None,
             max_concurrent_downloads: 3,
             max_download_attempts: 5,
             image_policy: images::Policy::default(),

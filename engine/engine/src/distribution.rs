@@ -25,7 +25,7 @@ impl Engine {
         let repository = self
             .0
             .registries
-            .client
+            .client()
             .repository(&reference, &credentials);
         let named = match (reference.digest(), reference.tag()) {
             (Some(digest), _) => digest.as_str(),

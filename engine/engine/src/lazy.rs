@@ -45,9 +45,16 @@ struct Wake {
 impl Lazy {
     pub(crate) fn of(config: &Config) -> Option<Self> {
         let program = config.supplier.clone()?;
+        // As they are when the daemon begins; a supplier that is started later has the same.
+        let of = crate::registries::client_config(&config.registries, 1);
         let settings = Settings {
-            insecure: config.insecure_registries.clone(),
-            mirrors: config.registry_mirrors.clone(),
+            insecure: of.insecure,
+            mirrors: of.mirrors,
+            hosts_dirs: of.hosts_dirs,
+            http_proxy: of.proxy.http,
+            https_proxy: of.proxy.https,
+            no_proxy: of.proxy.none,
+            offline: of.offline,
             slots: config.max_concurrent_downloads,
         };
         Some(Self {

@@ -26,7 +26,7 @@ pub(crate) use self::download::Download;
 use self::layers::{Fetch, Wanted, cancelled};
 pub(crate) use self::report::Report;
 use crate::registries::credentials;
-use crate::{Engine, Error, Inner, Lines, Result, events};
+use crate::{Engine, Error, Inner, Lines, Result, events, trust};
 
 mod download;
 mod layers;
@@ -72,7 +72,7 @@ impl Engine {
         let (out, lines) = mpsc::channel(QUEUE);
         let pull = Pull {
             inner: Arc::clone(&self.0),
-            repository: registries.client.repository(&reference, &credentials),
+            repository: registries.client().repository(&reference, &credentials),
             credentials,
             reference,
             platform: asked.clone().unwrap_or_else(Platform::host),
@@ -179,6 +179,9 @@ impl Pull {
         let resolved = self
             .unless_cancelled(self.repository.select(top, &self.platform))
             .await?;
+        if let Some(policy) = &self.inner.registries.settings().signature_policy {
+            trust::check(policy, &self.repository, reference, &resolved).await?;
+        }
         let digest = resolved.top.digest.clone();
         let mut names = vec![reference.with_digest(digest.clone())];
         if reference.digest().is_none() {

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use dockerapi::{AuthConfig, JsonMessage};
 use images::Image;
-use oci::Reference;
 use oci::image::{Descriptor, media};
+use oci::{Platform, Reference};
 use registry::{Begun, Repository};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
@@ -43,6 +43,7 @@ impl Engine {
         &self,
         name: &str,
         tag: &str,
+        platform: Option<Platform>,
         auth: Option<AuthConfig>,
     ) -> Result<Lines<JsonMessage>> {
         let invalid = |error: oci::reference::InvalidReference| Error::invalid(error.to_string());
@@ -57,8 +58,13 @@ impl Engine {
         let (out, lines) = mpsc::channel(QUEUE);
         let push = Push {
             inner: Arc::clone(&self.0),
-            repository: self.0.registries.client.writable(&reference, &credentials),
+            repository: self
+                .0
+                .registries
+                .client()
+                .writable(&reference, &credentials),
             reference,
+            platform,
             report: Report::new(out),
         };
         tokio::spawn(push.run());
@@ -71,6 +77,8 @@ struct Push {
     inner: Arc<Inner>,
     repository: Repository,
     reference: Reference,
+    /// Only for this one.
+    platform: Option<Platform>,
     report: Report,
 }
 
@@ -125,6 +133,7 @@ impl Push {
     async fn one(&self, tag: &Reference) -> Result<()> {
         let image = self.inner.images.resolve(&tag.to_string())?;
         crate::lazy::check_whole(&self.inner, &image)?;
+        self.check_platform(&image, tag)?;
         let blobs = self.layers(&image).await?;
         let (inner, id) = (Arc::clone(&self.inner), image.id.clone());
         let config = blocking(move || Ok(inner.images.config_bytes(&id)?)).await?;
@@ -143,6 +152,12 @@ impl Push {
             .repository
             .put_manifest(name, &media_type, bytes)
             .await?;
+        // As moby: what was pushed is known by its digest from then on.
+        let (inner, id) = (Arc::clone(&self.inner), image.id.clone());
+        let known_as = tag.with_digest(digest.clone());
+        if !image.digests.contains(&known_as) {
+            blocking(move || Ok(inner.images.tag(&id, &known_as)?)).await?;
+        }
         let said = format!("{name}: digest: {digest} size: {size}");
         self.report.say("", said).await;
         self.report
@@ -153,6 +168,25 @@ impl Push {
         let event = events::make("image", "push", &tag.familiar(), attributes);
         self.inner.events.publish(event);
         Ok(())
+    }
+
+    /// There is one platform of an image here.
+    fn check_platform(&self, image: &Image, tag: &Reference) -> Result<()> {
+        let Some(wanted) = &self.platform else {
+            return Ok(());
+        };
+        let config = &image.config;
+        let is = (config.os.as_str(), config.architecture.as_str());
+        let same_variant = wanted.variant.is_empty()
+            || config.variant.is_empty()
+            || wanted.variant == config.variant;
+        if is == (wanted.os.as_str(), wanted.architecture.as_str()) && same_variant {
+            return Ok(());
+        }
+        Err(Error::not_found(format!(
+            "image with reference {} was found but does not provide the specified platform ({wanted})",
+            tag.familiar()
+        )))
     }
 
     /// Makes the registry have all layers; answers their blobs, base first.

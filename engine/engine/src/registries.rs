@@ -2,7 +2,7 @@
 //! are shared, and who we are to each.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use dockerapi::AuthConfig;
 use oci::Digest;
@@ -10,7 +10,7 @@ use registry::{Client, Credentials, Kind, Proxy};
 use tokio::sync::Semaphore;
 
 use crate::pull::Download;
-use crate::{Config, Error, ErrorKind, Result};
+use crate::{Config, Error, ErrorKind, RegistriesSource, RegistrySettings, Result};
 
 /// Docker Hub's name in references.
 const HUB: &str = "docker.io";
@@ -18,7 +18,10 @@ const HUB: &str = "docker.io";
 /// What pulls share.
 #[derive(Debug)]
 pub(crate) struct Registries {
-    pub(crate) client: Client,
+    client: Client,
+    settings: RwLock<Arc<RegistrySettings>>,
+    source: Option<RegistriesSource>,
+    attempts: u32,
     /// One for each layer that may be fetched at the same time, whoever asked for it.
     pub(crate) slots: Arc<Semaphore>,
     /// Blobs on their way, by digest.
@@ -28,18 +31,47 @@ pub(crate) struct Registries {
 impl Registries {
     /// With the engine's settings, and proxies from the environment.
     pub(crate) fn new(config: &Config) -> Self {
-        let client = Client::new(registry::Config {
-            insecure: config.insecure_registries.clone(),
-            mirrors: config.registry_mirrors.clone(),
-            attempts: config.max_download_attempts.max(1),
-            proxy: Proxy::from_env(),
-            ..registry::Config::default()
-        });
+        let attempts = config.max_download_attempts.max(1);
+        let settings = Arc::new(config.registries.clone());
         let slots = config.max_concurrent_downloads;
         Self {
-            client,
+            client: Client::new(client_config(&settings, attempts)),
+            settings: RwLock::new(settings),
+            source: config.registries_source.clone(),
+            attempts,
             slots: Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS))),
             downloads: Mutex::default(),
+        }
+    }
+
+    /// The client, with the settings of now.
+    pub(crate) fn client(&self) -> &Client {
+        self.refresh();
+        &self.client
+    }
+
+    /// The settings of now.
+    pub(crate) fn settings(&self) -> Arc<RegistrySettings> {
+        self.refresh();
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over settings that have changed. Broken ones are told and change nothing.
+    fn refresh(&self) {
+        let Some(source) = &self.source else { return };
+        match (source.0)() {
+            Ok(None) => {}
+            Ok(Some(new)) => {
+                tracing::info!("settings of registries were read again");
+                self.client.configure(client_config(&new, self.attempts));
+                *self
+                    .settings
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+            }
+            Err(error) => {
+                tracing::warn!(err = %error, "settings of registries stay as they were");
+            }
         }
     }
 
@@ -64,8 +96,45 @@ impl Registries {
     /// Unauthorized when the registry refuses them.
     pub(crate) async fn login(&self, auth: AuthConfig) -> Result<(String, String)> {
         let domain = domain_of(&auth.serveraddress)?;
-        let token = self.client.login(&domain, &credentials(auth)).await?;
+        let token = self.client().login(&domain, &credentials(auth)).await?;
         Ok(("Login Succeeded".into(), token))
+    }
+}
+
+pub(crate) fn client_config(settings: &RegistrySettings, attempts: u32) -> registry::Config {
+    let environment = Proxy::from_env();
+    let either = |own: &String, other: String| match own.is_empty() {
+        true => other,
+        false => own.clone(),
+    };
+    let default = registry::Config::default();
+    registry::Config {
+        insecure: settings.insecure.clone(),
+        mirrors: settings.mirrors.clone(),
+        hosts_dirs: match settings.hosts_dirs.is_empty() {
+            true => default.hosts_dirs.clone(),
+            false => settings.hosts_dirs.clone(),
+        },
+        attempts,
+        proxy: Proxy {
+            http: either(&settings.http_proxy, environment.http),
+            https: either(&settings.https_proxy, environment.https),
+            none: either(&settings.no_proxy, environment.none),
+        },
+        offline: settings.offline,
+        ..default
+    }
+}
+
+/// A proxy's URL as others may see it: docker's way to hide credentials.
+pub(crate) fn masked(proxy: &str) -> String {
+    let Some((scheme, rest)) = proxy.split_once("://") else {
+        return proxy.to_owned();
+    };
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest[..end].rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://xxxxx:xxxxx@{host}{}", &rest[end..]),
+        None => proxy.to_owned(),
     }
 }
 
@@ -122,7 +191,19 @@ impl From<registry::Error> for Error {
 
 #[cfg(test)]
 mod tests {
-    use super::domain_of;
+    use super::{domain_of, masked};
+
+    #[test]
+    fn credentials_of_proxies_are_hidden() {
+        for (proxy, shown) in [
+            ("http://u:p@h:1/x", "http://xxxxx:xxxxx@h:1/x"),
+            ("http://h:1", "http://h:1"),
+            ("h:1", "h:1"),
+            ("", ""),
+        ] {
+            assert_eq!(masked(proxy), shown);
+        }
+    }
 
     #[test]
     fn addresses_of_log_ins() {

@@ -6,6 +6,7 @@ use dockerapi::{
 };
 
 use crate::record::Phase;
+use crate::registries::masked;
 use crate::{Engine, EventsOptions, Lines, Result, clock};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -60,6 +61,8 @@ impl Engine {
         let stopped = count(&[Phase::Created, Phase::Exited, Phase::Dead, Phase::Removing]);
         let uname = rustix::system::uname();
         let memory = rustix::system::sysinfo();
+        let settings = inner.registries.settings();
+        let proxies = &inner.registries.client().config().proxy;
         let runtime = |path: &str| RuntimeInfo {
             path: path.into(),
             status: None,
@@ -102,7 +105,10 @@ impl Engine {
             os_type: "linux".into(),
             architecture: uname.machine().to_string_lossy().into_owned(),
             index_server_address: "https://index.docker.io/v1/".into(),
-            registry_config: registries(&config.insecure_registries, &config.registry_mirrors),
+            registry_config: registries(&settings.insecure, &settings.mirrors),
+            http_proxy: masked(&proxies.http),
+            https_proxy: masked(&proxies.https),
+            no_proxy: proxies.none.clone(),
             ncpu: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
             mem_total: memory.totalram.saturating_mul(u64::from(memory.mem_unit)),
             docker_root_dir: config.data_root.to_string_lossy().into_owned(),

@@ -18,6 +18,16 @@ pub struct Settings {
     pub insecure: Vec<String>,
     /// As [`registry::Config`].
     pub mirrors: Vec<String>,
+    /// As [`registry::Config`].
+    pub hosts_dirs: Vec<PathBuf>,
+    /// As [`registry::Proxy`].
+    pub http_proxy: String,
+    /// As [`registry::Proxy`].
+    pub https_proxy: String,
+    /// As [`registry::Proxy`].
+    pub no_proxy: String,
+    /// As [`registry::Config`].
+    pub offline: bool,
     /// Layers fetched at once.
     pub slots: usize,
 }

@@ -34,7 +34,13 @@ pub fn main(listener: OwnedFd, settings: &Settings) -> Result<(), String> {
     let client = registry::Client::new(registry::Config {
         insecure: settings.insecure.clone(),
         mirrors: settings.mirrors.clone(),
-        proxy: registry::Proxy::from_env(),
+        hosts_dirs: settings.hosts_dirs.clone(),
+        proxy: registry::Proxy {
+            http: settings.http_proxy.clone(),
+            https: settings.https_proxy.clone(),
+            none: settings.no_proxy.clone(),
+        },
+        offline: settings.offline,
         stall: PATIENCE,
         patience: PATIENCE,
         ..registry::Config::default()

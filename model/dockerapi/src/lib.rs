@@ -32,7 +32,7 @@ pub use host::{
 };
 pub use image::{
     DeleteItem, HistoryItem, ImageInspect, ImageMetadata, ImagePruneReport, ImageSummary,
-    JsonMessage, JsonMessageError, ProgressDetail, RootFsInspect,
+    JsonMessage, JsonMessageError, ProgressDetail, RootFsInspect, SearchResult,
 };
 pub use stats::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats,

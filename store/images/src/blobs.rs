@@ -54,7 +54,10 @@ impl Images {
                 .ok()
                 .and_then(|bytes| serde_json::from_slice(&bytes).ok());
             if let Some(blob) = blob {
-                add(blob, Vec::new());
+                // Where images with the layer were pushed to, or came from.
+                let images = self.list().unwrap_or_default();
+                let with = images.iter().filter(|it| it.layers.contains(diff_id));
+                add(blob, with.flat_map(|it| it.digests.clone()).collect());
             }
         }
         known

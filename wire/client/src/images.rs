@@ -1,6 +1,6 @@
 //! Image requests.
 
-use dockerapi::{DeleteItem, HistoryItem, ImageInspect, ImageSummary, JsonMessage};
+use dockerapi::{DeleteItem, HistoryItem, ImageInspect, ImageSummary, JsonMessage, SearchResult};
 use http::{HeaderName, Method};
 
 use crate::Result;
@@ -29,7 +29,7 @@ pub struct PushOptions {
     pub name: String,
     /// Tag; empty pushes all tags.
     pub tag: String,
-    /// `os/arch/variant` or empty.
+    /// As JSON, or empty.
     pub platform: String,
     /// `X-Registry-Auth` or empty.
     pub auth: String,
@@ -58,7 +58,7 @@ impl Client {
     /// `POST /images/{name}/push`: pushes, with its progress.
     pub async fn image_push(&self, options: &PushOptions) -> Result<JsonLines<'_, JsonMessage>> {
         let query = Query::new()
-            .with_some("platform", options.platform.to_lowercase())
+            .with_some("platform", &options.platform)
             .with_some("tag", &options.tag);
         // dockerd asks for the header, be it empty.
         let auth = match options.auth.as_str() {
@@ -118,6 +118,16 @@ impl Client {
     pub async fn image_history(&self, name: &str, query: &Query) -> Result<Vec<HistoryItem>> {
         let path = query.on(&format!("/images/{}/history", escape(name)));
         self.get(&path).await?.json().await
+    }
+
+    /// `GET /images/search`. `auth`: `X-Registry-Auth`.
+    pub async fn image_search(&self, query: &Query, auth: String) -> Result<Vec<SearchResult>> {
+        let headers = [(HeaderName::from_static("x-registry-auth"), auth)];
+        let path = query.on("/images/search");
+        let response = self
+            .request_with(Method::GET, &path, &headers, Body::Empty)
+            .await?;
+        response.json().await
     }
 
     /// `POST /images/{name}/tag`.

@@ -295,12 +295,19 @@ fn query(pairs: &[(&str, &str)]) -> String {
         }
         text.push_str(key);
         text.push('=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                text.push(char::from(byte));
-            } else {
-                text.push_str(&format!("%{byte:02X}"));
-            }
+        text.push_str(&encoded(value));
+    }
+    text
+}
+
+/// A value of a query.
+pub(crate) fn encoded(value: &str) -> String {
+    let mut text = String::new();
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
         }
     }
     text
@@ -328,6 +335,23 @@ mod tests {
         );
         for broken in ["realm", "realm=\"", "=\"\"", "a=b=c", "\"=\\"] {
             let _ = parameters(broken);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_header_is_too_strange(text in "(Bearer |basic)?[ -~]{0,60}", key in "[a-z]{1,9}",
+            value in "[ -~]{0,30}")
+        {
+            let mut headers = http::HeaderMap::new();
+            headers.append("www-authenticate", text.parse().unwrap());
+            let _ = Challenge::of(&headers);
+            // What is quoted is read back as it was.
+            let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
+            let found = parameters(&format!("a=b, {key}=\"{quoted}\", z=\"1\""));
+            if key != "a" && key != "z" {
+                proptest::prop_assert_eq!(found.get(&key), Some(&value));
+            }
         }
     }
 

@@ -50,7 +50,7 @@ impl Client {
         self.session(reference, credentials, "pull,push")
     }
 
-    fn session(
+    pub(crate) fn session(
         &self,
         reference: &Reference,
         credentials: &Credentials,

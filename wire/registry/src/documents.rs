@@ -242,7 +242,7 @@ impl Repository {
 }
 
 /// The query of the next page of a list, by its `Link` header (RFC 5988).
-fn next_page(headers: &http::HeaderMap) -> Option<String> {
+pub(crate) fn next_page(headers: &http::HeaderMap) -> Option<String> {
     let text = headers.get(header::LINK)?.to_str().ok()?;
     let (target, parameters) = text.strip_prefix('<')?.split_once('>')?;
     let is_next = parameters.contains("rel=\"next\"") || parameters.contains("rel=next");

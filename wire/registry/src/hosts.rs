@@ -326,6 +326,18 @@ mod tests {
         assert!(found[0].trust.skip_verify && !found[0].mirror);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_file_is_too_strange(url in "[ -~]{0,30}", value in "[ -~]{0,30}",
+            key in "capabilities|ca|client|skip_verify|header|override_path|dial_timeout")
+        {
+            let _ = parsed(&value);
+            let _ = parsed(&format!("[host.{url:?}]\n{key} = {value}"));
+            let _ = parsed(&format!("[host.{url:?}]\n{key} = [{value:?}, [{value:?}, {url:?}]]"));
+            let _ = parsed(&format!("server = {url:?}\n{key} = {value:?}"));
+        }
+    }
+
     #[test]
     fn mistakes_are_named() {
         for (text, part) in [

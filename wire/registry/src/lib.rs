@@ -25,7 +25,9 @@ mod hosts;
 mod manifest;
 mod push;
 mod range;
+mod search;
 mod session;
+mod signature;
 mod tls;
 mod transport;
 
@@ -38,4 +40,6 @@ pub use error::{Error, Kind};
 pub use manifest::{Content, Document, choose};
 pub use push::{Begun, Upload};
 pub use range::Part;
+pub use search::Found;
 pub use session::Repository;
+pub use signature::PublicKey;

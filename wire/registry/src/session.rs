@@ -22,6 +22,8 @@ use crate::transport::Answer;
 use crate::{Config, Error, Kind};
 
 const REDIRECTS: usize = 10;
+/// In the place of actions: nothing of the repository itself is wanted.
+pub(crate) const SEARCH: &str = "search";
 
 /// One repository for one caller's credentials. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -79,7 +81,11 @@ impl Repository {
         credentials: &Credentials,
         actions: &'static str,
     ) -> Self {
-        let endpoints = config.endpoints(reference.domain());
+        // Docker Hub has its search on another host.
+        let endpoints = match actions {
+            SEARCH if reference.domain() == "docker.io" => config.endpoints("index.docker.io"),
+            _ => config.endpoints(reference.domain()),
+        };
         Self(Arc::new(Session {
             client,
             config,
@@ -185,8 +191,8 @@ impl Repository {
         Err(last)
     }
 
-    /// A GET below the repository, again after failures that pass. The second value tells who
-    /// answered.
+    /// A GET, again after failures that pass. The second value tells who answered. Paths are below
+    /// the repository, but for those that begin with `/v1/` and `/v2/`.
     pub(crate) async fn get(
         &self,
         path: &str,
@@ -239,7 +245,11 @@ impl Repository {
     ) -> Result<Answer, Error> {
         let session = &self.0;
         self.know(endpoint).await?;
-        let url = endpoint.url(&format!("{}/{path}", session.reference.path()));
+        let url = match (path.strip_prefix("/v1/"), path.strip_prefix("/v2/")) {
+            (Some(path), _) => format!("{}/v1/{path}", endpoint.api.trim_end_matches("/v2")),
+            (_, Some(path)) => endpoint.url(path),
+            _ => endpoint.url(&format!("{}/{path}", session.reference.path())),
+        };
         for again in [true, false] {
             let mut request = request(endpoint, Method::GET, &url);
             for (name, value) in headers {
@@ -379,7 +389,7 @@ impl Repository {
             session.actions
         );
         let mut wanted = scopes(scope);
-        if !wanted.iter().any(|other| other.starts_with("repository:")) {
+        if wanted.is_empty() {
             wanted.push(own);
         }
         for other in lock(&session.scopes).iter() {

@@ -87,7 +87,8 @@ async fn run(settings: Settings, ready: &Ready) -> Result<()> {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => tracing::warn!(
-                "settings are not read again on SIGHUP: restart the daemon, containers go on"
+                "of the settings only those of registries are read again, when they change: for \
+                 others restart the daemon, containers go on"
             ),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::cli::spec::{Flag, Kind};
 
-/// All options of dockerd 28 on Linux, and Corten's own (`image-…`); [`refusal`] tells which are not honoured.
+/// All options of dockerd 28 on Linux, and some of our own; [`refusal`] tells which are not honoured.
 #[rustfmt::skip]
 pub(crate) static FLAGS: &[Flag] = &[
     flag('\0', "add-runtime", Kind::List, ""),
@@ -82,13 +82,16 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag('\0', "no-proxy", Kind::Text, ""),
     flag('\0', "node-generic-resource", Kind::List, ""),
     flag('\0', "nri-opts", Kind::Text, ""),
+    flag('\0', "offline", Kind::Bool, ""),
     flag('p', "pidfile", Kind::Text, ""),
     flag('\0', "raw-logs", Kind::Bool, ""),
+    flag('\0', "registry-hosts-dir", Kind::List, ""),
     flag('\0', "registry-mirror", Kind::List, ""),
     flag('\0', "rootless", Kind::Bool, ""),
     flag('\0', "seccomp-profile", Kind::Text, "builtin"),
     flag('\0', "selinux-enabled", Kind::Bool, ""),
     flag('\0', "shutdown-timeout", Kind::Uint16, "15"),
+    flag('\0', "signature-policy", Kind::Text, ""),
     flag('s', "storage-driver", Kind::Text, "overlay2"),
     flag('\0', "storage-opt", Kind::List, ""),
     flag('\0', "swarm-default-advertise-addr", Kind::Text, ""),
@@ -132,6 +135,7 @@ const KEYS: &[(&str, &str)] = &[
     ("label", "labels"),
     ("log-opt", "log-opts"),
     ("node-generic-resource", "node-generic-resources"),
+    ("registry-hosts-dir", "registry-hosts-dirs"),
     ("registry-mirror", "registry-mirrors"),
     ("storage-opt", "storage-opts"),
 ];
@@ -180,8 +184,6 @@ const FIXED: &[(&str, &str)] = &[
     ("firewall-backend", "nftables"),
     ("fixed-cidr-v6", ""),
     ("host-gateway-ip", ""),
-    ("http-proxy", ""),
-    ("https-proxy", ""),
     ("init-path", ""),
     ("ip-forward-no-drop", "false"),
     ("ip6tables", "true"),
@@ -192,7 +194,6 @@ const FIXED: &[(&str, &str)] = &[
     ("metrics-addr", ""),
     ("network-control-plane-mtu", ""),
     ("network-diagnostic-port", "0"),
-    ("no-proxy", ""),
     ("node-generic-resource", ""),
     ("nri-opts", ""),
     ("rootless", "false"),
@@ -217,9 +218,6 @@ pub(crate) fn refusal(name: &str, value: &str) -> Option<String> {
         return None;
     }
     let hint = match name {
-        "http-proxy" | "https-proxy" | "no-proxy" => {
-            ": set HTTP_PROXY, HTTPS_PROXY and NO_PROXY in the daemon's environment"
-        }
         "iptables" | "ip6tables" => ": Corten keeps its rules in an nftables table of its own",
         _ => "",
     };

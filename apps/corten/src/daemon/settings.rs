@@ -3,9 +3,10 @@
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use engine::{Bridge, Config};
+use engine::{Bridge, Config, RegistriesSource, RegistrySettings};
 use rest::ApiVersion;
 use serde_json::Value;
 
@@ -14,6 +15,9 @@ use crate::cli::app::{DOCKER_SOCKET, OWN_SOCKET};
 use crate::cli::flags::{self, Parsed};
 use crate::cli::options::limits::ulimit;
 use crate::cli::values::parse_duration;
+
+/// The key of daemon.json below which proxies are.
+const PROXIES: &str = "proxies";
 
 /// What the arguments ask for.
 #[derive(Debug)]
@@ -78,7 +82,8 @@ pub(crate) fn read(args: &[String], called_dockerd: bool) -> Result<Asked> {
     let path = config_file(&given, called_dockerd);
     let whole = with_file(given, args, &path)?;
     refuse(&whole)?;
-    let settings = settings(&whole, called_dockerd)?;
+    let mut settings = settings(&whole, called_dockerd)?;
+    settings.engine.registries_source = Some(registries_source(args, &path));
     if whole.on("validate") {
         return Ok(Asked::Said("configuration OK".into()));
     }
@@ -149,7 +154,7 @@ fn from_json(text: &str, given: &Parsed) -> Result<Vec<String>> {
     let unknown: Vec<&str> = object
         .keys()
         .map(String::as_str)
-        .filter(|key| options::of_key(key).is_none())
+        .filter(|key| *key != PROXIES && options::of_key(key).is_none())
         .collect();
     if !unknown.is_empty() {
         bail!(
@@ -159,7 +164,7 @@ fn from_json(text: &str, given: &Parsed) -> Result<Vec<String>> {
     }
     let mut flags = Vec::new();
     let mut twice = Vec::new();
-    for (key, value) in &object {
+    for (key, value) in pairs(&object)? {
         let Some(flag) = options::of_key(key) else {
             continue;
         };
@@ -182,6 +187,27 @@ fn from_json(text: &str, given: &Parsed) -> Result<Vec<String>> {
         );
     }
     Ok(flags)
+}
+
+/// The file's keys, with those of the object of proxies among them.
+fn pairs(object: &serde_json::Map<String, Value>) -> Result<Vec<(&str, &Value)>> {
+    let mut pairs = Vec::new();
+    for (key, value) in object {
+        match value {
+            Value::Object(proxies) if key == PROXIES => {
+                let known = ["http-proxy", "https-proxy", "no-proxy"];
+                if let Some(strange) = proxies.keys().find(|key| !known.contains(&key.as_str())) {
+                    bail!(
+                        "the following directives don't match any configuration option: {strange}"
+                    );
+                }
+                pairs.extend(proxies.iter().map(|(key, value)| (key.as_str(), value)));
+            }
+            value if key == PROXIES => bail!("{key}: unexpected value {value}"),
+            value => pairs.push((key.as_str(), value)),
+        }
+    }
+    Ok(pairs)
 }
 
 fn texts(key: &str, value: &Value) -> Result<Vec<String>> {
@@ -370,8 +396,8 @@ fn engine(given: &Parsed) -> Result<Config> {
         seccomp_profile,
         live_restore: given.on("live-restore"),
         shutdown_timeout: number("shutdown-timeout"),
-        insecure_registries: given.list("insecure-registry"),
-        registry_mirrors: given.list("registry-mirror"),
+        registries: registries(given),
+        registries_source: None,
         max_concurrent_downloads: count("max-concurrent-downloads") as usize,
         max_download_attempts: count("max-download-attempts"),
         image_policy: image_policy(given)?,
@@ -417,6 +443,54 @@ fn image_gc(given: &Parsed) -> Result<Option<engine::Watermarks>> {
              above high"
         )),
     }
+}
+
+fn registries(given: &Parsed) -> RegistrySettings {
+    let text = |name: &str| given.text(name).to_owned();
+    let mut hosts_dirs: Vec<PathBuf> = given
+        .list("registry-hosts-dir")
+        .into_iter()
+        .map(PathBuf::from)
+        .collect();
+    hosts_dirs.extend(["/etc/corten/certs.d", "/etc/docker/certs.d"].map(PathBuf::from));
+    RegistrySettings {
+        insecure: given.list("insecure-registry"),
+        mirrors: given.list("registry-mirror"),
+        hosts_dirs,
+        http_proxy: text("http-proxy"),
+        https_proxy: text("https-proxy"),
+        no_proxy: text("no-proxy"),
+        offline: given.on("offline"),
+        signature_policy: match given.text("signature-policy") {
+            "" => None,
+            path => Some(path.into()),
+        },
+    }
+}
+
+/// Settings of registries, as often as they are asked for: read again when the file has changed.
+fn registries_source(args: &[String], path: &Path) -> RegistriesSource {
+    use std::os::unix::fs::MetadataExt as _;
+    let (args, path) = (args.to_vec(), path.to_owned());
+    let stamp = |path: &Path| {
+        let facts = std::fs::metadata(path).ok()?;
+        Some((facts.ino(), facts.len(), facts.mtime(), facts.mtime_nsec()))
+    };
+    let seen = Mutex::new(stamp(&path));
+    RegistriesSource(Arc::new(move || {
+        let now = stamp(&path);
+        let before = std::mem::replace(
+            &mut *seen.lock().unwrap_or_else(PoisonError::into_inner),
+            now,
+        );
+        if now == before {
+            return Ok(None);
+        }
+        let given = flags::parse(FLAGS, &args, true)?;
+        let whole = with_file(given, &args, &path).map_err(|error| format!("{error:#}"))?;
+        refuse(&whole).map_err(|error| format!("{error:#}"))?;
+        Ok(Some(registries(&whole)))
+    }))
 }
 
 fn bridge(given: &Parsed) -> Result<Option<Bridge>> {
@@ -475,6 +549,7 @@ mod tests {
         let flags = file(
             r#"{"labels":["a=1","b"],"debug":true,"mtu":1400,
                 "log-opts":{"max-size":"1m"},
+                "proxies":{"https-proxy":"http://p:1"},
                 "default-ulimits":{"nofile":{"Name":"nofile","Soft":1,"Hard":2}}}"#,
             &[],
         )
@@ -485,6 +560,7 @@ mod tests {
             "--debug=true",
             "--mtu=1400",
             "--log-opt=max-size=1m",
+            "--https-proxy=http://p:1",
             "--default-ulimit=nofile=1:2",
         ] {
             assert!(flags.iter().any(|flag| flag == wanted), "{wanted}");
@@ -501,6 +577,8 @@ mod tests {
         let error = file(r#"{"debug":true}"#, &["--debug"]).expect_err("both");
         assert!(error.to_string().contains("both as a flag"), "{error}");
         assert!(file("[]", &[]).is_err());
+        assert!(file(r#"{"proxies":{"ftp-proxy":"x"}}"#, &[]).is_err());
+        assert!(file(r#"{"proxies":1}"#, &[]).is_err());
         assert!(file(r#"{"debug":{"a":[]}}"#, &[]).is_err());
     }
 

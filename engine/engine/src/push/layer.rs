@@ -80,7 +80,8 @@ impl Layer {
         self.send(upload).await
     }
 
-    /// A blob of it, and another repository of this registry that had it.
+    /// Blobs of it, and other repositories of this registry that may have them. One is tried: a
+    /// registry that does not mount begins an upload instead.
     fn elsewhere(&self, known: &[KnownBlob]) -> Option<(Descriptor, String)> {
         let (domain, path) = (self.reference.domain(), self.reference.path());
         known.iter().find_map(|known| {

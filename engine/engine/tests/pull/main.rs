@@ -7,6 +7,7 @@ mod distribution;
 mod faulty;
 mod push;
 mod resume;
+mod trust;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dockerapi::{AuthConfig, JsonMessage};
-use engine::{Config, Engine, EventsOptions, Filters, Lines};
+use engine::{Config, Engine, EventsOptions, Filters, Lines, RegistrySettings};
 use faulty::{Fault, Registry, Reply, digest};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -120,6 +121,10 @@ impl Drop for Dir {
 
 impl Lab {
     async fn new(name: &str, downloads: usize) -> Self {
+        Self::with(name, downloads, RegistrySettings::default()).await
+    }
+
+    async fn with(name: &str, downloads: usize, registries: RegistrySettings) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "files get owners, which needs root"
@@ -132,6 +137,7 @@ impl Lab {
             bridge: None,
             max_concurrent_downloads: downloads,
             max_download_attempts: 3,
+            registries,
             ..Config::default()
         };
         let engine = Engine::open(config, Arc::new(compute_sim::Sim::default()))

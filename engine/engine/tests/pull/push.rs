@@ -48,7 +48,7 @@ async fn what_was_pulled_goes_back_as_it_came() {
         .image_tag(&format!("{from}:1"), &to, "2")
         .await
         .unwrap();
-    let mut lines = lab.engine.image_push(&to, "2", None).unwrap();
+    let mut lines = lab.engine.image_push(&to, "2", None, None).unwrap();
     let lines = rest(&mut lines).await;
     let size = serde_json::to_vec(&manifest).unwrap().len();
     let told = texts(&lines, "");
@@ -57,7 +57,7 @@ async fn what_was_pulled_goes_back_as_it_came() {
     let mounted = statuses(&lines);
     let mounted = mounted.iter().filter(|text| **text == "Mounted from a/b");
     assert_eq!(mounted.count(), 2, "{lines:?}");
-    let again = rest(&mut lab.engine.image_push(&to, "2", None).unwrap()).await;
+    let again = rest(&mut lab.engine.image_push(&to, "2", None, None).unwrap()).await;
     let there = statuses(&again);
     let there = there.iter().filter(|text| **text == "Layer already exists");
     assert_eq!(there.count(), 2, "{again:?}");
@@ -84,7 +84,7 @@ async fn what_was_made_here_is_compressed_and_comes_back() {
         .await
         .unwrap();
     // All tags; the second finds the layer there.
-    let lines = rest(&mut lab.engine.image_push(&name, "", None).unwrap()).await;
+    let lines = rest(&mut lab.engine.image_push(&name, "", None, None).unwrap()).await;
     let id = &digest(&layer)["sha256:".len()..][..12];
     let steps = texts(&lines, id);
     for step in ["Preparing", "Pushed", "Layer already exists"] {
@@ -113,9 +113,9 @@ async fn what_was_made_here_is_compressed_and_comes_back() {
         (name.as_str(), "none", "tag does not exist"),
         ("127.0.0.1:1/x", "1", "does not exist locally with the tag"),
     ] {
-        let lines = rest(&mut lab.engine.image_push(repository, tag, None).unwrap()).await;
+        let lines = rest(&mut lab.engine.image_push(repository, tag, None, None).unwrap()).await;
         assert!(error(&lines).error.contains(says), "{lines:?}");
     }
     let digest = format!("{name}@{pushed}");
-    assert!(lab.engine.image_push(&digest, "", None).is_err());
+    assert!(lab.engine.image_push(&digest, "", None, None).is_err());
 }

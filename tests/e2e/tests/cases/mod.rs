@@ -16,7 +16,8 @@ pub(crate) const COMMANDS: &[&str] = &[
     "diff", "container diff", "export", "container export", "update", "container update",
     "commit", "container commit", "container prune", "system df", "system prune", "volume ls",
     "volume list", "network ls", "network list", "login", "logout", "container", "volume", "volume create",
-    "volume inspect", "volume rm", "volume remove", "volume prune", "network inspect",
+    "volume inspect", "volume rm", "volume remove", "volume prune", "network inspect", "search",
+    "manifest annotate", "manifest create", "manifest inspect", "manifest push", "manifest rm",
 ];
 
 /// Commands that want at least one argument: called without any.

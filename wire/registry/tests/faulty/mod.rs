@@ -98,7 +98,11 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
+        Self::on(TcpListener::bind("127.0.0.1:0").await.expect("listen"))
+    }
+
+    /// The same, listening where somebody else chose.
+    pub(crate) fn on(listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("address");
         let shared = Arc::new(Shared {
             content: Mutex::default(),

@@ -13,6 +13,7 @@ mod inspect;
 mod lifecycle;
 mod login;
 mod logs;
+mod manifest;
 mod observe;
 mod prune;
 mod ps;
@@ -20,6 +21,7 @@ mod pull;
 mod push;
 mod resources;
 mod run;
+mod search;
 mod stats;
 mod store;
 mod typed;
@@ -87,6 +89,12 @@ pub(crate) async fn run(path: &str, call: &Call) -> Outcome {
         "volume ls" => resources::volumes(call).await,
         "version" => version::run(call).await,
         "inspect" => inspect::run(call).await,
+        "manifest create" => manifest::create(call).await,
+        "manifest annotate" => manifest::annotate(call),
+        "manifest inspect" => manifest::inspect(call).await,
+        "manifest push" => manifest::push(call).await,
+        "manifest rm" => manifest::rm(call),
+        "search" => search::run(call).await,
         "login" => login::login(call).await,
         "logout" => login::logout(call),
         other => Err(Failure::new(format!(

@@ -4,6 +4,7 @@ use client::PushOptions;
 use oci::Reference;
 
 use super::create::reference_text;
+use super::history::platform_json;
 use crate::cli::Call;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::progress::{Display, Target};
@@ -32,7 +33,10 @@ pub(super) async fn run(call: &Call) -> Outcome {
     let options = PushOptions {
         name: reference.familiar_name(),
         tag: reference.tag().unwrap_or_default().to_owned(),
-        platform: flags.text("platform").to_owned(),
+        platform: match flags.text("platform") {
+            "" => String::new(),
+            platform => platform_json(platform)?,
+        },
         auth: credentials::header(call.app.config(), reference.domain())?,
     };
     let mut display = if quiet {

@@ -3,6 +3,7 @@
 
 mod container;
 mod image;
+mod manifest;
 mod rest;
 
 /// How an option's value is read. Names are docker's own type words where it has one.
@@ -103,6 +104,10 @@ pub(crate) struct Command {
 pub(crate) static GROUPS: &[(&str, &str)] = &[
     ("container", "Manage containers"),
     ("image", "Manage images"),
+    (
+        "manifest",
+        "Manage Docker image manifests and manifest lists",
+    ),
     ("network", "Manage networks"),
     ("system", "Manage Docker"),
     ("volume", "Manage volumes"),
@@ -119,7 +124,6 @@ static ABSENT: &[&str] = &[
     "config",
     "context",
     "image build",
-    "manifest",
     "network connect",
     "network create",
     "network disconnect",
@@ -128,7 +132,6 @@ static ABSENT: &[&str] = &[
     "node",
     "plugin",
     "scout",
-    "search",
     "secret",
     "service",
     "stack",
@@ -172,6 +175,7 @@ pub(crate) fn commands() -> impl Iterator<Item = &'static Command> {
     container::COMMANDS
         .iter()
         .chain(image::COMMANDS)
+        .chain(manifest::COMMANDS)
         .chain(rest::COMMANDS)
 }
 

@@ -113,6 +113,15 @@ static LOGIN: &[Flag] = &[
 static LOGOUT: &[Flag] = &[
 ];
 
+/// Options of `search`.
+#[rustfmt::skip]
+static SEARCH: &[Flag] = &[
+    Flag { short: 'f', name: "filter", kind: Kind::Filter, value: "filter", default: "", usage: "Filter output based on conditions provided" },
+    Flag { short: '\0', name: "format", kind: Kind::Text, value: "string", default: "", usage: "Pretty-print search using a Go template" },
+    Flag { short: '\0', name: "limit", kind: Kind::Int, value: "int", default: "", usage: "Max number of search results" },
+    Flag { short: '\0', name: "no-trunc", kind: Kind::Bool, value: "", default: "", usage: "Don't truncate output" },
+];
+
 /// The commands.
 #[rustfmt::skip]
 pub(super) static COMMANDS: &[Command] = &[
@@ -258,6 +267,17 @@ pub(super) static COMMANDS: &[Command] = &[
         count: Args::AtLeast(1),
         interspersed: true,
         flags: INSPECT,
+    },
+    Command {
+        path: "search",
+        aliases: &[],
+        shown: "",
+        args: "[OPTIONS] TERM",
+        about: "Search Docker Hub for images",
+        text: "Search Docker Hub for images",
+        count: Args::Exactly(1),
+        interspersed: true,
+        flags: SEARCH,
     },
     Command {
         path: "login",

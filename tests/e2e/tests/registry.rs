@@ -1,0 +1,253 @@
+//! Pulls from registries that fail, with a daemon that is killed meanwhile; and Debian's registry with
+//! both CLIs.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
+
+#[path = "../../../wire/registry/tests/faulty/mod.rs"]
+mod faulty;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use e2e::{Lab, Options, root, wait_for};
+use faulty::{Fault, Registry, Reply, digest};
+use serde_json::json;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// What a registry sends before it stalls.
+const STEP: usize = 6 << 20;
+
+/// A registry in the network of the lab, served by a runtime of its own.
+fn registry(lab: &Lab) -> (tokio::runtime::Runtime, Registry) {
+    let listener = lab.in_network(|| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    listener.set_nonblocking(true).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let registry = {
+        let _entered = runtime.enter();
+        Registry::on(tokio::net::TcpListener::from_std(listener).unwrap())
+    };
+    (runtime, registry)
+}
+
+/// An image `x:latest` of one layer of noise; answers the layer's digest.
+fn publish(registry: &Registry, length: usize) -> String {
+    let mut state = 1u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24).to_le_bytes()[0]
+    };
+    let noise: Vec<u8> = std::iter::repeat_with(next).take(length).collect();
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_size(noise.len() as u64);
+    tar.append_data(&mut header, "noise", noise.as_slice())
+        .unwrap();
+    let layer = tar.into_inner().unwrap();
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let config = json!({"os": "linux", "architecture": architecture,
+        "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]}});
+    let config = serde_json::to_vec(&config).unwrap();
+    let blob = |kind: &str, bytes: &[u8]| json!({"mediaType": kind, "digest": registry.blob("x", bytes), "size": bytes.len()});
+    let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST,
+        "config": blob(CONFIG, &config), "layers": [blob(LAYER, &layer)]});
+    registry.manifest("x", "latest", &manifest);
+    digest(&layer)
+}
+
+#[test]
+fn a_daemon_killed_in_mid_pull_goes_on_where_it_was() {
+    if !root() {
+        return;
+    }
+    // One connection at a time, so that what each brings is known.
+    let mut lab = Lab::with(Options {
+        no_image: true,
+        flags: vec!["--max-concurrent-downloads=1".into()],
+        ..Options::default()
+    });
+    let (_runtime, registry) = registry(&lab);
+    let layer = publish(&registry, 5 * STEP);
+    let held = layer.clone();
+    // Each connection brings so much and then nothing more.
+    registry.order(move |request, reply| match request.line.contains(&held) {
+        true => Reply {
+            fault: Fault::Stall(STEP),
+            ..reply
+        },
+        false => reply,
+    });
+    let name = format!("{}/x:latest", registry.address);
+    let file = lab.data_root().join("partial").join(&layer[7..]);
+    for round in 1..4 {
+        let mut pull = lab.spawn(&["pull", "-q", &name]);
+        let there = || std::fs::metadata(&file).map_or(0, |facts| facts.blocks() * 512);
+        assert!(
+            wait_for(PATIENCE, || there() >= (round * STEP) as u64),
+            "{}",
+            lab.daemon_log()
+        );
+        lab.kill_daemon();
+        let _ = pull.wait();
+        lab.start_daemon();
+    }
+    registry.order(|_, reply| reply);
+    lab.ok(&["pull", "-q", &name]);
+    let starts: Vec<usize> = registry
+        .seen(&layer)
+        .iter()
+        .map(|request| request.range().map_or(0, |(start, _)| start))
+        .collect();
+    assert_eq!(starts.len(), 4, "{starts:?}");
+    // At most what was between the socket and the file when the daemon was killed came twice.
+    for (round, start) in starts.iter().enumerate() {
+        let all = round * STEP;
+        assert!(*start <= all && start + (1 << 20) >= all, "{starts:?}");
+    }
+    assert!(!file.exists());
+    // Whole and right: it is made of the layer that the manifest names.
+    let id = lab.inspect(&name, "{{.Id}} {{index .RootFS.Layers 0}}");
+    assert!(id.ends_with(&layer), "{id}");
+}
+
+#[test]
+fn settings_of_registries_change_without_a_restart() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::with(Options {
+        no_image: true,
+        ..Options::default()
+    });
+    let (_runtime, registry) = registry(&lab);
+    publish(&registry, 1000);
+    let name = format!("{}/x:latest", registry.address);
+    let config = lab.path("daemon.json");
+    std::fs::write(&config, r#"{"offline":true}"#).unwrap();
+    let error = lab.fails(1, &["pull", "-q", &name]);
+    assert!(error.contains("offline mode"), "{error}");
+    assert!(registry.seen("").is_empty());
+    // What cannot be read changes nothing.
+    std::fs::write(&config, "{").unwrap();
+    assert!(
+        lab.fails(1, &["pull", "-q", &name])
+            .contains("offline mode")
+    );
+    let mirror = format!("http://{}", registry.address);
+    let text = json!({"registry-mirrors": [mirror]}).to_string();
+    std::fs::write(&config, text).unwrap();
+    lab.ok(&["pull", "-q", &name]);
+    assert!(lab.ok(&["info"]).contains(&mirror));
+}
+
+/// Debian's registry in the network of the lab.
+struct Distribution {
+    process: Child,
+    address: String,
+}
+
+impl Drop for Distribution {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Distribution {
+    fn start(lab: &Lab) -> Self {
+        let address = lab.in_network(|| {
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            free.local_addr().unwrap().to_string()
+        });
+        let config = lab.path("registry.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{address}'}}\n\
+             storage: {{filesystem: {{rootdirectory: '{}'}}}}\n",
+            lab.path("registry").display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let process = lab
+            .entered("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .env("OTEL_TRACES_EXPORTER", "none")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("docker-registry is installed");
+        let started = Self { process, address };
+        let to = started.address.clone();
+        let listens =
+            lab.in_network(|| wait_for(PATIENCE, || std::net::TcpStream::connect(&to).is_ok()));
+        assert!(listens, "the registry does not listen");
+        started
+    }
+}
+
+#[test]
+#[ignore = "needs the program docker-registry"]
+fn search_and_manifest_lists_with_debians_registry() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let registry = Distribution::start(&lab);
+    let at = |name: &str| format!("{}/{name}", registry.address);
+    for name in ["bb:1", "other/bb:1", "team/tool:1"] {
+        lab.ok(&["tag", "bb", &at(name)]);
+        let pushed = lab.ok(&["push", &at(name)]);
+        assert!(pushed.contains("digest: sha256:"), "{pushed}");
+    }
+    // The second repository takes the layer from the first.
+    let mounted = lab.ok(&["push", &at("other/bb:1")]);
+    assert!(mounted.contains("Layer already exists"), "{mounted}");
+    // Its list of repositories stands in for a search.
+    let found = lab.ok(&["search", "--format", "{{.Name}}", &at("bb")]);
+    assert_eq!(
+        found.split_whitespace().collect::<Vec<_>>(),
+        ["bb", "other/bb"]
+    );
+    let own = lab.corten(&["search", &at("tool")]);
+    let table = lab.ok(&["search", &at("tool")]);
+    assert_eq!((own.code, own.out.trim_end()), (0, table.as_str()));
+
+    let list = at("other/list:1");
+    let create = ["manifest", "create", &list, &at("other/bb:1"), &at("bb:1")];
+    let made = lab.corten(&create);
+    assert_eq!(
+        made.out,
+        format!("Created manifest list {list}\n"),
+        "{}",
+        made.err
+    );
+    let again = lab.corten(&create);
+    assert!(again.err.contains("--amend"), "{}", again.err);
+    let annotate = ["manifest", "annotate", &list, &at("bb:1"), "--arch"];
+    let wrong = lab.corten(&[&annotate[..], &["vax"]].concat());
+    assert!(wrong.err.contains("unsupported os/arch"), "{}", wrong.err);
+    let right = lab.corten(&[&annotate[..], &["arm", "--variant", "v7"]].concat());
+    assert_eq!(right.code, 0, "{}", right.err);
+    let pushed = lab.corten(&["manifest", "push", "--purge", &list]);
+    assert_eq!(pushed.code, 0, "{}", pushed.err);
+    let digest = pushed.out.lines().last().unwrap().to_owned();
+    assert!(digest.starts_with("sha256:"), "{}", pushed.out);
+    let gone = lab.corten(&["manifest", "rm", &list]);
+    assert!(gone.err.contains("No such manifest"), "{}", gone.err);
+    // What the other CLI sees in the registry.
+    let theirs = lab.docker(&["manifest", "inspect", "--insecure", &list]);
+    let ours = lab.corten(&["manifest", "inspect", &list]);
+    assert_eq!(ours.out, theirs.out, "{}", ours.err);
+    assert!(theirs.out.contains("\"v7\""), "{}", theirs.out);
+    let one = ["manifest", "inspect", "--insecure", &at("bb:1")];
+    assert_eq!(lab.corten(&one).out, lab.docker(&one).out);
+    // The list pulls like any image.
+    lab.ok(&["rmi", "-f", &at("other/bb:1")]);
+    lab.ok(&["pull", "-q", &list]);
+}
