@@ -38,7 +38,10 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\nmedian (min; n); in brackets: times the first one's median\n")?;
+        writeln!(
+            f,
+            "\nmedian (min; n); in brackets: times the first one's median\n"
+        )?;
         writeln!(f, "| | {} |", self.columns.join(" | "))?;
         writeln!(f, "|---|{}", "---|".repeat(self.columns.len()))?;
         for (name, figures) in &self.rows {

@@ -35,7 +35,9 @@ pub(crate) fn bench(runs: usize, root: Option<&Path>, keeper: Option<&Path>) -> 
     };
     let (runs, root) = (runs.to_string(), root.display().to_string());
     let keeper = keeper.display().to_string();
-    let words = ["bench", "--only", "runtime", "-n", &runs, "--root", &root, "--keeper", &keeper];
+    let words = [
+        "bench", "--only", "runtime", "-n", &runs, "--root", &root, "--keeper", &keeper,
+    ];
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     let groups = Groups::make()?;
     let status = groups.enter(&words, INSIDE);
@@ -94,7 +96,10 @@ fn bundle() -> Result<()> {
     let path = Path::new(BUNDLE).join("config.json");
     let mut config: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
     config["process"]["terminal"] = false.into();
-    for (file, args) in [("sleep.json", ["sleep", "1000"].as_slice()), ("true.json", &["true"])] {
+    for (file, args) in [
+        ("sleep.json", ["sleep", "1000"].as_slice()),
+        ("true.json", &["true"]),
+    ] {
         config["process"]["args"] = args.into();
         std::fs::write(Path::new(BUNDLE).join(file), config.to_string())?;
     }
@@ -111,28 +116,49 @@ impl Runtime {
             std::fs::copy(dir.join(file), dir.join("config.json"))
         };
         configure("sleep.json")?;
-        out.push(("create, ms", milliseconds(self.time(&["create", "-b", BUNDLE, "c"])?)));
+        out.push((
+            "create, ms",
+            milliseconds(self.time(&["create", "-b", BUNDLE, "c"])?),
+        ));
         let (rss, pss) = self.waiting("c")?;
         out.push(("the created process, KiB resident", rss));
         out.push(("the created process, KiB its own share", pss));
         out.push(("start, ms", milliseconds(self.time(&["start", "c"])?)));
-        out.push(("exec true, ms", milliseconds(self.time(&["exec", "c", "true"])?)));
-        out.push(("delete -f, ms", milliseconds(self.time(&["delete", "-f", "c"])?)));
+        out.push((
+            "exec true, ms",
+            milliseconds(self.time(&["exec", "c", "true"])?),
+        ));
+        out.push((
+            "delete -f, ms",
+            milliseconds(self.time(&["delete", "-f", "c"])?),
+        ));
         // Again for the processor, without what was measured between.
         let before = processor()?;
         self.time(&["create", "-b", BUNDLE, "c"])?;
         self.time(&["start", "c"])?;
         self.time(&["delete", "-f", "c"])?;
-        out.push(("create, start, delete -f, ms of processor", processor()? - before));
+        out.push((
+            "create, start, delete -f, ms of processor",
+            processor()? - before,
+        ));
         // And for memory.
-        out.push(("create, KiB at most", self.most(&["create", "-b", BUNDLE, "c"])?));
+        out.push((
+            "create, KiB at most",
+            self.most(&["create", "-b", BUNDLE, "c"])?,
+        ));
         out.push(("start, KiB at most", self.most(&["start", "c"])?));
         out.push(("exec true, KiB at most", self.most(&["exec", "c", "true"])?));
         out.push(("delete -f, KiB at most", self.most(&["delete", "-f", "c"])?));
         configure("true.json")?;
-        out.push(("run true, ms", milliseconds(self.time(&["run", "-b", BUNDLE, "r"])?)));
+        out.push((
+            "run true, ms",
+            milliseconds(self.time(&["run", "-b", BUNDLE, "r"])?),
+        ));
         self.gone("r")?;
-        out.push(("run true, KiB at most", self.most(&["run", "-b", BUNDLE, "r"])?));
+        out.push((
+            "run true, KiB at most",
+            self.most(&["run", "-b", BUNDLE, "r"])?,
+        ));
         self.gone("r")?;
         Ok(out)
     }
@@ -142,7 +168,10 @@ impl Runtime {
         let root = format!("/run/bench-{}", self.name);
         let all = [before, &[&program, "--root", &root], words].concat();
         let mut command = Command::new(all[0]);
-        command.args(&all[1..]).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .args(&all[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         command
     }
 
@@ -180,7 +209,10 @@ impl Runtime {
         let state: Value = serde_json::from_str(&state)?;
         let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", state["pid"]))?;
         let line = |key: &str| -> Result<f64> {
-            let line = text.lines().find_map(|line| line.strip_prefix(key)).context("no line")?;
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(key))
+                .context("no line")?;
             Ok(line.trim().trim_end_matches(" kB").parse()?)
         };
         Ok((line("Rss:")?, line("Pss:")?))
@@ -189,7 +221,9 @@ impl Runtime {
     /// Waits until what `run` left behind is gone, which it takes away itself.
     fn gone(&self, id: &str) -> Result<()> {
         let state = PathBuf::from(format!("/run/bench-{}", self.name)).join(id);
-        until("the end of a container", || Ok((!state.exists()).then_some(())))
+        until("the end of a container", || {
+            Ok((!state.exists()).then_some(()))
+        })
     }
 }
 
@@ -203,6 +237,8 @@ fn processor() -> Result<f64> {
         }
     }
     let text = std::fs::read_to_string("/sys/fs/cgroup/cpu.stat").context("no processor meter")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("usage_usec "));
     Ok(line.context("no usage")?.parse::<f64>()? / 1e3)
 }
