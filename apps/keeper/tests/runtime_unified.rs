@@ -375,7 +375,7 @@ fn block_devices() {
     });
     let event: Value = serde_json::from_str(&lab.run(&["events", "--stats", "b"]).ok()).unwrap();
     let bytes = &event["data"]["blkio"]["ioServiceBytesRecursive"];
-    let read = json!({"major": major, "minor": minor, "op": "read", "value": 4 << 20});
+    let read = json!({"major": major, "minor": minor, "op": "Read", "value": 4 << 20});
     assert!(bytes.as_array().unwrap().contains(&read), "{bytes}");
 }
 
@@ -384,7 +384,7 @@ fn block_devices() {
 #[ignore = "cgroup v2 alone"]
 fn a_namespace_of_its_own() {
     let lab = lab("ns");
-    let script = "cat /proc/self/cgroup; stat -f -c %T /sys/fs/cgroup; cat /sys/fs/cgroup/pids.max; \
+    let script = "cat /proc/self/cgroup; stat -f -c %t /sys/fs/cgroup; cat /sys/fs/cgroup/pids.max; \
         mkdir /sys/fs/cgroup/x 2>/dev/null || echo read-only";
     let out = said(&lab, script, |c| {
         let namespaces = c["linux"]["namespaces"].as_array_mut().unwrap();
@@ -393,7 +393,7 @@ fn a_namespace_of_its_own() {
         }
         c["linux"]["resources"]["pids"] = json!({"limit": 33});
     });
-    assert_eq!(out, "0::/\ncgroup2fs\n33\nread-only\n");
+    assert_eq!(out, "0::/\n63677270\n33\nread-only\n");
 }
 
 /// The container divides what it was given, as an init of its own would; then others can still be

@@ -109,6 +109,10 @@ fn verdicts(profile: &Profile, arch: Arch) -> Result<(BTreeMap<u32, Verdict>, u3
         for name in &rule.names {
             let number = table.get(name.as_str()).copied();
             newest = newest.max(number.unwrap_or(0));
+            if let Some((mux, _)) = tables::multiplexed(arch, name).filter(|_| rule.args.is_empty())
+            {
+                newest = newest.max(mux);
+            }
             if rule.action == profile.default {
                 continue;
             }
@@ -171,7 +175,9 @@ fn permissive(default: Action) -> bool {
 fn tree(ranges: &[(u32, Verdict)], default: Action, narrow: bool) -> Vec<Instruction> {
     match ranges {
         [] => vec![ret(default)],
-        [(_, verdict)] => leaf(verdict, default, narrow),
+        // x32 passes its arguments in whole registers; of those that callers of libseccomp compare
+        // only the lower half is looked at, and so it is here.
+        [(first, verdict)] => leaf(verdict, default, narrow || *first >= X32_BIT),
         _ => {
             let (left, right) = ranges.split_at(ranges.len() / 2);
             let first = right.first().map_or(0, |r| r.0);
@@ -249,7 +255,7 @@ fn condition(arg: &Arg, narrow: bool) -> Vec<(u16, u32, To, To)> {
     let (code, yes, no) = match arg.compare {
         Compare::MaskedEq(mask) => {
             if !narrow {
-                let test = (EQUAL, high, Next, Fail);
+                let test = (EQUAL, high & (mask >> 32) as u32, Next, Fail);
                 out.extend([
                     load(low_at + 4),
                     (AND, (mask >> 32) as u32, Next, Next),
@@ -259,7 +265,7 @@ fn condition(arg: &Arg, narrow: bool) -> Vec<(u16, u32, To, To)> {
             out.extend([
                 load(low_at),
                 (AND, mask as u32, Next, Next),
-                (EQUAL, low, Pass, Fail),
+                (EQUAL, low & mask as u32, Pass, Fail),
             ]);
             return out;
         }

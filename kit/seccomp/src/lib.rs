@@ -81,7 +81,7 @@ pub enum Compare {
     Ge,
     /// `>`
     Gt,
-    /// `argument & mask == value`, the mask being this.
+    /// `argument & mask == value & mask`, the mask being this.
     MaskedEq(u64),
 }
 

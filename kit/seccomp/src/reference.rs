@@ -39,6 +39,10 @@ pub fn verdict(profile: &Profile, call: &Call) -> Action {
         for name in &rule.names {
             let number = table.get(name.as_str()).copied();
             newest = newest.max(number.unwrap_or(0));
+            if let Some((mux, _)) = tables::multiplexed(arch, name).filter(|_| rule.args.is_empty())
+            {
+                newest = newest.max(mux);
+            }
             // What says no more than the default is no rule.
             if rule.action == profile.default {
                 continue;
@@ -93,9 +97,9 @@ fn holds(args: &[Arg], call: &Call, arch: Arch) -> bool {
         .any(|(n, a)| args.iter().take(n).any(|b| a.index == b.index));
     let one = |arg: &Arg| {
         let seen = call.args.get(arg.index as usize).copied().unwrap_or(0);
-        // A 32-bit architecture has no more of an argument.
+        // A 32-bit architecture has no more of an argument; of x32 no more is compared.
         let cut = |value: u64| match arch {
-            Arch::X86 => u64::from(value as u32),
+            Arch::X86 | Arch::X32 => u64::from(value as u32),
             _ => value,
         };
         let (seen, value) = (cut(seen), cut(arg.value));
@@ -106,7 +110,8 @@ fn holds(args: &[Arg], call: &Call, arch: Arch) -> bool {
             Compare::Eq => seen == value,
             Compare::Ge => seen >= value,
             Compare::Gt => seen > value,
-            Compare::MaskedEq(mask) => seen & cut(mask) == value,
+            // Bits of the value that the mask leaves out do not count.
+            Compare::MaskedEq(mask) => seen & cut(mask) == value & cut(mask),
         }
     };
     match twice {

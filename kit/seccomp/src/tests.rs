@@ -46,7 +46,7 @@ fn holds(compare: Compare, argument: u64, value: u64) -> bool {
         Compare::Eq => argument == value,
         Compare::Ge => argument >= value,
         Compare::Gt => argument > value,
-        Compare::MaskedEq(mask) => argument & mask == value,
+        Compare::MaskedEq(mask) => argument & mask == value & mask,
     }
 }
 
@@ -232,4 +232,41 @@ fn words() {
     assert_eq!(arch("SCMP_ARCH_S390X"), Ok(None));
     assert!(arch("x86").is_err());
     assert_eq!(flag("SECCOMP_FILTER_FLAG_LOG"), Ok(2));
+}
+
+/// As libseccomp has both: bits outside of a mask do not count, of x32 only the lower half does.
+#[test]
+fn masks_and_halves() {
+    let verdict = |arch, number, compare, value, seen| {
+        let arg = Arg {
+            index: 0,
+            compare,
+            value,
+        };
+        let profile = Profile {
+            default: Action::KillThread,
+            archs: vec![arch],
+            enosys: false,
+            rules: vec![Rule {
+                names: vec!["read".into()],
+                action: Action::Allow,
+                args: vec![arg],
+            }],
+        };
+        let call = crate::reference::Call {
+            arch: crate::reference::AUDIT_X86_64,
+            number,
+            args: [seen, 0, 0, 0, 0, 0],
+        };
+        let program = compile(&profile).unwrap();
+        let found = crate::reference::interpret(&program, &call).unwrap();
+        let meant = crate::reference::verdict(&profile, &call);
+        assert_eq!(found, crate::reference::value(meant));
+        meant == Action::Allow
+    };
+    assert!(verdict(Arch::X86_64, 0, Compare::MaskedEq(3), !3, 4));
+    assert!(!verdict(Arch::X86_64, 0, Compare::MaskedEq(3), !3, 5));
+    let x32 = 0x4000_0000;
+    assert!(verdict(Arch::X32, x32, Compare::Eq, 5, 1 << 32 | 5));
+    assert!(!verdict(Arch::X86_64, 0, Compare::Eq, 5, 1 << 32 | 5));
 }
