@@ -269,7 +269,6 @@ fn headers_entries_and_depth_beyond_measure() {
     });
     assert_eq!(ran.code, 0, "{ran:?}");
     let million = peak(&lab);
-    println!("peak: {headers} MiB for long headers, {million} MiB for a million files");
     assert!(million < MOST_MEMORY, "{million} MiB for a million files");
     lab.ok(&["create", "--name", "million", "million:1", "x"]);
     let out = lab.path("out").display().to_string();
