@@ -93,13 +93,13 @@ fn damage_is_found_told_and_mended_by_a_pull_of_that_layer_alone() {
     );
     // Also after a restart, it is told instead of run.
     for _ in 0..2 {
-        lab.ok(&["create", "--name", "c", NAME, "x"]);
-        let error = lab.fails(1, &["start", "c"]);
+        lab.ok(&["create", "--name", "one", NAME, "x"]);
+        let error = lab.fails(1, &["start", "one"]);
         assert!(
             error.contains("is damaged on disk: pull the image again"),
             "{error}"
         );
-        lab.ok(&["rm", "c"]);
+        lab.ok(&["rm", "one"]);
         lab.kill_daemon();
         lab.start_daemon();
     }
