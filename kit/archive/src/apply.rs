@@ -140,7 +140,7 @@ pub fn apply_at(
         remembered: 0,
         done: Applied::default(),
     };
-    bounded::entries(reader, &mut |entry| apply.entry(entry))?;
+    bounded::entries(reader, |entry| apply.entry(entry))?;
     apply.finish()
 }
 

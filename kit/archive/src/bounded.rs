@@ -19,7 +19,7 @@ const BLOCK: u64 = 512;
 /// Calls `visit` for every entry, in order.
 pub(crate) fn entries<R: Read>(
     reader: R,
-    visit: &mut dyn FnMut(&mut tar::Entry<'_, Bounded<R>>) -> Result<(), Error>,
+    mut visit: impl FnMut(&mut tar::Entry<'_, Bounded<R>>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let left = Rc::new(Cell::new(LARGEST_HEADERS));
     let bounded = Bounded {

@@ -43,13 +43,24 @@ pub(crate) fn whiteout<'a>(name: &'a [u8], shown: &str) -> Result<Option<Hides<'
 
 /// Major and minor number.
 pub(crate) fn device<R: Read>(entry: &tar::Entry<'_, R>) -> Result<(u32, u32), Error> {
-    let number = |n: std::io::Result<Option<u32>>| {
-        n.map(Option::unwrap_or_default).map_err(Error::Malformed)
-    };
     let header = entry.header();
+    // Some archivers leave fields empty, which other readers take for zero.
+    let number = |field: Option<&[u8; 8]>, n: std::io::Result<Option<u32>>| match n {
+        Err(_) if field.is_some_and(|field| field.iter().all(|byte| matches!(byte, 0 | b' '))) => {
+            Ok(0)
+        }
+        n => n.map(Option::unwrap_or_default).map_err(Error::Malformed),
+    };
+    let ustar = header
+        .as_ustar()
+        .map(|header| (&header.dev_major, &header.dev_minor));
+    let gnu = header
+        .as_gnu()
+        .map(|header| (&header.dev_major, &header.dev_minor));
+    let (major, minor) = ustar.or(gnu).unzip();
     Ok((
-        number(header.device_major())?,
-        number(header.device_minor())?,
+        number(major, header.device_major())?,
+        number(minor, header.device_minor())?,
     ))
 }
 

@@ -60,7 +60,7 @@ pub fn scan(
     visit: &mut dyn FnMut(Item) -> Result<(), Error>,
 ) -> Result<Applied, Error> {
     let mut done = Applied::default();
-    bounded::entries(reader, &mut |entry| {
+    bounded::entries(reader, |entry| {
         if entry.header().entry_type() == EntryType::XGlobalHeader {
             return Ok(());
         }

@@ -81,6 +81,9 @@ struct Memory {
     names: BTreeMap<String, (Reference, String)>,
     /// By hex of the ID.
     removed: BTreeMap<String, Arc<Removed>>,
+    /// Names that were taken away one by one from images that are still there: a removal takes the
+    /// last name first, and undoing it gives them back. By hex of the ID.
+    untagged: BTreeMap<String, Vec<String>>,
     /// By hex of the ID; those that were not written yet with `true`.
     used: BTreeMap<String, (i64, bool)>,
     engine_id: String,
@@ -252,6 +255,7 @@ impl Catalog {
                 .insert(name.to_string(), (name.clone(), id.clone()));
         }
         memory.removed.remove(&id);
+        memory.untagged.remove(&id);
         memory.used.insert(id.clone(), (now(), true));
         memory.images.insert(id, Arc::new(row));
         Ok(())
@@ -294,6 +298,8 @@ impl Catalog {
         let mut memory = self.write();
         for name in &gone {
             memory.names.remove(&name.to_string());
+            let untagged = memory.untagged.entry(id.clone()).or_default();
+            untagged.push(name.to_string());
         }
         let named = memory.names.values().any(|(_, of)| *of == id);
         let id = memory.images.get(&id).map(|row| row.id.clone());
@@ -323,7 +329,11 @@ impl Catalog {
         };
         let removed = kept.then(|| Removed {
             row: Row::clone(&row),
-            names: names.clone(),
+            names: {
+                let memory = self.read();
+                let untagged = memory.untagged.get(id.hex()).into_iter().flatten();
+                untagged.chain(&names).cloned().collect()
+            },
             at: now(),
         });
         let transaction = self.database.begin_write()?;
@@ -345,6 +355,7 @@ impl Catalog {
         transaction.commit()?;
         let mut memory = self.write();
         memory.images.remove(id.hex());
+        memory.untagged.remove(id.hex());
         for name in &names {
             memory.names.remove(name);
         }

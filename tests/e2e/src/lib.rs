@@ -15,6 +15,7 @@ mod image;
 mod lab;
 mod leaks;
 mod network;
+pub mod registry;
 mod terminal;
 mod twin;
 

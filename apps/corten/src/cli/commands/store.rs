@@ -104,7 +104,7 @@ pub(super) async fn collect(call: &Call) -> Outcome {
     let done = client.image_store(Method::POST, &path).await?;
     for image in list(&done["Images"]) {
         let (id, name) = (text(&image["Id"]), text(&image["Name"]));
-        out::line(&format!("{id} {name}").trim_end().to_owned());
+        out::line(format!("{id} {name}").trim_end());
     }
     let verb = match flags.on("dry-run") {
         true => "Would reclaim",
