@@ -120,8 +120,19 @@ pub struct Extras<'a> {
     pub plain_newlines: bool,
     /// The process dies with its caller, whoever else is there to end it (PR_SET_PDEATHSIG(2const)).
     pub die_with_parent: bool,
+    /// Sources of mounts that are given as descriptors.
+    pub trees: &'a [Tree<'a>],
     /// A FIFO open for reading and writing, at which a created process waits for [`release`].
     pub fifo: Option<BorrowedFd<'a>>,
+}
+
+/// The source of a mount.
+#[derive(Debug, Clone, Copy)]
+pub struct Tree<'a> {
+    /// Of the bind mount that it is for.
+    pub destination: &'a str,
+    /// A detached mount.
+    pub mount: BorrowedFd<'a>,
 }
 
 /// Where the root file system comes from.

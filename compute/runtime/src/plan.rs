@@ -89,6 +89,7 @@ impl Plan {
             bundle: name.map(|n| n.bundle),
             in_userns: plan.in_userns,
             joined: plan.user_join.as_ref(),
+            trees: build.extras.trees,
         };
         plan.sources = Sources::prepare(&setting, &spec.mounts, &plan.options)?;
         Ok(plan)

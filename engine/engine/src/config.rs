@@ -14,6 +14,10 @@ pub struct Config {
     pub exec_root: PathBuf,
     /// cgroup below which containers get theirs.
     pub cgroup_parent: String,
+    /// Where specifications of CDI devices are; none: there are no such devices.
+    pub cdi_spec_dirs: Vec<PathBuf>,
+    /// Name of the runtime of containers that ask for none; all names mean the one there is.
+    pub default_runtime: String,
     /// Labels of the engine.
     pub labels: Vec<String>,
     /// Debug mode, told by info.
@@ -106,6 +110,8 @@ impl Default for Config {
             data_root: "/var/lib/corten".into(),
             exec_root: "/run/corten".into(),
             cgroup_parent: "/corten".into(),
+            cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+            default_runtime: "corten".into(),
             labels: Vec::new(),
             debug: false,
             bridge: Some(Bridge::default()),
