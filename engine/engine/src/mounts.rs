@@ -59,9 +59,11 @@ pub(crate) fn plan(
     }
     for path in config.volumes.iter().flatten().map(|(path, _)| path) {
         let destination = clean(path)?;
-        mounts
-            .entry(destination.clone())
-            .or_insert_with(|| anonymous(destination));
+        if !mounts.contains_key(&destination) {
+            let mounted = anonymous(destination.clone());
+            driver(host, &mounted)?;
+            mounts.insert(destination, mounted);
+        }
     }
     Ok(mounts.into_values().collect())
 }
@@ -108,7 +110,8 @@ fn driver(host: &HostConfig, mounted: &Mounted) -> Result<()> {
     match host.volume_driver.as_str() {
         "" | "local" => Ok(()),
         _ if mounted.point.kind != "volume" => Ok(()),
-        other => Err(Error::not_found(format!(
+        // "Not found" would have the client pull the image.
+        other => Err(Error::invalid(format!(
             "error looking up volume plugin {other}: plugin \"{other}\" not found"
         ))),
     }

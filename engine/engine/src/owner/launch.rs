@@ -315,7 +315,7 @@ fn image_tree(inner: &Inner, mounted: &Mounted) -> Result<OwnedFd> {
     use rustix::mount::OpenTreeFlags;
     let view = inner
         .images
-        .view(&inner.images.resolve(&mounted.point.name)?)?;
+        .own_view(&inner.images.resolve(&mounted.point.name)?)?;
     if mounted.subpath.is_empty() {
         return Ok(view);
     }
