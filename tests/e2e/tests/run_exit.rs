@@ -180,10 +180,6 @@ fn refusals_are_dockers() {
             &["--volume-driver", "nosuch", "-v", "/x"],
             "plugin \"nosuch\" not found",
         ),
-        (
-            &["--cpu-count", "1"],
-            "HostConfig.CpuCount is not supported yet",
-        ),
         (&["--log-opt", "compress=true"], "compress"),
     ] {
         let err = lab.fails(125, &[&["run"], args, &["bb", "true"]].concat());
