@@ -1,6 +1,7 @@
 //! Binds, `--mount`, `--tmpfs` and the image's volumes → what is mounted in a container.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Component, Path, PathBuf};
 
 use dockerapi::{ContainerConfig, HostConfig, MountPoint, MountSpec};
@@ -59,10 +60,10 @@ pub(crate) fn plan(
     }
     for path in config.volumes.iter().flatten().map(|(path, _)| path) {
         let destination = clean(path)?;
-        if !mounts.contains_key(&destination) {
-            let mounted = anonymous(destination.clone());
+        if let Entry::Vacant(free) = mounts.entry(destination) {
+            let mounted = anonymous(free.key().clone());
             driver(host, &mounted)?;
-            mounts.insert(destination, mounted);
+            free.insert(mounted);
         }
     }
     Ok(mounts.into_values().collect())
