@@ -27,6 +27,8 @@ use crate::{Config, Engine, Error, Inner, Result, order};
 
 /// How long a container that starts with the engine waits for those it depends on.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// By how much a file's time may be behind the clock; file systems take that of the last tick.
+const TICK: Duration = Duration::from_millis(20);
 
 impl Engine {
     /// Opens the engine over a data root and takes over what an earlier one left running.
@@ -286,7 +288,7 @@ impl Inner {
             .and_then(|facts| facts.modified())
             .ok();
         age.and_then(|modified| modified.elapsed().ok())
-            .is_none_or(|age| age < self.started.elapsed())
+            .is_none_or(|age| age < self.started.elapsed() + TICK)
     }
 }
 
