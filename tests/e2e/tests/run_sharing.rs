@@ -333,6 +333,8 @@ fn the_needed_start_first_and_end_last() {
         "-c",
         "trap exit TERM; while :; do sleep 0.1; done",
     ]);
+    let healthy = || lab.inspect("db", "{{.State.Health.Status}}") == "healthy";
+    assert!(wait_for(LONG, healthy));
     let since = lab.now();
     lab.stop_daemon();
     lab.start_daemon();
