@@ -179,6 +179,9 @@ pub(crate) fn info(mut info: Info, version: ApiVersion) -> Result<Value> {
     if version.before(50) {
         value["BridgeNfIptables"] = json!(false);
         value["BridgeNfIp6tables"] = json!(false);
+        if let Some(info) = value.as_object_mut() {
+            info.shift_remove("DiscoveredDevices");
+        }
     }
     Ok(value)
 }

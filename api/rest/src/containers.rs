@@ -31,9 +31,8 @@ pub(crate) async fn prune(api: &Api, call: &Call) -> Result<Answer> {
 /// `DELETE /containers/{id}`.
 pub(crate) async fn remove(api: &Api, call: &Call, id: &str) -> Result<Answer> {
     if call.query.flag("link") {
-        return Err(Error::not_implemented(
-            "removing links is not supported yet: link",
-        ));
+        api.0.engine.container_unlink(id).await?;
+        return answer::no_content();
     }
     let options = RemoveOptions {
         force: call.query.flag("force"),

@@ -41,6 +41,18 @@ pub(crate) async fn route(api: &Api, call: Call) -> Result<Answer> {
 }
 
 async fn container(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result<Answer> {
+    // A linked container has a name of two parts.
+    let linked = match (method, segments) {
+        ("DELETE", [parent, alias]) | (_, [parent, alias, _]) => format!("{parent}/{alias}"),
+        _ => String::new(),
+    };
+    let joined = segments
+        .get(2..)
+        .map(|rest| [&[linked.as_str()], rest].concat());
+    let segments = match &joined {
+        Some(joined) if !linked.is_empty() => joined.as_slice(),
+        _ => segments,
+    };
     match (method, segments) {
         ("GET", ["json"]) => containers::list(api, &call).await,
         ("POST", ["create"]) => create::create(api, call).await,

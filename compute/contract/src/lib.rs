@@ -125,6 +125,8 @@ pub struct Launch {
     pub spec: Spec,
     /// Root file system: a detached mount.
     pub rootfs: OwnedFd,
+    /// Mounts of the specification whose source is given here, in any order.
+    pub trees: Vec<Tree>,
     /// Network namespace to join; `None` leaves it to `spec.linux.namespaces`.
     pub netns: Option<OwnedFd>,
     /// Names to look up inside the image.
@@ -143,6 +145,15 @@ pub struct Launch {
     pub attachments: Vec<Attachment>,
     /// Sockets that hold published ports, kept open as long as the container runs.
     pub ports: Vec<HeldPort>,
+}
+
+/// The source of a mount.
+#[derive(Debug)]
+pub struct Tree {
+    /// Of the mount that it is for.
+    pub destination: String,
+    /// A detached mount.
+    pub mount: OwnedFd,
 }
 
 /// `user[:group]` and more groups by name or number, looked up in the image's own files.
@@ -200,6 +211,8 @@ pub struct Attachment {
     pub stdout: bool,
     /// Send stderr.
     pub stderr: bool,
+    /// Put each piece of output into a frame that names its stream; else it is sent as it comes.
+    pub framed: bool,
     /// Key sequence that detaches; empty: none. Only looked for on a terminal.
     pub detach_keys: Vec<u8>,
     /// Told once when the stream is done with.

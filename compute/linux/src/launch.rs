@@ -113,6 +113,11 @@ fn frame(shared: &Shared, mut launch: Launch, dir: OwnedFd, link: &Link) -> Resu
     if launch.init {
         fds.push_back(shared.program.init()?);
     }
+    let mut trees = Vec::new();
+    for tree in launch.trees {
+        trees.push(tree.destination);
+        fds.push_back(tree.mount);
+    }
     let mut attachments = Vec::new();
     for attachment in launch.attachments {
         let (attach, stream, first) = register(link, attachment);
@@ -135,6 +140,7 @@ fn frame(shared: &Shared, mut launch: Launch, dir: OwnedFd, link: &Link) -> Resu
         create_cwd: launch.create_cwd,
         init: launch.init,
         netns,
+        trees,
         filter,
         cgroups: hierarchies(&shared.layout),
         open_stdin: launch.open_stdin,
@@ -162,6 +168,7 @@ pub(crate) fn register(link: &Link, attachment: Attachment) -> (Attach, OwnedFd,
         stdin: attachment.stdin,
         stdout: attachment.stdout,
         stderr: attachment.stderr,
+        framed: attachment.framed,
         detach_keys: attachment.detach_keys,
     };
     (attach, attachment.stream, attachment.already_read)

@@ -19,7 +19,7 @@ pub struct Call {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     /// Build and start the container. Descriptors, in this order: run directory, root mount,
-    /// network namespace (if `netns`), init program (if `init`), one stream per attachment, one
+    /// network namespace (if `netns`), init program (if `init`), one mount per tree, one stream per attachment, one
     /// socket per port. Bytes: the seccomp filter, then `already_read` of each attachment.
     Launch(Box<Launch>),
     /// Tell the state to a new daemon; this connection gets the events from now on.
@@ -58,6 +58,8 @@ pub struct Launch {
     pub init: bool,
     /// A network namespace to join is among the descriptors.
     pub netns: bool,
+    /// Destinations of mounts whose source is among the descriptors.
+    pub trees: Vec<String>,
     /// Bytes of the seccomp filter (`runtime::Filter::to_bytes`); 0 is no filter.
     pub filter: usize,
     /// The host's cgroup hierarchies, looked up once by the daemon.
@@ -124,6 +126,8 @@ pub struct Attach {
     pub stdout: bool,
     /// Gets stderr.
     pub stderr: bool,
+    /// Output comes in frames.
+    pub framed: bool,
     /// Keys that detach, on a terminal.
     pub detach_keys: Vec<u8>,
 }

@@ -130,8 +130,19 @@ pub struct Extras<'a> {
     /// Root directory of a further process where it is not that of the container's mount
     /// namespace, which has none or was left with chroot(2).
     pub root: Option<BorrowedFd<'a>>,
+    /// Sources of mounts that are given as descriptors.
+    pub trees: &'a [Tree<'a>],
     /// A FIFO open for reading and writing, at which a created process waits for [`release`].
     pub fifo: Option<BorrowedFd<'a>>,
+}
+
+/// The source of a mount.
+#[derive(Debug, Clone, Copy)]
+pub struct Tree<'a> {
+    /// Of the bind mount that it is for.
+    pub destination: &'a str,
+    /// A detached mount.
+    pub mount: BorrowedFd<'a>,
 }
 
 /// Where the root file system comes from.

@@ -94,6 +94,7 @@ impl Plan {
             rootfs: build.rootfs.path(),
             in_userns: plan.in_userns,
             joined: plan.user_join.as_ref(),
+            trees: build.extras.trees,
         };
         plan.sources = Sources::prepare(&setting, &spec.mounts, &plan.options)?;
         Ok(plan)

@@ -14,7 +14,7 @@ use sys::mount::{Borrowed, MountAttr};
 
 use crate::mounts::{self, Problem, Site, Step, at};
 use crate::options::Options;
-use crate::{Error, Result, bind_flags, userns};
+use crate::{Error, Result, Tree, bind_flags, userns};
 
 /// One for each mount of the spec; empty when none needs it.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) in_userns: bool,
     /// A user namespace that is joined.
     pub(crate) joined: Option<&'a OwnedFd>,
+    /// Given by the caller.
+    pub(crate) trees: &'a [Tree<'a>],
 }
 
 impl Sources {
@@ -43,6 +45,18 @@ impl Sources {
         let mut namespaces = Namespaces::default();
         for (n, (mount, options)) in list.iter().zip(options).enumerate() {
             let bind = mount.kind == "bind" || options.bind.is_some();
+            let given = setting
+                .trees
+                .iter()
+                .find(|tree| tree.destination == mount.destination);
+            if let Some(given) = given.filter(|_| bind) {
+                let tree = at("dup", rustix::io::fcntl_dupfd_cloexec(given.mount, 3))
+                    .and_then(|tree| crate::mounts::attributes(&tree, options).map(|()| tree))
+                    .map_err(|problem| problem.about(mount))?;
+                out.resize_with(n, || None);
+                out.push(Some(tree));
+                continue;
+            }
             let mapped = options.idmap.is_some() || !mount.uid_mappings.is_empty();
             // Without privileges here it is left to the child, who has them in its namespaces.
             let early = setting.in_userns && rustix::process::geteuid().is_root();

@@ -19,6 +19,10 @@ pub struct Config {
     pub cgroup_parent: String,
     /// Cgroups are systemd's.
     pub systemd_cgroups: bool,
+    /// Where specifications of CDI devices are; none: there are no such devices.
+    pub cdi_spec_dirs: Vec<PathBuf>,
+    /// Name of the runtime of containers that ask for none; all names mean the one there is.
+    pub default_runtime: String,
     /// Labels of the engine.
     pub labels: Vec<String>,
     /// Debug mode, told by info.
@@ -154,6 +158,8 @@ impl Default for Config {
             exec_root: "/run/corten".into(),
             cgroup_parent: "/corten".into(),
             systemd_cgroups: false,
+            cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+            default_runtime: "corten".into(),
             labels: Vec::new(),
             debug: false,
             bridge: Some(Bridge::default()),

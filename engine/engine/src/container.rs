@@ -75,6 +75,17 @@ impl Containers {
         if let Some(container) = named.and_then(|id| by_id.get(&id)) {
             return Ok(Arc::clone(container));
         }
+        if let Some((parent, alias)) = bare.split_once('/')
+            && let Some(parent) = lock(&self.names).get(parent).and_then(|id| by_id.get(id))
+            && let Some(link) = parent
+                .record()
+                .links
+                .iter()
+                .find(|link| link.alias == alias)
+            && let Some(container) = by_id.get(&link.child)
+        {
+            return Ok(Arc::clone(container));
+        }
         if name.is_empty() {
             return Err(Error::invalid(
                 "invalid container name or ID: value is empty",

@@ -8,7 +8,7 @@ use state::{Change, Table};
 use crate::owner::{self, Inherited};
 use crate::record::{Phase, Record, State};
 use crate::{
-    Engine, Error, Inner, Result, clock, events, log_options, merge, mounts, names, network,
+    Engine, Error, Inner, Result, clock, events, links, log_options, merge, mounts, names, network,
     system, verify,
 };
 
@@ -73,7 +73,7 @@ fn draft(
     if config.image.is_empty() {
         return Err(Error::invalid("no image specified"));
     }
-    verify::unsupported(&config, &host)?;
+    verify::unsupported(&host)?;
     network::conflicts(&config, &host)?;
     let image = inner.images.resolve(&config.image)?;
     inner.images.touch(&image.id);
@@ -90,26 +90,22 @@ fn draft(
             config.image
         )));
     }
-    let mut warnings = Vec::new();
-    if image
-        .config
-        .config
-        .healthcheck
-        .as_ref()
-        .is_some_and(|h| !h.test.is_empty())
-        && config.healthcheck.is_none()
-    {
-        warnings.push("Health checks are not supported yet: the image's is not run.".into());
-    }
     merge::merge(&mut config, &image.config.config)?;
     verify::config(&config)?;
     let features = inner.compute.features();
     verify::defaults(&mut host, &inner.config, features);
-    warnings.extend(verify::host(&host, features)?);
+    let warnings = verify::host(&host, features)?;
     if host.log_config.kind == "json-file" {
         log_options::parse(&host.log_config.config)?;
     }
     remember_joined(inner, &mut host);
+    let mut planned = mounts::plan(&config, &host, mounts::inherited(inner, &host)?)?;
+    for mounted in planned
+        .iter_mut()
+        .filter(|m| m.point.kind == "image" && m.point.name.is_empty())
+    {
+        mounted.point.name = inner.images.resolve(&mounted.point.source)?.id.to_string();
+    }
     let id = names::random_id()?;
     hostname(inner, &mut config, &host.network_mode, &id);
     let (path, args) = merge::command(&config);
@@ -126,7 +122,8 @@ fn draft(
         platform: image.config.os.clone(),
         path,
         args,
-        mounts: mounts::plan(&config, &host)?,
+        mounts: planned,
+        links: links::resolve(inner, &host)?,
         config,
         host,
         networking,
@@ -157,6 +154,7 @@ fn security(inner: &Inner, record: &Record) -> Result<()> {
         features: inner.compute.features(),
         files: empty,
         joined: &[],
+        linked: &[],
         shm: None,
         host_devices: &[],
         // A device that is missing now may be there at the start.

@@ -89,6 +89,11 @@ fn walk(root: &Path) -> std::io::Result<Vec<(PathBuf, Stat)>> {
     Ok(nodes)
 }
 
+/// The node at a path of the host, under another path of the container.
+pub(crate) fn at(host: &Path, inside: &Path) -> Option<Device> {
+    node(inside, &rustix::fs::stat(host).ok()?)
+}
+
 fn node(path: &Path, facts: &Stat) -> Option<Device> {
     let kind = match FileType::from_raw_mode(facts.st_mode) {
         FileType::CharacterDevice => "c",

@@ -1,5 +1,7 @@
 //! Exec instances: made, started once, inspected for a while after their end.
 
+mod probe;
+
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +16,9 @@ use crate::admission::{Ask, admit};
 use crate::container::Container;
 use crate::record::{Phase, Record};
 use crate::session::{Session, SocketWriter, detach_keys};
-use crate::{Engine, Error, Inner, Result, events, names, resolve};
+use crate::{Engine, Error, Inner, Result, events, links, names, resolve};
+
+pub(crate) use probe::{Probed, probe};
 
 /// How long an ended exec can be inspected.
 const REMEMBERED: Duration = Duration::from_secs(300);
@@ -51,7 +55,7 @@ impl Execs {
             .ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
     }
 
-    fn insert(&self, exec: Exec) -> Result<()> {
+    fn insert(&self, exec: Exec) -> Result<Arc<Exec>> {
         let mut execs = lock(&self.0);
         execs.retain(|_, exec| match *lock(&exec.progress) {
             Progress::Ended { at, .. } => at.elapsed() < REMEMBERED,
@@ -61,8 +65,9 @@ impl Execs {
         if execs.len() >= MOST {
             return Err(Error::unavailable("too many exec instances"));
         }
-        execs.insert(exec.id.clone(), Arc::new(exec));
-        Ok(())
+        let exec = Arc::new(exec);
+        execs.insert(exec.id.clone(), Arc::clone(&exec));
+        Ok(exec)
     }
 
     /// Those that run in a container, or may still be started.
@@ -81,6 +86,8 @@ pub(crate) struct ExecSession {
     inner: Arc<Inner>,
     exec: Arc<Exec>,
     size: Option<ConsoleSize>,
+    /// Output is put into frames.
+    framed: bool,
 }
 
 impl Engine {
@@ -97,12 +104,8 @@ impl Engine {
         admit(record.state.phase, Ask::Exec, &record.id, &record.name)?;
         let id = names::random_id()?;
         let keys = detach_keys(Some(&config.detach_keys))?;
-        let event = exec_event(
-            &record,
-            &format!("exec_create: {}", config.cmd.join(" ")),
-            &id,
-            &[],
-        );
+        let action = event_action("exec_create", &config.cmd);
+        let event = exec_event(&record, &action, &id, &[]);
         let progress = Mutex::new(Progress::Created);
         self.0.execs.insert(Exec {
             id: id.clone(),
@@ -124,13 +127,15 @@ impl Engine {
         exec.startable()?;
         let size = start.console_size.or(exec.config.console_size);
         let size = size.map(|[height, width]| ConsoleSize { height, width });
-        let tty = exec.config.tty;
+        // The stream is as the start has it, whatever the process has: so dockerd does it.
+        let framed = !start.tty;
         Ok(Session::exec(
-            tty,
+            !framed,
             ExecSession {
                 inner: Arc::clone(&self.0),
                 exec,
                 size,
+                framed,
             },
         ))
     }
@@ -261,6 +266,7 @@ impl ExecSession {
             stdin: config.attach_stdin,
             stdout: config.attach_stdout,
             stderr: config.attach_stderr,
+            framed: self.framed,
             detach_keys: if config.tty {
                 self.exec.keys.clone()
             } else {
@@ -283,7 +289,7 @@ impl ExecSession {
         if let (Err(error), Some(stream)) = (&result, client.and_then(|c| c.stream)) {
             let text = format!("{error}\r\n");
             let mut bytes = Vec::new();
-            if !config.tty {
+            if self.framed {
                 bytes.extend([1, 0, 0, 0]);
                 bytes.extend(u32::try_from(text.len()).unwrap_or(0).to_be_bytes());
             }
@@ -366,7 +372,7 @@ async fn run(
         }
     };
     *lock(&exec.progress) = Progress::Running { pid: running.pid };
-    let action = format!("exec_start: {}", exec.config.cmd.join(" "));
+    let action = event_action("exec_start", &exec.config.cmd);
     inner
         .events
         .publish(exec_event(&record, &action, &exec.id, &[]));
@@ -420,7 +426,7 @@ fn process(
     size: Option<ConsoleSize>,
     inner: &Inner,
 ) -> Result<Process> {
-    let mut env = resolve::environment(record);
+    let mut env = resolve::environment(record, &links::environment(inner, record)?);
     if config.tty && !env.iter().any(|entry| entry.starts_with("TERM=")) {
         env.push("TERM=xterm".into());
     }
@@ -464,6 +470,14 @@ fn wrap(error: compute::Error) -> Error {
         error.message
     );
     error
+}
+
+/// moby puts a space between the program and its arguments, also where there are none.
+fn event_action(what: &str, command: &[String]) -> String {
+    let (program, arguments) = command
+        .split_first()
+        .map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+    format!("{what}: {program} {}", arguments.join(" "))
 }
 
 fn exec_event(

@@ -1,11 +1,12 @@
 //! `container inspect`.
 
 use dockerapi::{
-    ContainerInspect, ContainerState, EndpointSettings, GraphDriver, Map, NetworkSettings,
+    ContainerInspect, ContainerState, EndpointSettings, GraphDriver, HostConfig, Map,
+    NetworkSettings,
 };
 
 use crate::record::{Phase, Record};
-use crate::{Engine, Inner, Result, clock, list, ports};
+use crate::{Engine, Inner, Result, clock, links, list, ports};
 
 impl Engine {
     /// `GET /containers/{id}/json`.
@@ -47,7 +48,10 @@ impl Engine {
             driver: "overlay2".into(),
             platform: record.platform.clone(),
             exec_ids: (!execs.is_empty()).then_some(execs),
-            host_config: record.host.clone(),
+            host_config: HostConfig {
+                links: links::shown(inner, &record),
+                ..record.host.clone()
+            },
             graph_driver: GraphDriver {
                 data: Some(data.into()),
                 name: "overlay2".into(),
@@ -102,7 +106,7 @@ fn state(record: &Record) -> ContainerState {
         error: state.error.clone(),
         started_at: clock::rfc3339(state.started_at),
         finished_at: clock::rfc3339(state.finished_at),
-        health: None,
+        health: state.health.clone(),
     }
 }
 

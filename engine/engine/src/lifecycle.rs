@@ -13,7 +13,7 @@ use crate::record::{Phase, Record};
 use crate::{Engine, Error, Result, list, names, signal};
 
 /// Seconds between the stop signal and SIGKILL.
-const STOP_TIMEOUT: i64 = 10;
+pub(crate) const STOP_TIMEOUT: i64 = 10;
 
 impl Engine {
     /// `POST /containers/{id}/start`; false when it ran already.
@@ -103,6 +103,18 @@ impl Engine {
         Ok(())
     }
 
+    /// Ends a container as by itself: its restart policy decides what follows.
+    pub(crate) async fn container_end(&self, id: &str) -> Result<()> {
+        let container = self.0.containers.find(id)?;
+        container
+            .ask(|reply| Request::Signal {
+                signal: signal::KILL,
+                stop: false,
+                reply,
+            })
+            .await
+    }
+
     /// `POST /containers/{id}/pause`.
     ///
     /// # Errors
@@ -175,6 +187,25 @@ impl Engine {
             .await
     }
 
+    /// `DELETE /containers/{parent}/{alias}?link=1`.
+    ///
+    /// # Errors
+    /// When the name is not that of a link.
+    pub async fn container_unlink(&self, name: &str) -> Result<()> {
+        self.0.containers.find(name)?;
+        let bare = name.strip_prefix('/').unwrap_or(name);
+        let Some((parent, alias)) = bare.split_once('/') else {
+            return Err(Error::conflict(
+                "Conflict, cannot remove the default link name of the container",
+            ));
+        };
+        let parent = self.0.containers.find(parent).map_err(|_| {
+            Error::system(format!("Cannot get parent /{parent} for link name /{bare}"))
+        })?;
+        let alias = alias.to_owned();
+        parent.ask(|reply| Request::Unlink { alias, reply }).await
+    }
+
     /// `POST /containers/{id}/wait`. The wait begins with this call, not with the first poll of
     /// the answer.
     ///
@@ -194,8 +225,11 @@ impl Engine {
             let done = |record: &Record| {
                 last = Arc::new(record.clone());
                 match condition {
+                    // An end counts, also when a restart is to follow.
                     WaitCondition::NotRunning => {
-                        !record.state.phase.is_alive() && record.state.phase != Phase::Restarting
+                        let alive = record.state.phase.is_alive();
+                        (!alive && record.state.phase != Phase::Restarting)
+                            || record.state.exits > exits
                     }
                     WaitCondition::NextExit => record.state.exits > exits,
                     WaitCondition::Removed => record.state.phase == Phase::Removed,

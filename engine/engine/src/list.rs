@@ -7,7 +7,7 @@ use dockerapi::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworkSetting
 
 use crate::pattern::Patterns;
 use crate::record::{Phase, Record};
-use crate::{Engine, Error, Filters, Inner, ListOptions, Result, clock, inspect, ports};
+use crate::{Engine, Error, Filters, Inner, ListOptions, Result, clock, inspect, links, ports};
 
 const FILTERS: &[&str] = &[
     "ancestor",
@@ -53,6 +53,7 @@ impl Engine {
             .iter()
             .map(|container| container.record())
             .collect();
+        let mut linked = links::names(&records);
         records.retain(|record| record.state.phase != Phase::Removed);
         records.sort_by_key(|record| std::cmp::Reverse(record.created));
         let rows = records.iter().filter(|record| query.takes(record));
@@ -62,7 +63,12 @@ impl Engine {
             .unwrap_or(usize::MAX);
         Ok(rows
             .take(limit)
-            .map(|record| summary(inner, record, options.size))
+            .map(|record| {
+                let mut row = summary(inner, record, options.size);
+                row.names
+                    .extend(linked.remove(&record.id).unwrap_or_default());
+                row
+            })
             .collect())
     }
 }
@@ -167,7 +173,10 @@ impl<'a> Query<'a> {
                 .names
                 .take(&[&record.name, &format!("/{}", record.name)])
             && any("status", &|status| phase.as_str() == status)
-            && any("health", &|health| health == "none")
+            && any("health", &|wanted| {
+                let known = record.state.health.as_ref();
+                wanted == known.map_or("none", |health| health.status.as_str())
+            })
             && any("is-task", &|value| matches!(value, "false" | "0"))
             && any("network", &|network| {
                 record.host.network_mode == network
@@ -402,7 +411,11 @@ fn status(record: &Record, now: i64) -> String {
     let state = &record.state;
     let since = |then: i64| human_duration((now - then).max(0) / 1_000_000_000);
     match state.phase {
-        Phase::Running => format!("Up {}", since(state.started_at)),
+        Phase::Running => match state.health.as_ref().map(|health| health.status.as_str()) {
+            Some("starting") => format!("Up {} (health: starting)", since(state.started_at)),
+            Some(health) => format!("Up {} ({health})", since(state.started_at)),
+            None => format!("Up {}", since(state.started_at)),
+        },
         Phase::Paused => format!("Up {} (Paused)", since(state.started_at)),
         Phase::Restarting => {
             format!(

@@ -1,13 +1,15 @@
 //! Binds, `--mount`, `--tmpfs` and the image's volumes → what is mounted in a container.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Component, Path, PathBuf};
 
 use dockerapi::{ContainerConfig, HostConfig, MountPoint, MountSpec};
 
 use crate::record::Mounted;
-use crate::{Error, Result};
+use crate::{Error, Inner, Result};
 
+const SUBPATH: &str = "subpath must be a relative path within the volume";
 const PROPAGATION: [&str; 6] = [
     "private", "rprivate", "shared", "rshared", "slave", "rslave",
 ];
@@ -17,7 +19,11 @@ const PROPAGATION: [&str; 6] = [
 ///
 /// # Errors
 /// Invalid parameter, with moby's texts.
-pub(crate) fn plan(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<Mounted>> {
+pub(crate) fn plan(
+    config: &ContainerConfig,
+    host: &HostConfig,
+    inherited: Vec<Mounted>,
+) -> Result<Vec<Mounted>> {
     let mut mounts: BTreeMap<String, Mounted> = BTreeMap::new();
     let mut add = |mounted: Mounted| {
         let destination = mounted.point.destination.clone();
@@ -29,7 +35,9 @@ pub(crate) fn plan(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<Mo
         }
     };
     for bind in host.binds.iter().flatten() {
-        add(parse_bind(bind)?)?;
+        let mounted = parse_bind(bind)?;
+        driver(host, &mounted)?;
+        add(mounted)?;
     }
     for spec in &host.mounts {
         add(from_spec(spec)?)?;
@@ -44,13 +52,70 @@ pub(crate) fn plan(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<Mo
                 .collect(),
         )?)?;
     }
+    // What is asked for here comes before what others have, and that before the image's volumes.
+    for mounted in inherited {
+        mounts
+            .entry(mounted.point.destination.clone())
+            .or_insert(mounted);
+    }
     for path in config.volumes.iter().flatten().map(|(path, _)| path) {
         let destination = clean(path)?;
-        mounts
-            .entry(destination.clone())
-            .or_insert_with(|| anonymous(destination));
+        if let Entry::Vacant(free) = mounts.entry(destination) {
+            let mounted = anonymous(free.key().clone());
+            driver(host, &mounted)?;
+            free.insert(mounted);
+        }
     }
     Ok(mounts.into_values().collect())
+}
+
+/// `--volumes-from`: the mounts of other containers, by destination; later ones replace earlier.
+///
+/// # Errors
+/// Invalid parameter, also for containers that do not exist.
+pub(crate) fn inherited(inner: &Inner, host: &HostConfig) -> Result<Vec<Mounted>> {
+    let mut mounts: BTreeMap<String, Mounted> = BTreeMap::new();
+    for text in host.volumes_from.iter().flatten() {
+        let (name, mode) = text.split_once(':').unwrap_or((text, ""));
+        if text.is_empty() {
+            return Err(Error::invalid(
+                "volumes-from specification cannot be an empty string",
+            ));
+        }
+        let mut words = mode.split(',').filter(|word| !word.is_empty());
+        if !words.all(|word| matches!(word, "ro" | "rw" | "z" | "Z")) {
+            return Err(Error::invalid(format!("invalid mode: {mode}")));
+        }
+        let read_only = mode.split(',').any(|word| word == "ro");
+        let other = inner.containers.find(name);
+        let other = other
+            .map_err(|error| Error::invalid(error.message))?
+            .record();
+        let shared = other
+            .mounts
+            .iter()
+            .filter(|mounted| !other.host.tmpfs.contains_key(&mounted.point.destination));
+        for mounted in shared {
+            let mut mounted = mounted.clone();
+            mounted.point.rw &= !read_only;
+            mounted.point.mode.clear();
+            mounted.copy_up = false;
+            mounts.insert(mounted.point.destination.clone(), mounted);
+        }
+    }
+    Ok(mounts.into_values().collect())
+}
+
+/// `--volume-driver` concerns the volumes of `-v` alone, and there is only one driver.
+fn driver(host: &HostConfig, mounted: &Mounted) -> Result<()> {
+    match host.volume_driver.as_str() {
+        "" | "local" => Ok(()),
+        _ if mounted.point.kind != "volume" => Ok(()),
+        // "Not found" would have the client pull the image.
+        other => Err(Error::invalid(format!(
+            "error looking up volume plugin {other}: plugin \"{other}\" not found"
+        ))),
+    }
 }
 
 /// `source:destination[:options]`, or a volume's destination alone.
@@ -154,8 +219,9 @@ fn from_spec(spec: &MountSpec) -> Result<Mounted> {
             words.extend(options.options.iter().map(|pair| pair.join("=")));
             tmpfs(&target, words)?
         }
+        "image" => from_image_spec(spec, target)?,
         "" => return Err(Error::invalid("mount type unknown: \"\"")),
-        "image" | "cluster" | "npipe" => {
+        "cluster" | "npipe" => {
             let kind = &spec.kind;
             return Err(Error::not_implemented(format!(
                 "mounts of type {kind:?} are not supported yet"
@@ -163,7 +229,7 @@ fn from_spec(spec: &MountSpec) -> Result<Mounted> {
         }
         other => return Err(Error::invalid(format!("mount type unknown: {other:?}"))),
     };
-    mounted.point.rw = !spec.read_only;
+    mounted.point.rw = !spec.read_only && spec.kind != "image";
     Ok(mounted)
 }
 
@@ -206,6 +272,31 @@ fn from_bind_spec(spec: &MountSpec, target: String) -> Result<Mounted> {
     Ok(mounted)
 }
 
+/// Another image's files. They are not for writing, asked or not.
+fn from_image_spec(spec: &MountSpec, target: String) -> Result<Mounted> {
+    let invalid =
+        |reason: &str| Error::invalid(format!("invalid mount config for type \"image\": {reason}"));
+    if spec.source.is_empty() {
+        return Err(invalid("field Source must not be empty"));
+    }
+    let subpath = spec.image_options.clone().unwrap_or_default().subpath;
+    if !is_local(&subpath) {
+        return Err(invalid(SUBPATH));
+    }
+    let mut mounted = bind(spec.source.clone(), target, false);
+    mounted.point.kind = "image".into();
+    mounted.subpath = subpath;
+    Ok(mounted)
+}
+
+/// Go's `filepath.IsLocal`, and nothing at all.
+fn is_local(subpath: &str) -> bool {
+    let parts = Path::new(subpath).components();
+    parts
+        .into_iter()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
 fn from_volume_spec(spec: &MountSpec, target: String) -> Result<Mounted> {
     let invalid = |reason: &str| {
         Error::invalid(format!(
@@ -223,12 +314,11 @@ fn from_volume_spec(spec: &MountSpec, target: String) -> Result<Mounted> {
             "volume drivers and their options are not supported yet",
         ));
     }
-    let subpath = Path::new(&options.subpath);
-    if !subpath
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)))
-    {
-        return Err(invalid("subpath must be a relative path within the volume"));
+    if !options.subpath.is_empty() && spec.source.is_empty() {
+        return Err(invalid("must not set Subpath when using anonymous volumes"));
+    }
+    if !is_local(&options.subpath) {
+        return Err(invalid(SUBPATH));
     }
     let mut mounted = if spec.source.is_empty() {
         anonymous(target)
@@ -371,6 +461,7 @@ mod tests {
                 binds,
                 ..HostConfig::default()
             },
+            Vec::new(),
         )
     }
 
@@ -431,7 +522,8 @@ mod tests {
             mounts: vec![spec],
             ..HostConfig::default()
         };
-        let error = super::plan(&ContainerConfig::default(), &host).expect_err("missing");
+        let error =
+            super::plan(&ContainerConfig::default(), &host, Vec::new()).expect_err("missing");
         assert_eq!(
             error.message,
             "invalid mount config for type \"bind\": bind source path does not exist: /no/such/thing"

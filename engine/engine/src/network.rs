@@ -9,7 +9,7 @@ use bridge::Held;
 use dockerapi::{ContainerConfig, HostConfig};
 
 use crate::record::{Endpoint, Record};
-use crate::{Error, Inner, Result, ports};
+use crate::{Error, Inner, Result, links, ports};
 
 /// What `HostConfig.NetworkMode` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -286,6 +286,7 @@ fn hosts(
         };
         let _ = writeln!(text, "{}\t{names}", endpoint.ip);
     }
+    text.push_str(&links::hosts(inner, record));
     Ok(text)
 }
 

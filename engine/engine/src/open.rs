@@ -12,17 +12,23 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bridge::{Bridge, Ipv4Net, Restored};
 use compute::{Adopted, Compute, Exit};
 use state::{State, Table};
 
-use crate::container::Containers;
+use crate::container::{Containers, wait_until};
 use crate::events::Events;
 use crate::exec::Execs;
-use crate::owner::{self, Inherited};
+use crate::owner::{self, Inherited, Request};
 use crate::record::{Phase, Record};
-use crate::{Config, Engine, Error, Inner, Result};
+use crate::{Config, Engine, Error, Inner, Result, order};
+
+/// How long a container that starts with the engine waits for those it depends on.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// By how much a file's time may be behind the clock; file systems take that of the last tick.
+const TICK: Duration = Duration::from_millis(20);
 
 impl Engine {
     /// Opens the engine over a data root and takes over what an earlier one left running.
@@ -69,12 +75,19 @@ impl Engine {
             images,
         });
         open_bridge(&inner, &found).await?;
-        for (record, inherited) in found {
+        let mut waiting = Vec::new();
+        for (mut record, inherited) in found {
+            if matches!(inherited, Inherited::Restart) {
+                // Those that depend on it see from the first that it is still to come.
+                record.state.phase = Phase::Restarting;
+                waiting.push(record.id.clone());
+            }
             // Names were unique when they were written.
             let _ = inner.containers.reserve_name(&record.name, &record.id);
             let container = owner::spawn(Arc::clone(&inner), record, inherited);
             inner.containers.insert(container);
         }
+        start_in_order(&inner, &waiting);
         crate::image_ops::ensure_builtin(&inner)?;
         tokio::spawn(crate::image_ops::collect::keep_small(Arc::downgrade(
             &inner,
@@ -83,6 +96,33 @@ impl Engine {
         let sweeping = Arc::clone(&inner);
         tokio::spawn(async move { sweep(&sweeping).await });
         Ok(Self(inner))
+    }
+}
+
+/// Starts those that their policies want to run, each once what it needs is settled.
+fn start_in_order(inner: &Arc<Inner>, waiting: &[String]) {
+    let all: Vec<_> = inner.containers.all().iter().map(|c| c.record()).collect();
+    for id in waiting {
+        let Ok(container) = inner.containers.find(id) else {
+            continue;
+        };
+        let needs = order::needs(inner, &container.record(), &all);
+        let inner = Arc::clone(inner);
+        tokio::spawn(async move {
+            let settled = async {
+                for (id, need) in needs {
+                    if let Ok(other) = inner.containers.find(&id) {
+                        let done = |record: &Record| need.is_settled(record);
+                        wait_until(other.snapshot.clone(), done).await;
+                    }
+                }
+            };
+            // Those that need each other would wait for ever.
+            if tokio::time::timeout(PATIENCE, settled).await.is_err() {
+                tracing::warn!(id = %container.id, "started before what it depends on");
+            }
+            let _ = container.ask(Request::YourTurn).await;
+        });
     }
 }
 
@@ -254,7 +294,7 @@ impl Inner {
             .and_then(|facts| facts.modified())
             .ok();
         age.and_then(|modified| modified.elapsed().ok())
-            .is_none_or(|age| age < self.started.elapsed())
+            .is_none_or(|age| age < self.started.elapsed() + TICK)
     }
 }
 

@@ -11,9 +11,11 @@
 //! and `restore` compares it with what the platform still knows.
 
 mod exit;
+mod health;
 mod launch;
 mod parked;
 mod remove;
+mod update;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +80,13 @@ pub(crate) enum Request {
         attachment: Attachment,
         reply: Reply<()>,
     },
+    /// Takes a link to another container away.
+    Unlink {
+        alias: String,
+        reply: Reply<()>,
+    },
+    /// What a container that starts with the engine waited for is settled.
+    YourTurn(Reply<()>),
     Remove {
         options: RemoveOptions,
         reply: Reply<()>,
@@ -112,6 +121,7 @@ pub(crate) struct Owner {
     backoff: Duration,
     /// What the last run left is being cleared away.
     clearing: Option<JoinHandle<()>>,
+    watch: health::Watch,
 }
 
 /// Starts the owner of a record and answers its handle.
@@ -132,6 +142,7 @@ pub(crate) fn spawn(inner: Arc<Inner>, record: Record, inherited: Inherited) -> 
         restart_at: None,
         backoff: Duration::ZERO,
         clearing: None,
+        watch: health::Watch::default(),
     };
     tokio::spawn(owner.run(mailbox, inherited));
     container
@@ -141,9 +152,14 @@ impl Owner {
     async fn run(mut self, mut mailbox: mpsc::Receiver<Request>, inherited: Inherited) {
         match inherited {
             Inherited::Nothing => {}
-            Inherited::Running(running) => self.notices = Some(running.notices),
+            Inherited::Running(running) => {
+                self.notices = Some(running.notices);
+                self.watch_anew();
+                self.show();
+            }
             Inherited::Exited(exit) => self.exited(exit).await,
-            Inherited::Restart => self.restart_at = Some(Instant::now()),
+            // Its turn will come.
+            Inherited::Restart => {}
             Inherited::Removal => self.take_away(true).await,
         }
         while self.record.state.phase != Phase::Removed {
@@ -155,6 +171,7 @@ impl Owner {
                     None => return,
                 },
                 () = at(self.restart_at) => self.restart().await,
+                news = self.watch.news() => self.heard(news).await,
             }
         }
     }
@@ -210,6 +227,16 @@ impl Owner {
             Request::Attach { attachment, reply } => {
                 let result = self.attach(attachment).await;
                 let _ = reply.send(result);
+            }
+            Request::Unlink { alias, reply } => {
+                let result = self.unlink(&alias).await;
+                let _ = reply.send(result);
+            }
+            Request::YourTurn(reply) => {
+                if self.record.state.phase == Phase::Restarting && self.restart_at.is_none() {
+                    self.restart_at = Some(Instant::now());
+                }
+                let _ = reply.send(Ok(()));
             }
             Request::Remove { options, reply } => {
                 let result = self.remove(options).await;
@@ -275,6 +302,7 @@ impl Owner {
         self.admit(Ask::Pause)?;
         self.inner.compute.pause(&self.record.id).await?;
         self.record.state.phase = Phase::Paused;
+        self.watch_off();
         self.commit(vec![events::container(&self.record, "pause", &[])])
             .await
     }
@@ -283,6 +311,7 @@ impl Owner {
         self.admit(Ask::Resume)?;
         self.inner.compute.resume(&self.record.id).await?;
         self.record.state.phase = Phase::Running;
+        self.watch_on();
         self.commit(vec![events::container(&self.record, "unpause", &[])])
             .await
     }
@@ -320,16 +349,23 @@ impl Owner {
         Ok(())
     }
 
+    async fn unlink(&mut self, alias: &str) -> Result<()> {
+        self.record.links.retain(|link| link.alias != alias);
+        self.commit(Vec::new()).await
+    }
+
     async fn update(&mut self, body: UpdateBody) -> Result<Vec<String>> {
-        self.admit(Ask::Update)?;
+        let features = self.inner.compute.features();
+        update::verify(&body, features)?;
+        let id = self.record.id.clone();
+        let refused = |error: Error| Error {
+            message: format!("Cannot update container {id}: {}", error.message),
+            ..error
+        };
+        self.admit(Ask::Update).map_err(refused)?;
         let mut host = self.record.host.clone();
-        merge_update(&mut host, body);
-        if host.auto_remove && host.restart_policy.name != "no" {
-            return Err(Error::invalid(
-                "Restart policy cannot be updated because AutoRemove is enabled for the container",
-            ));
-        }
-        let warnings = verify::host(&host, self.inner.compute.features())?;
+        update::merge(&mut host, body).map_err(refused)?;
+        let warnings = verify::host(&host, features).map_err(refused)?;
         if self.record.state.phase.is_alive() {
             let limits = resolve::resources(&host.resources, host.privileged, &[])?;
             // Devices are fixed at the start.
@@ -337,7 +373,8 @@ impl Owner {
                 devices: Vec::new(),
                 ..limits
             };
-            self.inner.compute.update(&self.record.id, &limits).await?;
+            let updated = self.inner.compute.update(&self.record.id, &limits).await;
+            updated.map_err(|error| refused(error.into()))?;
         }
         self.record.host = host;
         self.commit(vec![events::container(&self.record, "update", &[])])
@@ -403,47 +440,5 @@ async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => tokio::time::sleep_until(instant).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Only what is given changes (moby's `UpdateContainer`).
-fn merge_update(host: &mut dockerapi::HostConfig, body: UpdateBody) {
-    let none = dockerapi::Resources::default();
-    macro_rules! take {
-        ($($field:ident),*) => {
-            $(if body.resources.$field != none.$field {
-                host.resources.$field = body.resources.$field;
-            })*
-        };
-    }
-    let swap_follows = host.resources.memory > 0
-        && host.resources.memory_swap == host.resources.memory.saturating_mul(2)
-        && body.resources.memory_swap == 0;
-    take!(
-        cpu_shares,
-        memory,
-        nano_cpus,
-        blkio_weight,
-        blkio_weight_device,
-        blkio_device_read_bps,
-        blkio_device_write_bps,
-        blkio_device_read_iops,
-        blkio_device_write_iops,
-        cpu_period,
-        cpu_quota,
-        cpu_realtime_period,
-        cpu_realtime_runtime,
-        cpuset_cpus,
-        cpuset_mems,
-        memory_reservation,
-        memory_swap,
-        memory_swappiness,
-        pids_limit
-    );
-    if swap_follows {
-        host.resources.memory_swap = host.resources.memory.saturating_mul(2);
-    }
-    if !body.restart_policy.name.is_empty() {
-        host.restart_policy = body.restart_policy;
     }
 }

@@ -29,6 +29,9 @@ pub(crate) struct Record {
     pub networking: NetworkingConfig,
     /// Volumes and binds, resolved at create.
     pub mounts: Vec<Mounted>,
+    /// Containers that it knows by names of its own.
+    #[serde(default)]
+    pub links: Vec<crate::links::Link>,
     /// How it is.
     pub state: State,
     /// Its place on the network while it runs.
@@ -80,6 +83,9 @@ pub(crate) struct State {
     pub restart_count: u32,
     /// Stopped by the user: restart policies rest.
     pub manually_stopped: bool,
+    /// What its checks say, if it has any.
+    #[serde(default)]
+    pub health: Option<dockerapi::Health>,
     /// Ends so far, for those that wait for the next one.
     pub exits: u64,
 }

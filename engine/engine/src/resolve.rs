@@ -27,6 +27,8 @@ pub(crate) struct Context<'a> {
     pub(crate) files: Files<'a>,
     /// Namespaces of other containers to join, by kind: `/proc/<pid>/ns/…`.
     pub(crate) joined: &'a [Namespace],
+    /// Variables about linked containers.
+    pub(crate) linked: &'a [String],
     /// Shared memory of the container whose ipc namespace is joined.
     pub(crate) shm: Option<&'a str>,
     /// Devices of the host, for `--privileged`.
@@ -104,7 +106,7 @@ pub(crate) fn resolve(record: &Record, context: &Context<'_>) -> Result<Spec> {
                 .chain(&record.args)
                 .cloned()
                 .collect(),
-            env: environment(record),
+            env: environment(record, context.linked),
             cwd: if config.working_dir.is_empty() {
                 "/".into()
             } else {
@@ -135,7 +137,7 @@ pub(crate) fn resolve(record: &Record, context: &Context<'_>) -> Result<Spec> {
 }
 
 /// `TERM` and `HOSTNAME` where Docker sets them, the image's and the user's own after.
-pub(crate) fn environment(record: &Record) -> Vec<String> {
+pub(crate) fn environment(record: &Record, linked: &[String]) -> Vec<String> {
     let config = &record.config;
     let given = config.env.as_deref().unwrap_or_default();
     let has = |name: &str| {
@@ -153,6 +155,7 @@ pub(crate) fn environment(record: &Record) -> Vec<String> {
     if config.tty && !has("TERM") {
         env.push("TERM=xterm".into());
     }
+    env.extend(linked.iter().cloned());
     // `K` without a value takes K away.
     env.extend(given.iter().filter(|entry| entry.contains('=')).cloned());
     last_of_each(&mut env);

@@ -70,6 +70,7 @@ impl Session {
                     stdin: options.stdin && container.record().config.open_stdin,
                     stdout: options.stdout,
                     stderr: options.stderr,
+                    framed: !self.tty,
                     detach_keys: keys,
                     ended: None,
                 };

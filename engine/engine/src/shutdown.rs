@@ -1,38 +1,80 @@
 //! Ending containers with the engine, where the user wants that (`live-restore: false`).
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::Engine;
-use crate::lifecycle::stop;
+use crate::container::Container;
+use crate::lifecycle::{STOP_TIMEOUT, stop};
+use crate::{Engine, order};
+
+/// Seconds that a container has beyond its own timeout, to be killed and to go.
+const GRACE: u64 = 5;
 
 impl Engine {
-    /// Stops all containers, side by side, each with its own signal and timeout, for at most
-    /// `shutdown_timeout`. Their restart policies take hold again when the engine is next opened.
+    /// Stops all containers, each with its own signal and timeout, those that need others before
+    /// the others. Takes as long as the longest of their timeouts, or `shutdown_timeout`, allow.
+    /// Their restart policies take hold again when the engine is next opened.
     pub async fn stop_containers(&self) {
         self.0.ending.store(true, Ordering::Release);
-        let stops: Vec<_> = self
-            .0
-            .containers
-            .all()
-            .into_iter()
-            .map(|container| {
-                tokio::spawn(async move {
-                    if let Err(error) = stop(&container, None, None, "stop").await {
-                        tracing::warn!(id = %container.id, %error, "stopping with the engine");
-                    }
-                })
+        let containers = self.0.containers.all();
+        let limit = self.patience(&containers);
+        let all = self.stop_in_order(containers);
+        let ended = match limit {
+            Some(limit) => tokio::time::timeout(limit, all).await.is_ok(),
+            None => {
+                all.await;
+                true
+            }
+        };
+        if !ended {
+            tracing::warn!("some containers did not end within the shutdown timeout");
+        }
+    }
+
+    /// How long all may take; `None` when one of them is to be waited for without end.
+    fn patience(&self, containers: &[Arc<Container>]) -> Option<Duration> {
+        let mut seconds = self.0.config.shutdown_timeout;
+        for container in containers {
+            let record = container.record();
+            if record.state.phase.is_alive() {
+                let own = record.config.stop_timeout.unwrap_or(STOP_TIMEOUT);
+                seconds = seconds.max(u64::try_from(own).ok()?.saturating_add(GRACE));
+            }
+        }
+        Some(Duration::from_secs(seconds))
+    }
+
+    async fn stop_in_order(&self, containers: Vec<Arc<Container>>) {
+        let records: Vec<_> = containers.iter().map(|c| c.record()).collect();
+        let needs: BTreeMap<String, BTreeSet<String>> = records
+            .iter()
+            .map(|record| {
+                let needs = order::needs(&self.0, record, &records);
+                (record.id.clone(), needs.into_keys().collect())
             })
             .collect();
-        let all = async {
+        let by_id: BTreeMap<String, Arc<Container>> = containers
+            .into_iter()
+            .map(|container| (container.id.clone(), container))
+            .collect();
+        for layer in order::dependents_first(&needs) {
+            let stops: Vec<_> = layer
+                .iter()
+                .filter_map(|id| by_id.get(id).cloned())
+                .map(|container| {
+                    tokio::spawn(async move {
+                        if let Err(error) = stop(&container, None, None, "stop").await {
+                            tracing::warn!(id = %container.id, %error, "stopping with the engine");
+                        }
+                    })
+                })
+                .collect();
             for stop in stops {
                 // A panic was reported where it happened.
                 let _ = stop.await;
             }
-        };
-        let limit = Duration::from_secs(self.0.config.shutdown_timeout);
-        if tokio::time::timeout(limit, all).await.is_err() {
-            tracing::warn!("some containers did not end within the shutdown timeout");
         }
     }
 }

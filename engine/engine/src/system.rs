@@ -1,13 +1,13 @@
 //! The engine about itself: version, info, registry log-in.
 
 use dockerapi::{
-    API_VERSION, AuthConfig, Commit, Component, Info, MIN_API_VERSION, Map, Plugins,
-    RegistryConfig, RuntimeInfo, SwarmInfo, Version, VersionPlatform,
+    API_VERSION, AuthConfig, Commit, Component, DiscoveredDevice, Info, MIN_API_VERSION, Map,
+    Plugins, RegistryConfig, RuntimeInfo, SwarmInfo, Version, VersionPlatform,
 };
 
 use crate::record::Phase;
 use crate::registries::masked;
-use crate::{Engine, EventsOptions, Lines, Result, clock};
+use crate::{Engine, EventsOptions, Lines, Result, cdi, clock};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -63,6 +63,7 @@ impl Engine {
         let memory = rustix::system::sysinfo();
         let settings = inner.registries.settings();
         let proxies = &inner.registries.client().config().proxy;
+        let cdi = cdi::Registry::read(&config.cdi_spec_dirs);
         let runtime = |path: &str| RuntimeInfo {
             path: path.into(),
             status: None,
@@ -122,7 +123,19 @@ impl Engine {
             ]
             .map(|(name, path)| (name.to_owned(), runtime(path)))
             .into(),
-            default_runtime: "corten".into(),
+            default_runtime: config.default_runtime.clone(),
+            cdi_spec_dirs: config
+                .cdi_spec_dirs
+                .iter()
+                .map(|dir| dir.to_string_lossy().into_owned())
+                .collect(),
+            discovered_devices: cdi
+                .names()
+                .map(|id| DiscoveredDevice {
+                    source: "cdi".into(),
+                    id: id.to_owned(),
+                })
+                .collect(),
             swarm: SwarmInfo {
                 local_node_state: "inactive".into(),
                 ..SwarmInfo::default()

@@ -4,43 +4,19 @@ use compute::Features;
 use dockerapi::{ContainerConfig, HostConfig, Resources};
 
 use crate::config::Config;
-use crate::{Error, Result, signal};
+use crate::{Error, Result, health, signal};
 
 const MIN_MEMORY: i64 = 6 << 20;
 
 /// What cannot be done yet, by name: accepted nowhere, so that nothing is silently ignored.
-pub(crate) fn unsupported(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
+pub(crate) fn unsupported(host: &HostConfig) -> Result<()> {
     let resources = &host.resources;
-    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let health = config.healthcheck.as_ref();
     let checks = [
-        (
-            health.is_some_and(|h| !h.test.is_empty() && h.test[0] != "NONE"),
-            "Healthcheck",
-        ),
-        (some(&host.links), "HostConfig.Links"),
-        (some(&host.volumes_from), "HostConfig.VolumesFrom"),
-        (
-            !matches!(host.volume_driver.as_str(), "" | "local"),
-            "HostConfig.VolumeDriver",
-        ),
-        (
-            !matches!(host.userns_mode.as_str(), "" | "host"),
-            "HostConfig.UsernsMode",
-        ),
-        (!host.storage_opt.is_empty(), "HostConfig.StorageOpt"),
         (
             !matches!(host.isolation.as_str(), "" | "default"),
             "HostConfig.Isolation",
         ),
         (!host.cgroup.is_empty(), "HostConfig.Cgroup"),
-        (
-            resources
-                .device_requests
-                .as_ref()
-                .is_some_and(|r| !r.is_empty()),
-            "HostConfig.DeviceRequests",
-        ),
         (resources.cpu_count != 0, "HostConfig.CpuCount"),
         (resources.cpu_percent != 0, "HostConfig.CpuPercent"),
         (resources.io_maximum_iops != 0, "HostConfig.IOMaximumIOps"),
@@ -49,6 +25,18 @@ pub(crate) fn unsupported(config: &ContainerConfig, host: &HostConfig) -> Result
             "HostConfig.IOMaximumBandwidth",
         ),
     ];
+    if !matches!(host.userns_mode.as_str(), "" | "host") {
+        return Err(Error::invalid(format!(
+            "invalid userns mode: {}",
+            host.userns_mode
+        )));
+    }
+    if !host.storage_opt.is_empty() {
+        // Layers are directories of one file system; quotas per directory are not set up.
+        return Err(Error::system(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
+        ));
+    }
     match checks.iter().find(|(asked, _)| *asked) {
         Some((_, name)) => Err(Error::not_implemented(format!(
             "{name} is not supported yet"
@@ -89,7 +77,7 @@ pub(crate) fn defaults(host: &mut HostConfig, config: &Config, features: &Featur
         host.log_config.config.clone_from(&config.log_opts);
     }
     fill(&mut host.restart_policy.name, "no");
-    fill(&mut host.runtime, "corten");
+    fill(&mut host.runtime, &config.default_runtime);
     if host.shm_size == 0 {
         host.shm_size = config.default_shm_size;
     }
@@ -113,6 +101,10 @@ pub(crate) fn config(config: &ContainerConfig) -> Result<()> {
             config.working_dir
         )));
     }
+    if let Some(check) = &config.healthcheck {
+        health::verify(check)?;
+    }
+    health::action(&config.labels)?;
     if !config.stop_signal.is_empty() {
         signal::parse(&config.stop_signal)?;
     }
@@ -153,30 +145,7 @@ fn is_slice(name: &str) -> bool {
 /// The host's side, after [`defaults`].
 pub(crate) fn host(host: &HostConfig, features: &Features) -> Result<Vec<String>> {
     let policy = &host.restart_policy;
-    match policy.name.as_str() {
-        "no" | "always" | "unless-stopped" if policy.maximum_retry_count != 0 => {
-            return Err(Error::invalid(format!(
-                "invalid restart policy: maximum retry count can only be used with 'on-failure'{}",
-                if policy.maximum_retry_count < 0 {
-                    " and cannot be negative"
-                } else {
-                    ""
-                }
-            )));
-        }
-        "on-failure" if policy.maximum_retry_count < 0 => {
-            return Err(Error::invalid(
-                "invalid restart policy: maximum retry count cannot be negative",
-            ));
-        }
-        "no" | "always" | "unless-stopped" | "on-failure" => {}
-        other => {
-            return Err(Error::invalid(format!(
-                "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', \
-                 'on-failure', or 'unless-stopped'"
-            )));
-        }
-    }
+    restart_policy(policy)?;
     let parent = host.resources.cgroup_parent.as_str();
     if features.cgroup_driver == "systemd" && !parent.is_empty() && !is_slice(parent) {
         return Err(Error::invalid(
@@ -223,6 +192,35 @@ pub(crate) fn host(host: &HostConfig, features: &Features) -> Result<Vec<String>
         warnings.push("Published ports are discarded when using host network mode".into());
     }
     Ok(warnings)
+}
+
+/// A restart policy by itself.
+pub(crate) fn restart_policy(policy: &dockerapi::RestartPolicy) -> Result<()> {
+    match policy.name.as_str() {
+        "no" | "always" | "unless-stopped" if policy.maximum_retry_count != 0 => {
+            return Err(Error::invalid(format!(
+                "invalid restart policy: maximum retry count can only be used with 'on-failure'{}",
+                if policy.maximum_retry_count < 0 {
+                    " and cannot be negative"
+                } else {
+                    ""
+                }
+            )));
+        }
+        "on-failure" if policy.maximum_retry_count < 0 => {
+            return Err(Error::invalid(
+                "invalid restart policy: maximum retry count cannot be negative",
+            ));
+        }
+        "no" | "always" | "unless-stopped" | "on-failure" => {}
+        other => {
+            return Err(Error::invalid(format!(
+                "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', \
+                 'on-failure', or 'unless-stopped'"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Limits. Answers warnings about those that this host cannot keep.

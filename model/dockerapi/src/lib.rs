@@ -26,9 +26,9 @@ pub use event::{Actor, Event};
 pub use exec::{ExecCreate, ExecInspect, ExecProcessConfig, ExecStart, IdResponse};
 pub use flexible::{Map, null_default};
 pub use host::{
-    BindOptions, DeviceMapping, DeviceRequest, HostConfig, LogConfig, MountSpec, PortBinding,
-    Resources, RestartPolicy, ThrottleDevice, TmpfsOptions, Ulimit, VolumeDriverConfig,
-    VolumeOptions, WeightDevice,
+    BindOptions, DeviceMapping, DeviceRequest, HostConfig, ImageOptions, LogConfig, MountSpec,
+    PortBinding, Resources, RestartPolicy, ThrottleDevice, TmpfsOptions, Ulimit,
+    VolumeDriverConfig, VolumeOptions, WeightDevice,
 };
 pub use image::{
     DeleteItem, HistoryItem, ImageInspect, ImageMetadata, ImagePruneReport, ImageSummary,
@@ -39,8 +39,8 @@ pub use stats::{
     StorageStats, ThrottlingData,
 };
 pub use system::{
-    AuthConfig, Commit, Component, DiskUsage, DistributionInspect, ErrorResponse, Info, Plugins,
-    RegistryConfig, RuntimeInfo, SwarmInfo, Version, VersionPlatform,
+    AuthConfig, Commit, Component, DiscoveredDevice, DiskUsage, DistributionInspect, ErrorResponse,
+    Info, Plugins, RegistryConfig, RuntimeInfo, SwarmInfo, Version, VersionPlatform,
 };
 pub use volume::{Volume, VolumeCreate, VolumeList, VolumePruneReport, VolumeUsage};
 

@@ -120,7 +120,18 @@ pub struct Info {
     pub firewall_backend: Option<serde_json::Value>,
     #[serde(rename = "CDISpecDirs")]
     pub cdi_spec_dirs: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub discovered_devices: Vec<DiscoveredDevice>,
     pub warnings: Option<Vec<String>>,
+}
+
+/// A device that a driver of devices knows.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct DiscoveredDevice {
+    pub source: String,
+    #[serde(rename = "ID")]
+    pub id: String,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -213,19 +213,19 @@ pub struct Healthcheck {
     )]
     pub test: Vec<String>,
     /// Between checks.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_zero")]
     pub interval: i64,
     /// Of one check.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_zero")]
     pub timeout: i64,
     /// Failures that count for nothing at the start.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_zero")]
     pub start_period: i64,
     /// Between checks in the start period.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_zero")]
     pub start_interval: i64,
     /// Failures in a row until unhealthy.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_zero")]
     pub retries: i64,
 }
 

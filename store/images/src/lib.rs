@@ -293,6 +293,14 @@ impl Images {
         )
     }
 
+    /// The same as a mount of its own, which may be moved into another namespace.
+    ///
+    /// # Errors
+    /// As [`Images::rootfs`].
+    pub fn own_view(&self, image: &Image) -> Result<OwnedFd, Error> {
+        self.0.own_view(&*self.row(image)?)
+    }
+
     /// Makes the directories that [`Images::rootfs`] writes to.
     ///
     /// # Errors

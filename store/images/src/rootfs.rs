@@ -62,6 +62,18 @@ impl Store {
         overlay(&lower, writable, options).map_err(|errno| explain(failed(errno)))
     }
 
+    /// An image's files as a mount that nobody else has: it may be moved anywhere.
+    pub(crate) fn own_view(&self, row: &Row) -> Result<OwnedFd, Error> {
+        let mut lower = self.lower(row)?;
+        // overlayfs wants two where none is for writing.
+        lower.push(Lower::Directory(self.root.join("layers/empty")));
+        if lower.len() == 1 {
+            lower.push(Lower::Directory(self.root.join("layers/empty2")));
+        }
+        let failed = Error::errno("mounting the layers of", &self.root);
+        overlay(&lower, None, RootfsOptions::default()).map_err(failed)
+    }
+
     /// An image's lower layers, top first.
     fn lower(&self, row: &Row) -> Result<Vec<Lower>, Error> {
         if !self.indexes() {

@@ -118,7 +118,7 @@ fn routes_and_versions() {
     refused(&lab.get("/v1.51/nonsense"), 404, "page not found");
     refused(&lab.send("PUT", "/version", ""), 404, "page not found");
     refused(
-        &lab.send("DELETE", "/containers/json/x", ""),
+        &lab.send("DELETE", "/containers/json/x/y", ""),
         404,
         "page not found",
     );

@@ -168,7 +168,6 @@ const FIXED: &[(&str, &str)] = &[
     ("authorization-plugin", ""),
     ("bip6", ""),
     ("bridge-accept-fwmark", ""),
-    ("cdi-spec-dir", ""),
     ("containerd", ""),
     ("containerd-namespace", ""),
     ("containerd-plugins-namespace", ""),

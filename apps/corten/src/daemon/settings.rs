@@ -375,6 +375,16 @@ fn engine(given: &Parsed) -> Result<Config> {
         exec_root: absolute("exec-root")?,
         cgroup_parent,
         systemd_cgroups,
+        cdi_spec_dirs: match given.list("cdi-spec-dir") {
+            none if none.is_empty() => Config::default().cdi_spec_dirs,
+            // An empty one turns such devices off.
+            own => own
+                .iter()
+                .filter(|dir| !dir.is_empty())
+                .map(PathBuf::from)
+                .collect(),
+        },
+        default_runtime: given.text("default-runtime").to_owned(),
         labels: given.list("label"),
         debug: given.on("debug"),
         bridge: bridge(given)?,

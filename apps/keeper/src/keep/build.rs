@@ -47,6 +47,7 @@ struct Parts {
     rootfs: OwnedFd,
     netns: Option<OwnedFd>,
     init: Option<OwnedFd>,
+    trees: Vec<OwnedFd>,
     streams: VecDeque<OwnedFd>,
     ports: VecDeque<OwnedFd>,
     bytes: Vec<u8>,
@@ -106,6 +107,9 @@ fn take(mut frame: Frame<Call>) -> Result<(Box<Launch>, Parts), Failure> {
         rootfs: fd()?,
         netns: launch.netns.then(&mut fd).transpose()?,
         init: launch.init.then(&mut fd).transpose()?,
+        trees: (0..launch.trees.len())
+            .map(|_| fd())
+            .collect::<Result<_, _>>()?,
         streams: (0..launch.attachments.len())
             .map(|_| fd())
             .collect::<Result<_, _>>()?,
@@ -228,6 +232,15 @@ fn start(launch: &Launch, parts: &Parts, held: &mut Held) -> Result<(Started, En
     let process = process.ok_or_else(|| failure(FailureKind::Invalid, "spec without process"))?;
     let streams = Streams::new(process.terminal, launch.open_stdin, [true, true])
         .map_err(|e| internal(format!("stdio: {e}")))?;
+    let trees: Vec<runtime::Tree<'_>> = launch
+        .trees
+        .iter()
+        .zip(&parts.trees)
+        .map(|(destination, mount)| runtime::Tree {
+            destination,
+            mount: mount.as_fd(),
+        })
+        .collect();
     let build = Build {
         spec: &launch.spec,
         rootfs: Rootfs::Mount(parts.rootfs.as_fd()),
@@ -243,6 +256,7 @@ fn start(launch: &Launch, parts: &Parts, held: &mut Held) -> Result<(Started, En
         seccomp: held.filter.as_ref(),
         extras: runtime::Extras {
             die_with_parent: true,
+            trees: &trees,
             ..runtime::Extras::default()
         },
     };

@@ -189,13 +189,9 @@ impl Process {
         // The multiplexing head: stream number, three zeros, length in network order.
         let mut head = [which as u8 + 1, 0, 0, 0, 0, 0, 0, 0];
         head[4..].copy_from_slice(&(data.len() as u32).to_be_bytes());
-        let head = if self.terminal.is_some() {
-            &[][..]
-        } else {
-            &head[..]
-        };
         let mut at = 0;
         while let Some(client) = self.clients.get_mut(at) {
+            let head = if client.attach.framed { &head[..] } else { &[] };
             if client.wants(stream) && !client.closing && client.send(head, data).is_err() {
                 self.drop_client(at, false, context);
                 continue;

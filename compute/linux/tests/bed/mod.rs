@@ -56,6 +56,7 @@ impl Bed {
         let mut spec = spec(args, true);
         linux(&mut spec).cgroups_path = format!("{}/{id}", self.cgroups);
         Launch {
+            trees: Vec::new(),
             log: Log::JsonFile {
                 path: self.log(&id),
                 max_size: 0,
@@ -139,6 +140,7 @@ pub fn client(stdin: bool) -> (Attachment, Client) {
     let attachment = Attachment {
         stream: OwnedFd::from(theirs),
         already_read: Vec::new(),
+        framed: true,
         stdin,
         stdout: true,
         stderr: true,

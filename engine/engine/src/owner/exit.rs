@@ -42,6 +42,7 @@ impl Owner {
 
     pub(super) async fn exited(&mut self, exit: Exit) {
         self.notices = None;
+        self.watch_off();
         let state = &mut self.record.state;
         state.phase = Phase::Exited;
         state.pid = 0;

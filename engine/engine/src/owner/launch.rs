@@ -3,15 +3,15 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use compute::{Attachment, HeldPort, Identity, Launch, Log};
+use compute::{Attachment, HeldPort, Identity, Launch, Log, Tree};
 use oci::runtime::{Namespace, Spec};
 use tokio::time::Instant;
 
 use super::Owner;
 use crate::network::{self, Connected, Mode};
-use crate::record::{Phase, Record};
+use crate::record::{Mounted, Phase, Record};
 use crate::resolve::{self, Context, Files};
-use crate::{Error, Inner, Result, clock, events, names, system};
+use crate::{Error, Inner, Result, cdi, clock, events, links, names, system};
 
 impl Owner {
     /// Starts the container; on failure it is as ended with the error's code, and what was made
@@ -33,6 +33,7 @@ impl Owner {
                 state.exit_code = 0;
                 state.oom_killed = false;
                 self.notices = Some(running.notices);
+                self.watch_anew();
                 let event = events::container(&self.record, "start", &[]);
                 self.commit(vec![event]).await
             }
@@ -84,6 +85,9 @@ impl Owner {
             tokio::task::spawn_blocking(move || {
                 let connected = network::connect(&inner, &record, &id)?;
                 let written = network::write_files(&inner, &record, connected.endpoint.as_ref());
+                if let Some(endpoint) = &connected.endpoint {
+                    links::tell_parents(&inner, &record, endpoint);
+                }
                 Ok::<_, Error>((connected, written))
             })
         };
@@ -94,14 +98,19 @@ impl Owner {
         self.record.endpoint = connected.endpoint;
         let launched = async {
             written?;
+            let (spec, groups) = spec?;
+            let (rootfs, trees) = root.map_err(lost)??;
+            let mut extra_groups = self.record.host.group_add.clone().unwrap_or_default();
+            extra_groups.extend(groups);
             let launch = Launch {
                 id: self.record.id.clone(),
-                spec: spec?,
-                rootfs: root.map_err(lost)??,
+                spec,
+                rootfs,
+                trees,
                 netns: connected.netns,
                 identity: Identity {
                     user: self.record.config.user.clone(),
-                    extra_groups: self.record.host.group_add.clone().unwrap_or_default(),
+                    extra_groups,
                 },
                 create_cwd: true,
                 init: self.record.host.init.unwrap_or(self.inner.config.init),
@@ -218,7 +227,8 @@ fn joins(inner: &Inner, record: &Record) -> Result<Joins> {
     Ok(joins)
 }
 
-fn spec(inner: &Inner, record: &Record, joins: &Joins) -> Result<Spec> {
+/// The specification, and groups that its devices need.
+fn spec(inner: &Inner, record: &Record, joins: &Joins) -> Result<(Spec, Vec<String>)> {
     let dir = inner.runtime_dir(joins.files_of.as_deref().unwrap_or(&record.id));
     let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
     let (hosts, hostname, resolv_conf) = (file("hosts"), file("hostname"), file("resolv.conf"));
@@ -230,7 +240,7 @@ fn spec(inner: &Inner, record: &Record, joins: &Joins) -> Result<Spec> {
             Vec::new(),
         )
     };
-    resolve::resolve(
+    let mut spec = resolve::resolve(
         record,
         &Context {
             config: &inner.config,
@@ -241,6 +251,7 @@ fn spec(inner: &Inner, record: &Record, joins: &Joins) -> Result<Spec> {
                 resolv_conf: &resolv_conf,
             },
             joined: &joins.namespaces,
+            linked: &links::environment(inner, record)?,
             shm: joins.shm.as_deref(),
             host_devices: &host_devices,
             devices: &devices,
@@ -248,11 +259,18 @@ fn spec(inner: &Inner, record: &Record, joins: &Joins) -> Result<Spec> {
             kernel: system::kernel_version(),
             processors: system::processors(),
         },
-    )
+    )?;
+    let requests = record.host.resources.device_requests.as_deref();
+    let requests = requests.unwrap_or_default();
+    let groups = match requests {
+        [] => Vec::new(),
+        some => cdi::Registry::read(&inner.config.cdi_spec_dirs).inject(&mut spec, some)?,
+    };
+    Ok((spec, groups))
 }
 
-/// The mounted root, and bind sources that are to be made. Blocking.
-fn root_file_system(inner: &Inner, record: &Record) -> Result<OwnedFd> {
+/// The mounted root and images, and bind sources that are to be made. Blocking.
+fn root_file_system(inner: &Inner, record: &Record) -> Result<(OwnedFd, Vec<Tree>)> {
     for mounted in record.mounts.iter().filter(|mounted| mounted.create_source) {
         let source = &mounted.point.source;
         std::fs::create_dir_all(source)
@@ -278,9 +296,44 @@ fn root_file_system(inner: &Inner, record: &Record) -> Result<OwnedFd> {
         volatile: record.host.auto_remove,
         ..Default::default()
     };
-    Ok(inner
+    let root = inner
         .images
-        .rootfs(&image, &inner.writable_dir(&record.id), options)?)
+        .rootfs(&image, &inner.writable_dir(&record.id), options)?;
+    let images = record.mounts.iter().filter(|m| m.point.kind == "image");
+    let trees = images.map(|mounted| {
+        Ok(Tree {
+            destination: mounted.point.destination.clone(),
+            mount: image_tree(inner, mounted)?,
+        })
+    });
+    Ok((root, trees.collect::<Result<_>>()?))
+}
+
+/// The files of another image, or a part of them, as a detached mount.
+fn image_tree(inner: &Inner, mounted: &Mounted) -> Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags, ResolveFlags};
+    use rustix::mount::OpenTreeFlags;
+    let view = inner
+        .images
+        .own_view(&inner.images.resolve(&mounted.point.name)?)?;
+    if mounted.subpath.is_empty() {
+        return Ok(view);
+    }
+    let failed = |error: rustix::io::Errno| {
+        let (image, subpath) = (&mounted.point.source, &mounted.subpath);
+        let error = std::io::Error::from(error);
+        Error::system(format!(
+            "cannot mount {subpath:?} of image {image}: {error}"
+        ))
+    };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let part = rustix::fs::openat2(&view, &mounted.subpath, flags, Mode::empty(), resolve);
+    // Of a detached mount the kernel makes copies since 6.15.
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(part.map_err(failed)?, "", flags).map_err(failed)
 }
 
 fn log(inner: &Inner, record: &Record) -> Result<Log> {

@@ -165,7 +165,7 @@ fn from_record(mounted: &Mounted) -> Mount {
         "" => "rprivate".to_owned(),
         own => own.to_owned(),
     });
-    let source = if mounted.subpath.is_empty() {
+    let source = if mounted.subpath.is_empty() || point.kind == "image" {
         point.source.clone()
     } else {
         format!("{}/{}", point.source, mounted.subpath)

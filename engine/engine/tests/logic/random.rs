@@ -1,12 +1,15 @@
-//! Random orders given to two containers, checked against a model of what Docker would say.
+//! Random orders given by several clients at once, checked against a model of what Docker would say;
+//! between them keepers and engines are killed.
 
-use engine::{ErrorKind, RemoveOptions, Result};
+use engine::{ErrorKind, RemoveOptions, Result, WaitCondition};
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::{House, Lab, within};
 
-const NAMES: [&str; 2] = ["one", "two"];
+/// Clients at work at the same time, each with containers of its own.
+const CLIENTS: usize = 4;
+const CONTAINERS: usize = 2;
 
 #[derive(Debug, Clone, Copy)]
 enum Order {
@@ -16,8 +19,11 @@ enum Order {
     Kill,
     Pause,
     Resume,
-    Remove { force: bool },
-    Reopen,
+    Remove {
+        force: bool,
+    },
+    /// Its keeper is killed: no answer is asked for.
+    LoseKeeper,
 }
 
 /// What a container is by the model.
@@ -43,7 +49,8 @@ enum Answer {
 fn expected(is: Is, order: Order) -> (Answer, Is) {
     use Answer::{Conflict, Done, NotFound, NotModified};
     match (order, is) {
-        (Order::Reopen, _) => unreachable!("it ends a day"),
+        (Order::LoseKeeper, Is::Running | Is::Paused) => (Done, Is::Exited),
+        (Order::LoseKeeper, is) => (Done, is),
         (Order::Create, Is::Absent) => (Done, Is::Created),
         (Order::Create, is) => (Conflict, is),
         (_, Is::Absent) => (NotFound, Is::Absent),
@@ -64,6 +71,7 @@ fn expected(is: Is, order: Order) -> (Answer, Is) {
     }
 }
 
+/// What one client orders in the life of one engine.
 fn orders() -> impl Strategy<Value = Vec<(usize, Order)>> {
     let order = prop_oneof![
         3 => Just(Order::Create),
@@ -73,9 +81,14 @@ fn orders() -> impl Strategy<Value = Vec<(usize, Order)>> {
         2 => Just(Order::Pause),
         2 => Just(Order::Resume),
         1 => any::<bool>().prop_map(|force| Order::Remove { force }),
-        1 => Just(Order::Reopen),
+        1 => Just(Order::LoseKeeper),
     ];
-    prop::collection::vec((0..NAMES.len(), order), 1..24)
+    prop::collection::vec((0..CONTAINERS, order), 0..12)
+}
+
+/// Lives of engines: in each, every client's orders.
+fn days() -> impl Strategy<Value = Vec<Vec<Vec<(usize, Order)>>>> {
+    prop::collection::vec(prop::collection::vec(orders(), CLIENTS), 1..4)
 }
 
 fn answer<T>(result: Result<T>, done: impl FnOnce(T) -> bool) -> Answer {
@@ -104,7 +117,19 @@ async fn obey(lab: &Lab, name: &str, order: Order) -> Answer {
             };
             answer(engine.container_remove(name, options).await, |()| true)
         }
-        Order::Reopen => unreachable!("it ends a day"),
+        Order::LoseKeeper => {
+            lose_keeper(lab, name).await;
+            Answer::Done
+        }
+    }
+}
+
+async fn lose_keeper(lab: &Lab, name: &str) {
+    if matches!(shown(lab, name), Is::Running | Is::Paused) {
+        let id = lab.engine.container_inspect(name, false).unwrap().id;
+        let ended = lab.engine.container_wait(name, WaitCondition::NotRunning);
+        lab.sim.end(&id, 137);
+        ended.unwrap().await;
     }
 }
 
@@ -121,29 +146,51 @@ fn shown(lab: &Lab, name: &str) -> Is {
     }
 }
 
+/// One client's day: every answer and every state is held against the model.
+async fn work(lab: &Lab, client: usize, orders: &[(usize, Order)], model: &mut [Is; CONTAINERS]) {
+    let name = |number: usize| format!("client{client}-{number}");
+    for (number, order) in orders {
+        let (wanted, then) = expected(model[*number], *order);
+        let given = within(obey(lab, &name(*number), *order)).await;
+        assert_eq!(given, wanted, "{order:?} when {:?}", model[*number]);
+        model[*number] = then;
+        for (number, is) in model.iter().enumerate() {
+            assert_eq!(
+                shown(lab, &name(number)),
+                *is,
+                "{} after {order:?}",
+                name(number)
+            );
+        }
+    }
+    for (number, is) in model.iter().enumerate() {
+        assert_eq!(
+            shown(lab, &name(number)),
+            *is,
+            "{} at the end of a day",
+            name(number)
+        );
+    }
+}
+
+/// `CORTEN_RANDOM_CASES` asks for more of them than a test needs.
+fn cases() -> u32 {
+    let asked = std::env::var("CORTEN_RANDOM_CASES").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(16)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
-    fn containers_do_what_the_rules_say(orders in orders()) {
+    fn containers_do_what_the_rules_say(days in days()) {
         let house = House::new();
-        let mut model = [Is::Absent; NAMES.len()];
-        // A day ends where an engine does.
-        for day in orders.split(|(_, order)| matches!(order, Order::Reopen)) {
+        let mut models = [[Is::Absent; CONTAINERS]; CLIENTS];
+        for day in &days {
             house.day(async |lab| {
-                for (number, order) in day {
-                    let name = NAMES[*number];
-                    let (wanted, then) = expected(model[*number], *order);
-                    let given = within(obey(lab, name, *order)).await;
-                    assert_eq!(given, wanted, "{order:?} when {:?}", model[*number]);
-                    model[*number] = then;
-                    for (name, is) in NAMES.iter().zip(model) {
-                        assert_eq!(shown(lab, name), is, "{name} after {order:?}");
-                    }
-                }
-                for (name, is) in NAMES.iter().zip(model) {
-                    assert_eq!(shown(lab, name), is, "{name} at the end of a day");
-                }
+                let clients = day.iter().zip(&mut models).enumerate();
+                let work = clients.map(|(client, (orders, model))| work(lab, client, orders, model));
+                futures_util::future::join_all(work).await;
             });
         }
     }

@@ -1,6 +1,8 @@
 //! `--mount`.
 
-use dockerapi::{BindOptions, MountSpec, TmpfsOptions, VolumeDriverConfig, VolumeOptions};
+use dockerapi::{
+    BindOptions, ImageOptions, MountSpec, TmpfsOptions, VolumeDriverConfig, VolumeOptions,
+};
 
 use super::csv;
 use crate::cli::values::{parse_bool, parse_size};
@@ -40,6 +42,7 @@ struct Parts {
     bind: Option<BindOptions>,
     volume: Option<VolumeOptions>,
     tmpfs: Option<TmpfsOptions>,
+    image: Option<ImageOptions>,
 }
 
 fn apply(
@@ -93,7 +96,7 @@ fn apply(
             tmpfs(parts).mode = u32::from_str_radix(&value, 8)
                 .map_err(|_| format!("invalid value for {key}: {value}"))?;
         }
-        "image-subpath" => return Err("mounts of type image are not supported yet".into()),
+        "image-subpath" => parts.image.get_or_insert_default().subpath = value,
         _ => return Err(format!("unexpected key '{key}' in '{field}'")),
     }
     Ok(())
@@ -137,6 +140,9 @@ fn finish(mut mount: MountSpec, parts: Parts) -> Result<MountSpec, String> {
     if parts.tmpfs.is_some() && mount.kind != "tmpfs" {
         return mixed("tmpfs-*");
     }
+    if parts.image.is_some() && mount.kind != "image" {
+        return mixed("image-*");
+    }
     if let Some(bind) = &parts.bind {
         let needs = |option: &str, other: &str| {
             Err(format!(
@@ -156,6 +162,7 @@ fn finish(mut mount: MountSpec, parts: Parts) -> Result<MountSpec, String> {
     mount.bind_options = parts.bind;
     mount.volume_options = parts.volume;
     mount.tmpfs_options = parts.tmpfs;
+    mount.image_options = parts.image;
     Ok(mount)
 }
 
