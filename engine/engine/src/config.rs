@@ -14,10 +14,8 @@ pub struct Config {
     pub exec_root: PathBuf,
     /// cgroup below which containers get theirs.
     pub cgroup_parent: String,
-    /// Labels of the engine.
-    pub labels: Vec<String>,
-    /// Debug mode, told by info.
-    pub debug: bool,
+    /// What may change while the engine is open.
+    pub live: Live,
     /// The default bridge; `None` for `--bridge none`.
     pub bridge: Option<Bridge>,
     /// DNS servers of containers; empty takes the host's.
@@ -36,7 +34,7 @@ pub struct Config {
     pub default_cgroupns_mode: String,
     /// `--init` for all.
     pub init: bool,
-    /// `json-file` or `none`.
+    /// The log driver of containers that ask for none.
     pub log_driver: String,
     /// Its options.
     pub log_opts: Map<String>,
@@ -44,6 +42,15 @@ pub struct Config {
     pub no_new_privileges: bool,
     /// A seccomp profile's JSON in place of the built-in one; `unconfined` for none.
     pub seccomp_profile: Option<String>,
+}
+
+/// Settings that may change while the engine is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    /// Labels of the engine.
+    pub labels: Vec<String>,
+    /// Debug mode, told by info.
+    pub debug: bool,
     /// Containers outlive the daemon; told by info.
     pub live_restore: bool,
     /// Seconds given to containers when the engine is asked to stop them.
@@ -56,6 +63,21 @@ pub struct Config {
     pub max_concurrent_downloads: usize,
     /// Tries for one layer.
     pub max_download_attempts: u32,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            labels: Vec::new(),
+            debug: false,
+            live_restore: true,
+            shutdown_timeout: 15,
+            insecure_registries: Vec::new(),
+            registry_mirrors: Vec::new(),
+            max_concurrent_downloads: 3,
+            max_download_attempts: 5,
+        }
+    }
 }
 
 /// Limits by name.
@@ -106,8 +128,7 @@ impl Default for Config {
             data_root: "/var/lib/corten".into(),
             exec_root: "/run/corten".into(),
             cgroup_parent: "/corten".into(),
-            labels: Vec::new(),
-            debug: false,
+            live: Live::default(),
             bridge: Some(Bridge::default()),
             dns: Vec::new(),
             dns_options: Vec::new(),
@@ -117,16 +138,10 @@ impl Default for Config {
             default_ipc_mode: "private".into(),
             default_cgroupns_mode: String::new(),
             init: false,
-            log_driver: "json-file".into(),
+            log_driver: "local".into(),
             log_opts: Map::new(),
             no_new_privileges: false,
             seccomp_profile: None,
-            live_restore: true,
-            shutdown_timeout: 15,
-            insecure_registries: Vec::new(),
-            registry_mirrors: Vec::new(),
-            max_concurrent_downloads: 3,
-            max_download_attempts: 5,
         }
     }
 }

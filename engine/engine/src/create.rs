@@ -8,7 +8,7 @@ use state::{Change, Table};
 use crate::owner::{self, Inherited};
 use crate::record::{Phase, Record, State};
 use crate::{
-    Engine, Error, Inner, Result, clock, events, log_options, merge, mounts, names, network,
+    Engine, Error, Inner, Result, clock, events, log_drivers, merge, mounts, names, network,
     system, verify,
 };
 
@@ -105,18 +105,11 @@ fn draft(
     let features = inner.compute.features();
     verify::defaults(&mut host, &inner.config, features);
     warnings.extend(verify::host(&host, features)?);
-    if host.log_config.kind == "json-file" {
-        log_options::parse(&host.log_config.config)?;
-    }
+    log_drivers::check(&host.log_config)?;
     remember_joined(inner, &mut host);
     let id = names::random_id()?;
     hostname(inner, &mut config, &host.network_mode, &id);
     let (path, args) = merge::command(&config);
-    let log_attrs = log_options::attributes(
-        &host.log_config.config,
-        &config.labels,
-        config.env.as_deref().unwrap_or_default(),
-    );
     let record = Record {
         id,
         name: String::new(),
@@ -134,7 +127,6 @@ fn draft(
             ..State::default()
         },
         endpoint: None,
-        log_attrs,
     };
     network::verify(&record)?;
     modes(&record.host)?;

@@ -24,7 +24,7 @@ impl Engine {
         let credentials = auth.map(credentials).unwrap_or_default();
         let repository = self
             .0
-            .registries
+            .registries()
             .client
             .repository(&reference, &credentials);
         let named = match (reference.digest(), reference.tag()) {

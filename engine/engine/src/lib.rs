@@ -12,7 +12,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use ::bridge::Bridge as BridgeNetwork;
 use bytes::Bytes;
@@ -35,7 +35,7 @@ mod image_ops;
 mod inspect;
 mod lifecycle;
 mod list;
-mod log_options;
+mod log_drivers;
 mod logs;
 mod merge;
 mod mounts;
@@ -50,6 +50,7 @@ mod pull;
 mod push;
 mod record;
 mod registries;
+mod reload;
 mod resolve;
 mod session;
 mod shutdown;
@@ -60,7 +61,7 @@ mod top;
 mod verify;
 mod volumes;
 
-pub use config::{Bridge, Config, Ulimits};
+pub use config::{Bridge, Config, Live, Ulimits};
 pub use error::{Error, ErrorKind, Result};
 pub use options::{
     ArchivePut, AttachOptions, DiskUsageOptions, EventsOptions, Filters, ImageRemoveOptions,
@@ -87,11 +88,15 @@ pub(crate) struct Inner {
     pub(crate) state: state::State,
     pub(crate) compute: Arc<dyn Compute>,
     pub(crate) images: images::Images,
-    pub(crate) registries: registries::Registries,
+    registries: RwLock<Arc<registries::Registries>>,
+    /// Settings that may change while the engine is open.
+    live: RwLock<Arc<Live>>,
     pub(crate) containers: container::Containers,
     pub(crate) events: events::Events,
     pub(crate) volumes: volumes::Volumes,
     pub(crate) execs: exec::Execs,
+    /// Logs that are being sent elsewhere.
+    pub(crate) shipping: log_drivers::Shipping,
     /// Set at opening, unless there is to be no bridge.
     pub(crate) bridge: OnceLock<BridgeNetwork>,
     pub(crate) started: std::time::Instant,
@@ -100,6 +105,21 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// Settings that may change, as they are now.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The client of registries, made with the present settings.
+    pub(crate) fn registries(&self) -> Arc<registries::Registries> {
+        Arc::clone(
+            &self
+                .registries
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
     /// Whether containers are being ended with the engine.
     pub(crate) fn is_ending(&self) -> bool {
         self.ending.load(std::sync::atomic::Ordering::Acquire)
@@ -135,11 +155,6 @@ impl Inner {
     /// Its writable layer: `diff` and `work` live here.
     pub(crate) fn writable_dir(&self, id: &str) -> PathBuf {
         self.container_dir(id).join("fs")
-    }
-
-    /// Its log.
-    pub(crate) fn log_path(&self, id: &str) -> PathBuf {
-        self.container_dir(id).join(format!("{id}-json.log"))
     }
 
     /// Files made anew at each start (hosts, hostname, resolv.conf).

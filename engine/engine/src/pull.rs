@@ -63,7 +63,7 @@ impl Engine {
         let asked = platform.map(str::parse::<Platform>).transpose();
         let asked = asked.map_err(|error| Error::invalid(error.to_string()))?;
         let reference = parse(image, tag)?;
-        let registries = &self.0.registries;
+        let registries = self.0.registries();
         let credentials = auth.map(credentials).unwrap_or_default();
         let (out, lines) = mpsc::channel(QUEUE);
         let pull = Pull {

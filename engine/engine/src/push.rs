@@ -57,7 +57,11 @@ impl Engine {
         let (out, lines) = mpsc::channel(QUEUE);
         let push = Push {
             inner: Arc::clone(&self.0),
-            repository: self.0.registries.client.writable(&reference, &credentials),
+            repository: self
+                .0
+                .registries()
+                .client
+                .writable(&reference, &credentials),
             reference,
             report: Report::new(out),
         };

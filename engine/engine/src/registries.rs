@@ -8,7 +8,7 @@ use dockerapi::AuthConfig;
 use registry::{Client, Credentials, Kind, Proxy};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
-use crate::{Config, Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Live, Result};
 
 /// Docker Hub's name in references.
 const HUB: &str = "docker.io";
@@ -25,7 +25,7 @@ pub(crate) struct Registries {
 
 impl Registries {
     /// With the engine's settings, and proxies from the environment.
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Live) -> Self {
         let client = Client::new(registry::Config {
             insecure: config.insecure_registries.clone(),
             mirrors: config.registry_mirrors.clone(),

@@ -30,7 +30,7 @@ impl Engine {
                 let _ = stop.await;
             }
         };
-        let limit = Duration::from_secs(self.0.config.shutdown_timeout);
+        let limit = Duration::from_secs(self.0.live().shutdown_timeout);
         if tokio::time::timeout(limit, all).await.is_err() {
             tracing::warn!("some containers did not end within the shutdown timeout");
         }

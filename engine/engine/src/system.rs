@@ -49,6 +49,7 @@ impl Engine {
     pub fn info(&self) -> Info {
         let inner = &self.0;
         let (config, features) = (&inner.config, inner.compute.features());
+        let live = inner.live();
         let count = |phases: &[Phase]| {
             let all = inner.containers.all();
             all.iter()
@@ -77,7 +78,7 @@ impl Engine {
                 volume: vec!["local".into()],
                 network: vec!["bridge".into(), "host".into(), "null".into()],
                 authorization: None,
-                log: vec!["json-file".into(), "none".into()],
+                log: crate::log_drivers::NAMES.map(str::to_owned).into(),
             },
             memory_limit: features.memory_limit,
             swap_limit: features.swap_limit,
@@ -88,7 +89,7 @@ impl Engine {
             pids_limit: features.pids_limit,
             ipv4_forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
                 .is_ok_and(|text| text.trim() == "1"),
-            debug: config.debug,
+            debug: live.debug,
             n_fd: std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64),
             oom_kill_disable: features.oom_kill_disable,
             n_goroutines: 0,
@@ -102,12 +103,12 @@ impl Engine {
             os_type: "linux".into(),
             architecture: uname.machine().to_string_lossy().into_owned(),
             index_server_address: "https://index.docker.io/v1/".into(),
-            registry_config: registries(&config.insecure_registries, &config.registry_mirrors),
+            registry_config: registries(&live.insecure_registries, &live.registry_mirrors),
             ncpu: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
             mem_total: memory.totalram.saturating_mul(u64::from(memory.mem_unit)),
             docker_root_dir: config.data_root.to_string_lossy().into_owned(),
             name: uname.nodename().to_string_lossy().into_owned(),
-            labels: config.labels.clone(),
+            labels: live.labels.clone(),
             server_version: VERSION.into(),
             runtimes: [
                 ("corten", "corten"),
@@ -121,7 +122,7 @@ impl Engine {
                 local_node_state: "inactive".into(),
                 ..SwarmInfo::default()
             },
-            live_restore_enabled: config.live_restore,
+            live_restore_enabled: live.live_restore,
             firewall_backend: Some(serde_json::json!({ "Driver": "nftables" })),
             init_binary: "keeper".into(),
             containerd_commit: Commit::default(),
@@ -144,7 +145,7 @@ impl Engine {
     /// # Errors
     /// Unauthorized when the registry refuses.
     pub async fn auth(&self, auth: AuthConfig) -> Result<(String, String)> {
-        self.0.registries.login(auth).await
+        self.0.registries().login(auth).await
     }
 }
 

@@ -178,7 +178,6 @@ fn refusals_are_dockers() {
         (&["--storage-opt", "size=1G"], "StorageOpt"),
         (&["--volume-driver", "nosuch"], "VolumeDriver"),
         (&["--gpus", "all"], "DeviceRequests"),
-        (&["--log-opt", "compress=true"], "compress"),
     ] {
         let err = lab.fails(125, &[&["run"], args, &["bb", "true"]].concat());
         assert!(

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use engine::{Bridge, Config};
+use engine::{Bridge, Config, Live};
 use rest::ApiVersion;
 use serde_json::Value;
 
@@ -32,6 +32,26 @@ pub(crate) struct Settings {
     pub(crate) min_api_version: ApiVersion,
     pub(crate) log_level: &'static str,
     pub(crate) raw_logs: bool,
+    /// Lines of JSON.
+    pub(crate) json_logs: bool,
+    /// All options by name, to tell what a reload changes.
+    pub(crate) given: Vec<(&'static str, Vec<String>)>,
+}
+
+impl Settings {
+    /// Names of the options that another reading has other values for: those that take effect
+    /// while the daemon runs, and those that need a restart.
+    pub(crate) fn changes(&self, new: &Self) -> (Vec<&'static str>, Vec<&'static str>) {
+        let same = |name: &str, values: &Vec<String>| {
+            let old = self.given.iter().find(|(known, _)| *known == name);
+            old.is_some_and(|(_, old)| old == values)
+        };
+        new.given
+            .iter()
+            .filter(|(name, values)| !same(name, values))
+            .map(|(name, _)| *name)
+            .partition(|name| options::is_live(name))
+    }
 }
 
 /// Where and how the API is served.
@@ -251,6 +271,15 @@ fn settings(given: &Parsed, called_dockerd: bool) -> Result<Settings> {
             .map_err(|_| anyhow!("invalid minimum API version: {min_api_version}"))?,
         log_level,
         raw_logs: given.on("raw-logs"),
+        json_logs: match given.text("log-format") {
+            "text" => false,
+            "json" => true,
+            other => bail!("invalid log format: {other}"),
+        },
+        given: FLAGS
+            .iter()
+            .map(|flag| (flag.name, given.list(flag.name)))
+            .collect(),
         engine,
     })
 }
@@ -313,8 +342,6 @@ fn engine(given: &Parsed) -> Result<Config> {
                 .with_context(|| format!("opening seccomp profile {path} failed"))?,
         ),
     };
-    let number = |name: &str| u64::try_from(given.int(name)).unwrap_or_default();
-    let count = |name: &str| u32::try_from(given.int(name)).unwrap_or_default().max(1);
     let cgroup_parent = match given.text("cgroup-parent") {
         "" => Config::default().cgroup_parent,
         parent => parent.to_owned(),
@@ -323,8 +350,7 @@ fn engine(given: &Parsed) -> Result<Config> {
         data_root: absolute("data-root")?,
         exec_root: absolute("exec-root")?,
         cgroup_parent,
-        labels: given.list("label"),
-        debug: given.on("debug"),
+        live: live(given),
         bridge: bridge(given)?,
         dns: given
             .list("dns")
@@ -342,13 +368,23 @@ fn engine(given: &Parsed) -> Result<Config> {
         log_opts,
         no_new_privileges: given.on("no-new-privileges"),
         seccomp_profile,
+    })
+}
+
+/// What takes effect without a restart.
+fn live(given: &Parsed) -> Live {
+    let number = |name: &str| u64::try_from(given.int(name)).unwrap_or_default();
+    let count = |name: &str| u32::try_from(given.int(name)).unwrap_or_default().max(1);
+    Live {
+        labels: given.list("label"),
+        debug: given.on("debug"),
         live_restore: given.on("live-restore"),
         shutdown_timeout: number("shutdown-timeout"),
         insecure_registries: given.list("insecure-registry"),
         registry_mirrors: given.list("registry-mirror"),
         max_concurrent_downloads: count("max-concurrent-downloads") as usize,
         max_download_attempts: count("max-download-attempts"),
-    })
+    }
 }
 
 fn bridge(given: &Parsed) -> Result<Option<Bridge>> {

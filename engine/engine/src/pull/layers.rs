@@ -133,7 +133,7 @@ impl Fetch {
 
     /// Waits until nobody else makes this layer and there is room for one more download.
     async fn turn(&self, layer: &Wanted) -> Result<(OwnedMutexGuard<()>, OwnedSemaphorePermit)> {
-        let registries = &self.inner.registries;
+        let registries = self.inner.registries();
         let turn = registries.turn(&layer.chain);
         if let Ok(turn) = Arc::clone(&turn).try_lock_owned()
             && let Ok(slot) = Arc::clone(&registries.slots).try_acquire_owned()
