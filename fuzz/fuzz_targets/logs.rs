@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use journal::{Query, Reader};
+use journal::{Format, Query, Reader};
 use libfuzzer_sys::fuzz_target;
 
 fn path() -> &'static PathBuf {
@@ -16,20 +16,21 @@ fn path() -> &'static PathBuf {
     })
 }
 
-fuzz_target!(|data: (Option<u8>, Option<i64>, Option<i64>, &[u8])| {
-    let (tail, since, until, bytes) = data;
+fuzz_target!(|data: (bool, Option<u8>, Option<i64>, Option<i64>, &[u8])| {
+    let (local, tail, since, until, bytes) = data;
     std::fs::write(path(), bytes).expect("write");
+    let format = if local { Format::Local } else { Format::Json };
     let query = Query {
         tail: tail.map(u64::from),
         since: since.map(i128::from),
         until: until.map(i128::from),
     };
-    let Ok(mut reader) = Reader::open(path(), query) else {
+    let Ok(mut reader) = Reader::open(path(), format, query) else {
         return;
     };
     let mut entries = 0usize;
     while let Ok(Some(nanos)) = reader.next(|entry| {
-        let _ = (entry.stream(), entry.attrs());
+        let _ = (entry.stream, entry.attrs());
         entry.nanos()
     }) {
         assert!(query.since.is_none_or(|since| nanos >= since));

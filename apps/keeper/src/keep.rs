@@ -108,6 +108,7 @@ impl Keeper {
             Token::Control => self.control_ready(flags),
             Token::Listener => self.accept(),
             Token::Oom => self.look_for_oom(),
+            Token::Compressed => self.context.log_compressed(),
             Token::Process(0) => self.container_ended(),
             Token::Process(number) => self.exec_ended(number),
             Token::Output(number, which) => {

@@ -183,17 +183,36 @@ pub enum Log {
     /// Nowhere.
     #[default]
     None,
-    /// Docker's json-file format.
-    JsonFile {
-        /// The file; rotated ones get `.1`, `.2`, …
-        path: PathBuf,
-        /// Rotate when a file would exceed this many bytes; 0 never.
-        max_size: u64,
-        /// Files kept, the current one included; at least 1.
-        max_files: u32,
-        /// JSON object text put in each line as `attrs`; empty for none.
-        attrs: String,
-    },
+    /// In files.
+    File(LogFile),
+}
+
+/// A log in files.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct LogFile {
+    /// How entries are written.
+    pub format: LogFormat,
+    /// The file; rotated ones get `.1`, `.2`, …, and `.gz` when compressed.
+    pub path: PathBuf,
+    /// Rotate when a file would exceed this many bytes; 0 never.
+    pub max_size: u64,
+    /// Files kept, the current one included; at least 1.
+    pub max_files: u32,
+    /// Compress rotated files.
+    pub compress: bool,
+    /// JSON object text put in each entry as attributes; empty for none.
+    pub attrs: String,
+    /// Drop output when this many bytes wait for the disk; `None` waits.
+    pub buffer: Option<u64>,
+}
+
+/// How entries are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum LogFormat {
+    /// Docker's `json-file`.
+    Json,
+    /// Docker's `local`.
+    Local,
 }
 
 /// A client's stream.

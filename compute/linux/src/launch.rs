@@ -206,17 +206,18 @@ fn hierarchies(layout: &cgroup::Layout) -> Hierarchies {
 fn log(log: compute::Log) -> keeper_protocol::Log {
     match log {
         compute::Log::None => keeper_protocol::Log::None,
-        compute::Log::JsonFile {
-            path,
-            max_size,
-            max_files,
-            attrs,
-        } => keeper_protocol::Log::JsonFile {
-            path: absolute(&path),
-            max_size,
-            max_files,
-            attrs,
-        },
+        compute::Log::File(file) => keeper_protocol::Log::File(keeper_protocol::LogFile {
+            format: match file.format {
+                compute::LogFormat::Json => keeper_protocol::LogFormat::Json,
+                compute::LogFormat::Local => keeper_protocol::LogFormat::Local,
+            },
+            path: absolute(&file.path),
+            max_size: file.max_size,
+            max_files: file.max_files,
+            compress: file.compress,
+            attrs: file.attrs,
+            buffer: file.buffer,
+        }),
     }
 }
 

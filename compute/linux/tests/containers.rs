@@ -89,12 +89,15 @@ async fn failures_are_told_and_leave_nothing(bed: &Bed) {
         .unwrap_err();
     assert_eq!(error.kind, Kind::CannotInvoke, "{error}");
     let mut bad_log = bed.launch(&["true"]);
-    bad_log.log = Log::JsonFile {
+    bad_log.log = Log::File(compute::LogFile {
+        format: compute::LogFormat::Json,
+        compress: false,
+        buffer: None,
         path: "/nowhere/at/all".into(),
         max_size: 0,
         max_files: 1,
         attrs: String::new(),
-    };
+    });
     let error = compute.launch(bad_log).await.unwrap_err();
     assert!(error.message.contains("/nowhere/at/all"), "{error}");
     let mut bad_id = bed.launch(&["true"]);

@@ -100,17 +100,38 @@ pub enum Log {
     /// Nowhere.
     #[default]
     None,
-    /// Docker's json-file format.
-    JsonFile {
-        /// The current file.
-        path: PathBuf,
-        /// Bytes a file may have; 0 is unlimited.
-        max_size: u64,
-        /// Files kept, the current one included.
-        max_files: u32,
-        /// JSON object put in each line; empty for none.
-        attrs: String,
-    },
+    /// In files.
+    File(LogFile),
+}
+
+/// A log in files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFile {
+    /// How entries are written.
+    pub format: LogFormat,
+    /// The current file.
+    pub path: PathBuf,
+    /// Bytes a file may have; 0 is unlimited.
+    pub max_size: u64,
+    /// Files kept, the current one included.
+    pub max_files: u32,
+    /// Rotated files are compressed.
+    pub compress: bool,
+    /// JSON object of texts put in each entry; empty for none.
+    pub attrs: String,
+    /// Non-blocking: output is dropped rather than waited with when this many bytes wait for the
+    /// disk.
+    pub buffer: Option<u64>,
+}
+
+/// How entries of a log are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogFormat {
+    /// A line of JSON each, as docker's `json-file`.
+    #[default]
+    Json,
+    /// Protocol buffers between their lengths, as docker's `local`.
+    Local,
 }
 
 /// A client's stream.

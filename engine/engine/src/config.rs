@@ -23,10 +23,8 @@ pub struct Config {
     pub cdi_spec_dirs: Vec<PathBuf>,
     /// Name of the runtime of containers that ask for none; all names mean the one there is.
     pub default_runtime: String,
-    /// Labels of the engine.
-    pub labels: Vec<String>,
-    /// Debug mode, told by info.
-    pub debug: bool,
+    /// What may change while the engine is open.
+    pub live: Live,
     /// The default bridge; `None` for `--bridge none`.
     pub bridge: Option<Bridge>,
     /// DNS servers of containers; empty takes the host's.
@@ -45,7 +43,7 @@ pub struct Config {
     pub default_cgroupns_mode: String,
     /// `--init` for all.
     pub init: bool,
-    /// `json-file` or `none`.
+    /// The log driver of containers that ask for none.
     pub log_driver: String,
     /// Its options.
     pub log_opts: Map<String>,
@@ -53,18 +51,8 @@ pub struct Config {
     pub no_new_privileges: bool,
     /// A seccomp profile's JSON in place of the built-in one; `unconfined` for none.
     pub seccomp_profile: Option<String>,
-    /// Containers outlive the daemon; told by info.
-    pub live_restore: bool,
-    /// Seconds given to containers when the engine is asked to stop them.
-    pub shutdown_timeout: u64,
-    /// How registries are reached.
-    pub registries: RegistrySettings,
     /// Answers new settings of registries when they have changed since it was last asked.
     pub registries_source: Option<RegistriesSource>,
-    /// Layers fetched at once.
-    pub max_concurrent_downloads: usize,
-    /// Tries for one layer.
-    pub max_download_attempts: u32,
     /// What the image store keeps of what was removed, and takes.
     pub image_policy: images::Policy,
     /// When images are collected; `None` for never.
@@ -73,6 +61,25 @@ pub struct Config {
     pub lazy_pull: bool,
     /// Who supplies such layers' bytes; `None` for nobody.
     pub supplier: Option<crate::SupplierProgram>,
+}
+
+/// Settings that may change while the engine is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    /// Labels of the engine.
+    pub labels: Vec<String>,
+    /// Debug mode, told by info.
+    pub debug: bool,
+    /// Containers outlive the daemon; told by info.
+    pub live_restore: bool,
+    /// Seconds given to containers when the engine is asked to stop them.
+    pub shutdown_timeout: u64,
+    /// How registries are reached.
+    pub registries: RegistrySettings,
+    /// Layers fetched at once.
+    pub max_concurrent_downloads: usize,
+    /// Tries for one layer.
+    pub max_download_attempts: u32,
 }
 
 /// How registries are reached. May change while the engine runs.
@@ -106,6 +113,20 @@ type Reread = dyn Fn() -> std::result::Result<Option<RegistrySettings>, String> 
 impl fmt::Debug for RegistriesSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RegistriesSource")
+    }
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            labels: Vec::new(),
+            debug: false,
+            live_restore: true,
+            shutdown_timeout: 15,
+            registries: RegistrySettings::default(),
+            max_concurrent_downloads: 3,
+            max_download_attempts: 5,
+        }
     }
 }
 
@@ -160,8 +181,7 @@ impl Default for Config {
             systemd_cgroups: false,
             cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
             default_runtime: "corten".into(),
-            labels: Vec::new(),
-            debug: false,
+            live: Live::default(),
             bridge: Some(Bridge::default()),
             dns: Vec::new(),
             dns_options: Vec::new(),
@@ -171,16 +191,11 @@ impl Default for Config {
             default_ipc_mode: "private".into(),
             default_cgroupns_mode: String::new(),
             init: false,
-            log_driver: "json-file".into(),
+            log_driver: "local".into(),
             log_opts: Map::new(),
             no_new_privileges: false,
             seccomp_profile: None,
-            live_restore: true,
-            shutdown_timeout: 15,
-            registries: RegistrySettings::default(),
             registries_source: None,
-            max_concurrent_downloads: 3,
-            max_download_attempts: 5,
             image_policy: images::Policy::default(),
             image_gc: None,
             lazy_pull: false,

@@ -8,7 +8,7 @@ use state::{Change, Table};
 use crate::owner::{self, Inherited};
 use crate::record::{Phase, Record, State};
 use crate::{
-    Engine, Error, Inner, Result, clock, events, links, log_options, merge, mounts, names, network,
+    Engine, Error, Inner, Result, clock, events, links, log_drivers, merge, mounts, names, network,
     system, verify,
 };
 
@@ -95,9 +95,7 @@ fn draft(
     let features = inner.compute.features();
     verify::defaults(&mut host, &inner.config, features);
     let warnings = verify::host(&host, features)?;
-    if host.log_config.kind == "json-file" {
-        log_options::parse(&host.log_config.config)?;
-    }
+    log_drivers::check(&host.log_config)?;
     remember_joined(inner, &mut host);
     let mut planned = mounts::plan(&config, &host, mounts::inherited(inner, &host)?)?;
     for mounted in planned
@@ -109,11 +107,6 @@ fn draft(
     let id = names::random_id()?;
     hostname(inner, &mut config, &host.network_mode, &id);
     let (path, args) = merge::command(&config);
-    let log_attrs = log_options::attributes(
-        &host.log_config.config,
-        &config.labels,
-        config.env.as_deref().unwrap_or_default(),
-    );
     let record = Record {
         id,
         name: String::new(),
@@ -132,7 +125,6 @@ fn draft(
             ..State::default()
         },
         endpoint: None,
-        log_attrs,
     };
     network::verify(&record)?;
     modes(&record.host)?;

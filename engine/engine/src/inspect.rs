@@ -40,7 +40,11 @@ impl Engine {
             hostname_path: file("hostname"),
             hosts_path: file("hosts"),
             log_path: match record.host.log_config.kind.as_str() {
-                "json-file" => inner.log_path(&record.id).to_string_lossy().into_owned(),
+                "json-file" => {
+                    let kept = crate::log_drivers::Kept::Json;
+                    let path = crate::log_drivers::path(inner, &record.id, kept);
+                    path.to_string_lossy().into_owned()
+                }
                 _ => String::new(),
             },
             name: format!("/{}", record.name),

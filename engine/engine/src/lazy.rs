@@ -46,7 +46,7 @@ impl Lazy {
     pub(crate) fn of(config: &Config) -> Option<Self> {
         let program = config.supplier.clone()?;
         // As they are when the daemon begins; a supplier that is started later has the same.
-        let of = crate::registries::client_config(&config.registries, 1);
+        let of = crate::registries::client_config(&config.live.registries, 1);
         let settings = Settings {
             insecure: of.insecure,
             mirrors: of.mirrors,
@@ -55,7 +55,7 @@ impl Lazy {
             https_proxy: of.proxy.https,
             no_proxy: of.proxy.none,
             offline: of.offline,
-            slots: config.max_concurrent_downloads,
+            slots: config.live.max_concurrent_downloads,
         };
         Some(Self {
             supplier: Arc::new(Supplier::new(&config.exec_root, program, settings)),

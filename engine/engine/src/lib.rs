@@ -12,7 +12,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use ::bridge::Bridge as BridgeNetwork;
 use bytes::Bytes;
@@ -39,7 +39,7 @@ mod lazy;
 mod lifecycle;
 mod links;
 mod list;
-mod log_options;
+mod log_drivers;
 mod logs;
 mod merge;
 mod mounts;
@@ -55,6 +55,7 @@ mod pull;
 mod push;
 mod record;
 mod registries;
+mod reload;
 mod resolve;
 mod search;
 mod session;
@@ -67,7 +68,7 @@ mod trust;
 mod verify;
 mod volumes;
 
-pub use config::{Bridge, Config, RegistriesSource, RegistrySettings, Ulimits};
+pub use config::{Bridge, Config, Live, RegistriesSource, RegistrySettings, Ulimits};
 pub use error::{Error, ErrorKind, Result};
 pub use image_ops::collect::{Collection, Watermarks, removed_at};
 pub use images::Policy as ImagePolicy;
@@ -100,10 +101,14 @@ pub(crate) struct Inner {
     pub(crate) registries: registries::Registries,
     /// Layers that are used before they are whole; `None` where nobody was named to supply them.
     pub(crate) lazy: Option<lazy::Lazy>,
+    /// Settings that may change while the engine is open.
+    live: RwLock<Arc<Live>>,
     pub(crate) containers: container::Containers,
     pub(crate) events: events::Events,
     pub(crate) volumes: volumes::Volumes,
     pub(crate) execs: exec::Execs,
+    /// Logs that are being sent elsewhere.
+    pub(crate) shipping: log_drivers::Shipping,
     /// Set at opening, unless there is to be no bridge.
     pub(crate) bridge: OnceLock<BridgeNetwork>,
     pub(crate) started: std::time::Instant,
@@ -112,6 +117,11 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// Settings that may change, as they are now.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Whether containers are being ended with the engine.
     pub(crate) fn is_ending(&self) -> bool {
         self.ending.load(std::sync::atomic::Ordering::Acquire)
@@ -147,11 +157,6 @@ impl Inner {
     /// Its writable layer: `diff` and `work` live here.
     pub(crate) fn writable_dir(&self, id: &str) -> PathBuf {
         self.container_dir(id).join("fs")
-    }
-
-    /// Its log.
-    pub(crate) fn log_path(&self, id: &str) -> PathBuf {
-        self.container_dir(id).join(format!("{id}-json.log"))
     }
 
     /// Files made anew at each start (hosts, hostname, resolv.conf).

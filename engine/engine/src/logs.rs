@@ -10,13 +10,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use journal::{Entry, Query, Reader, Stream, Watch};
+use journal::{Entry, Query, Reader, Stream, Time, Watch};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
 use crate::options::LogsOptions;
 use crate::record::{Phase, Record};
-use crate::{ByteStream, Engine, Error, Result, clock};
+use crate::{ByteStream, Engine, Error, Result, clock, log_drivers};
 
 /// Bytes sent at once.
 const BATCH: usize = 64 << 10;
@@ -46,12 +46,8 @@ impl Engine {
                 "can not get logs from container which is dead or marked for removal",
             ));
         }
-        if record.host.log_config.kind == "none" {
-            return Err(Error::not_implemented(
-                "configured logging driver does not support reading",
-            ));
-        }
-        let path = self.0.log_path(&record.id);
+        let (path, written) = log_drivers::readable(&self.0, &record)?;
+        make_directory(&path)?;
         // Watched before it is read to the end, so that no growth is missed.
         let follow = match options.follow && record.state.phase.is_alive() {
             true => Some(Follow {
@@ -71,8 +67,9 @@ impl Engine {
         let source = Source {
             reader: None,
             path,
+            written,
             query,
-            format: Format { options, tty },
+            format: Format::new(options, tty),
         };
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(pump(source, follow, sender));
@@ -106,7 +103,7 @@ impl Follow {
 
 /// A watch owns its descriptor as long as it lives, and hands it to nobody.
 #[expect(deprecated, reason = "the other constructor is unsafe")]
-fn register(watch: Watch) -> std::io::Result<AsyncFd<Watch>> {
+pub(crate) fn register(watch: Watch) -> std::io::Result<AsyncFd<Watch>> {
     AsyncFd::new(watch)
 }
 
@@ -170,6 +167,7 @@ struct Source {
     /// Opened at the first read: that is blocking work, too.
     reader: Option<Reader>,
     path: std::path::PathBuf,
+    written: journal::Format,
     query: Query,
     format: Format,
 }
@@ -191,7 +189,7 @@ impl Source {
     fn batch(&mut self) -> Result<Batch> {
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
-            None => Reader::open(&self.path, self.query)?,
+            None => Reader::open(&self.path, self.written, self.query)?,
         };
         let mut bytes = Vec::new();
         let mut more = true;
@@ -211,12 +209,22 @@ impl Source {
 struct Format {
     options: LogsOptions,
     tty: bool,
+    /// The text of a second, of which there are many entries.
+    second: (i64, String),
 }
 
 impl Format {
+    fn new(options: LogsOptions, tty: bool) -> Self {
+        Self {
+            options,
+            tty,
+            second: (0, "1970-01-01T00:00:00".into()),
+        }
+    }
+
     /// Appends one entry as the client gets it, if its stream was asked for.
-    fn write(&self, entry: &Entry<'_>, out: &mut Vec<u8>) {
-        let (number, wanted) = match entry.stream() {
+    fn write(&mut self, entry: &Entry<'_>, out: &mut Vec<u8>) {
+        let (number, wanted) = match entry.stream {
             Stream::Stdout => (1, self.options.stdout),
             Stream::Stderr => (2, self.options.stderr),
         };
@@ -229,12 +237,15 @@ impl Format {
         }
         let body = out.len();
         if self.options.timestamps {
-            push_time(entry, out);
+            self.push_time(entry, out);
         }
         if self.options.details {
             push_attrs(entry, out);
         }
-        out.extend(entry.log.as_bytes());
+        out.extend(&*entry.log);
+        if entry.newline {
+            out.push(b'\n');
+        }
         if !self.tty {
             // An entry is limited by the reader to some MiB.
             let length = u32::try_from(out.len() - body).unwrap_or(u32::MAX);
@@ -243,25 +254,51 @@ impl Format {
     }
 }
 
-/// `2006-01-02T15:04:05.000000000Z `: always nine digits.
-fn push_time(entry: &Entry<'_>, out: &mut Vec<u8>) {
-    let time = entry.time.as_bytes();
-    match time.split_last() {
-        // The usual text: as the clock gives it, in UTC, with zeros cut off.
-        Some((b'Z', whole)) if (19..=29).contains(&whole.len()) => {
-            out.extend(whole);
-            if whole.len() == 19 {
-                out.push(b'.');
+/// A container that has not run yet has no directory for its log, and may be followed.
+fn make_directory(path: &std::path::Path) -> Result<()> {
+    let directory = path.parent().unwrap_or(path);
+    match std::fs::create_dir(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(Error::system(
+            format!("cannot make {}: {error}", directory.display()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+impl Format {
+    /// `2006-01-02T15:04:05.000000000Z `: always nine digits.
+    fn push_time(&mut self, entry: &Entry<'_>, out: &mut Vec<u8>) {
+        let nanos = match &entry.time {
+            Time::Nanos(nanos) => *nanos,
+            Time::Text(text) => {
+                let time = text.as_bytes();
+                match time.split_last() {
+                    // The usual text: as the clock gives it, in UTC, with zeros cut off.
+                    Some((b'Z', whole)) if (19..=29).contains(&whole.len()) => {
+                        out.extend(whole);
+                        if whole.len() == 19 {
+                            out.push(b'.');
+                        }
+                        out.extend(&b"000000000"[whole.len().max(20) - 20..]);
+                        out.extend(b"Z ");
+                        return;
+                    }
+                    _ => i64::try_from(entry.nanos()).unwrap_or(0),
+                }
             }
-            out.extend(&b"000000000"[whole.len().max(20) - 20..]);
-            out.extend(b"Z ");
+        };
+        let (second, rest) = (
+            nanos.div_euclid(1_000_000_000),
+            nanos.rem_euclid(1_000_000_000),
+        );
+        if second != self.second.0 {
+            let text = jiff::Timestamp::from_second(second).unwrap_or_default();
+            let mut text = text.to_string();
+            text.truncate(19);
+            self.second = (second, text);
         }
-        _ => {
-            let text = jiff::Timestamp::from_nanosecond(entry.nanos())
-                .map_or_else(|_| clock::ZERO.into(), |time| format!("{time:.9}"));
-            out.extend(text.as_bytes());
-            out.push(b' ');
-        }
+        out.extend(self.second.1.as_bytes());
+        out.extend(format!(".{rest:09}Z ").as_bytes());
     }
 }
 
@@ -291,6 +328,7 @@ fn push_escaped(text: &str, out: &mut Vec<u8>) {
 impl From<journal::Error> for Error {
     fn from(error: journal::Error) -> Self {
         use std::error::Error as _;
+
         let cause = error
             .source()
             .map(|cause| format!(": {cause}"))

@@ -11,7 +11,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use bridge::{Bridge, Ipv4Net, Restored};
@@ -65,10 +65,12 @@ impl Engine {
             events: Events::new(past),
             volumes,
             execs: Execs::default(),
+            shipping: crate::log_drivers::Shipping::default(),
             started: std::time::Instant::now(),
             ending: std::sync::atomic::AtomicBool::new(false),
             registries: crate::registries::Registries::new(&config),
             lazy: crate::lazy::Lazy::of(&config),
+            live: RwLock::new(Arc::new(config.live.clone())),
             config,
             state,
             compute,
@@ -85,7 +87,9 @@ impl Engine {
             // Names were unique when they were written.
             let _ = inner.containers.reserve_name(&record.name, &record.id);
             let container = owner::spawn(Arc::clone(&inner), record, inherited);
+            let snapshot = container.snapshot.clone();
             inner.containers.insert(container);
+            crate::log_drivers::resume(&inner, &snapshot.borrow());
         }
         start_in_order(&inner, &waiting);
         crate::image_ops::ensure_builtin(&inner)?;

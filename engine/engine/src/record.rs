@@ -36,8 +36,6 @@ pub(crate) struct Record {
     pub state: State,
     /// Its place on the network while it runs.
     pub endpoint: Option<Endpoint>,
-    /// Attributes of log lines (`labels`, `env`), JSON object text or empty.
-    pub log_attrs: String,
 }
 
 /// A volume, bind or tmpfs of a container.

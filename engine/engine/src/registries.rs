@@ -2,6 +2,7 @@
 //! are shared, and who we are to each.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use dockerapi::AuthConfig;
@@ -10,7 +11,7 @@ use registry::{Client, Credentials, Kind, Proxy};
 use tokio::sync::Semaphore;
 
 use crate::pull::Download;
-use crate::{Config, Error, ErrorKind, RegistriesSource, RegistrySettings, Result};
+use crate::{Config, Error, ErrorKind, Live, RegistriesSource, RegistrySettings, Result};
 
 /// Docker Hub's name in references.
 const HUB: &str = "docker.io";
@@ -21,9 +22,9 @@ pub(crate) struct Registries {
     client: Client,
     settings: RwLock<Arc<RegistrySettings>>,
     source: Option<RegistriesSource>,
-    attempts: u32,
+    attempts: AtomicU32,
     /// One for each layer that may be fetched at the same time, whoever asked for it.
-    pub(crate) slots: Arc<Semaphore>,
+    slots: RwLock<Arc<Semaphore>>,
     /// Blobs on their way, by digest.
     downloads: Mutex<HashMap<Digest, Weak<Download>>>,
 }
@@ -31,15 +32,14 @@ pub(crate) struct Registries {
 impl Registries {
     /// With the engine's settings, and proxies from the environment.
     pub(crate) fn new(config: &Config) -> Self {
-        let attempts = config.max_download_attempts.max(1);
-        let settings = Arc::new(config.registries.clone());
-        let slots = config.max_concurrent_downloads;
+        let attempts = config.live.max_download_attempts.max(1);
+        let settings = Arc::new(config.live.registries.clone());
         Self {
             client: Client::new(client_config(&settings, attempts)),
             settings: RwLock::new(settings),
             source: config.registries_source.clone(),
-            attempts,
-            slots: Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS))),
+            attempts: attempts.into(),
+            slots: RwLock::new(slots(&config.live)),
             downloads: Mutex::default(),
         }
     }
@@ -56,6 +56,29 @@ impl Registries {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// One for each layer that may be fetched at the same time.
+    pub(crate) fn slots(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.slots.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes these settings. What is under way goes on as it began.
+    pub(crate) fn take(&self, live: &Live) {
+        let attempts = live.max_download_attempts.max(1);
+        self.attempts.store(attempts, Ordering::Relaxed);
+        *self.slots.write().unwrap_or_else(PoisonError::into_inner) = slots(live);
+        self.set(live.registries.clone());
+    }
+
+    fn set(&self, new: RegistrySettings) {
+        let attempts = self.attempts.load(Ordering::Relaxed);
+        self.client.configure(client_config(&new, attempts));
+        let mut settings = self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *settings = Arc::new(new);
+    }
+
     /// Takes over settings that have changed. Broken ones are told and change nothing.
     fn refresh(&self) {
         let Some(source) = &self.source else { return };
@@ -63,11 +86,7 @@ impl Registries {
             Ok(None) => {}
             Ok(Some(new)) => {
                 tracing::info!("settings of registries were read again");
-                self.client.configure(client_config(&new, self.attempts));
-                *self
-                    .settings
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+                self.set(new);
             }
             Err(error) => {
                 tracing::warn!(err = %error, "settings of registries stay as they were");
@@ -99,6 +118,11 @@ impl Registries {
         let token = self.client().login(&domain, &credentials(auth)).await?;
         Ok(("Login Succeeded".into(), token))
     }
+}
+
+fn slots(live: &Live) -> Arc<Semaphore> {
+    let slots = live.max_concurrent_downloads;
+    Arc::new(Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS)))
 }
 
 pub(crate) fn client_config(settings: &RegistrySettings, attempts: u32) -> registry::Config {

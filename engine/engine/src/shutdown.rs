@@ -35,7 +35,7 @@ impl Engine {
 
     /// How long all may take; `None` when one of them is to be waited for without end.
     fn patience(&self, containers: &[Arc<Container>]) -> Option<Duration> {
-        let mut seconds = self.0.config.shutdown_timeout;
+        let mut seconds = self.0.live().shutdown_timeout;
         for container in containers {
             let record = container.record();
             if record.state.phase.is_alive() {

@@ -50,6 +50,7 @@ impl Engine {
     pub fn info(&self) -> Info {
         let inner = &self.0;
         let (config, features) = (&inner.config, inner.compute.features());
+        let live = inner.live();
         let count = |phases: &[Phase]| {
             let all = inner.containers.all();
             all.iter()
@@ -81,7 +82,7 @@ impl Engine {
                 volume: vec!["local".into()],
                 network: vec!["bridge".into(), "host".into(), "null".into()],
                 authorization: None,
-                log: vec!["json-file".into(), "none".into()],
+                log: crate::log_drivers::NAMES.map(str::to_owned).into(),
             },
             memory_limit: features.memory_limit,
             swap_limit: features.swap_limit,
@@ -92,7 +93,7 @@ impl Engine {
             pids_limit: features.pids_limit,
             ipv4_forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
                 .is_ok_and(|text| text.trim() == "1"),
-            debug: config.debug,
+            debug: live.debug,
             n_fd: std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64),
             oom_kill_disable: features.oom_kill_disable,
             n_goroutines: 0,
@@ -114,7 +115,7 @@ impl Engine {
             mem_total: memory.totalram.saturating_mul(u64::from(memory.mem_unit)),
             docker_root_dir: config.data_root.to_string_lossy().into_owned(),
             name: uname.nodename().to_string_lossy().into_owned(),
-            labels: config.labels.clone(),
+            labels: live.labels.clone(),
             server_version: VERSION.into(),
             runtimes: [
                 ("corten", "corten"),
@@ -140,7 +141,7 @@ impl Engine {
                 local_node_state: "inactive".into(),
                 ..SwarmInfo::default()
             },
-            live_restore_enabled: config.live_restore,
+            live_restore_enabled: live.live_restore,
             firewall_backend: Some(serde_json::json!({ "Driver": "nftables" })),
             init_binary: "keeper".into(),
             containerd_commit: Commit::default(),

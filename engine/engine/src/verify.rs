@@ -175,12 +175,6 @@ pub(crate) fn host(host: &HostConfig, features: &Features) -> Result<Vec<String>
             host.runtime
         )));
     }
-    if !matches!(host.log_config.kind.as_str(), "json-file" | "none") {
-        return Err(Error::not_implemented(format!(
-            "log driver {:?} is not supported yet: use json-file or none",
-            host.log_config.kind
-        )));
-    }
     if !matches!(host.cgroupns_mode.as_str(), "host" | "private") {
         return Err(Error::invalid(format!(
             "invalid cgroup namespace mode: {}",

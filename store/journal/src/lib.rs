@@ -1,13 +1,13 @@
-//! Container log files in Docker's json-file format, read side.
+//! Container log files in Docker's `json-file` and `local` formats, read side.
 //!
-//! The keeper of a container appends one JSON object per line; here they are read back: the whole
+//! The keeper of a container appends entries; here they are read back: the whole
 //! log, its last lines, or a part by time, over the rotated files (`x.log.2`, `x.log.1`, `x.log`,
-//! oldest first), and on as the log grows. Nothing here starts a thread: [`Reader::next`] answers
+//! oldest first, `.gz` when compressed), and on as the log grows. Nothing here starts a thread: [`Reader::next`] answers
 //! `None` at the end of what is written, and a caller that wants more waits until the descriptor
 //! of a [`Watch`] is readable and calls it again.
 //!
 //! ```text
-//!  Reader::open ─ files (rotated set) ─ tail (where to begin) ─► next ─► Entry
+//!  Reader::open ─ files (rotated set) ─ tail, since (where to begin) ─► next ─► Entry
 //!                                                                 │ None
 //!                                                 Watch readable ◄┘
 //! ```
@@ -19,14 +19,26 @@ use std::path::PathBuf;
 
 mod entry;
 mod files;
-mod lines;
+mod local;
 mod reader;
+mod records;
+mod since;
 mod tail;
 mod watch;
 
-pub use entry::{Entry, Stream};
-pub use reader::Reader;
+pub use entry::{Entry, Partial, Stream, Time};
+pub use reader::{Place, Reader};
 pub use watch::Watch;
+
+/// How a log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Format {
+    /// A line of JSON each.
+    #[default]
+    Json,
+    /// Protocol buffers between their lengths.
+    Local,
+}
 
 /// What to read.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,12 +61,6 @@ pub enum Error {
         path: PathBuf,
         /// Its words.
         source: std::io::Error,
-    },
-    /// A rotated file was compressed.
-    #[error("cannot read log {path}: compressed log files are not supported")]
-    Compressed {
-        /// Which file.
-        path: PathBuf,
     },
     /// Rotation is faster than reading.
     #[error("log {path} is rotated faster than it can be opened")]

@@ -4,17 +4,25 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use crate::files::{self, Part};
-use crate::lines::Lines;
-use crate::{Entry, Error, Query, Result, tail};
+use crate::records::Records;
+use crate::{Entry, Error, Format, Query, Result, since, tail};
 
-/// A place in a log.
+/// Up to where a log was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Place {
+    inode: u64,
+    offset: u64,
+}
+
+/// A log being read.
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
+    format: Format,
     query: Query,
     /// What is read now; `None` before the log exists.
     current: Option<Part>,
-    lines: Lines,
+    records: Records,
     /// What comes after.
     later: VecDeque<Part>,
     /// The end by time was met.
@@ -26,21 +34,64 @@ impl Reader {
     ///
     /// # Errors
     /// When a file cannot be read, or the query reaches into a compressed one.
-    pub fn open(path: &Path, query: Query) -> Result<Self> {
+    pub fn open(path: &Path, format: Format, query: Query) -> Result<Self> {
         let mut later = files::open_all(path)?;
-        let offset = match query.tail {
-            Some(lines) => tail::skip_to_tail(&mut later, lines)?,
-            None => 0,
+        let offset = match (query.tail, query.since) {
+            (Some(lines), _) => tail::skip_to_tail(&mut later, format, lines)?,
+            (None, Some(nanos)) => since::skip_to(&mut later, format, nanos)?,
+            (None, None) => 0,
         };
-        let current = later.pop_front();
+        let mut current = later.pop_front();
+        if let Some(first) = &mut current {
+            first.plain()?;
+        }
         Ok(Self {
             path: path.to_owned(),
+            format,
             query,
             current,
-            lines: Lines::at(offset),
+            records: Records::at(format, offset),
             later,
             ended: false,
         })
+    }
+
+    /// Goes on where an earlier reader of the whole log was; from the beginning of what is left
+    /// when that is no longer there.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn resume(path: &Path, format: Format, place: Place) -> Result<Self> {
+        let mut later = files::open_all(path)?;
+        let at = later.iter().rposition(|part| part.inode() == place.inode);
+        let offset = match at {
+            Some(at) => {
+                later.drain(..at);
+                place.offset
+            }
+            None => 0,
+        };
+        let mut current = later.pop_front();
+        if let Some(first) = &mut current {
+            first.plain()?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            format,
+            query: Query::default(),
+            current,
+            records: Records::at(format, offset),
+            later,
+            ended: false,
+        })
+    }
+
+    /// Up to where it was read.
+    pub fn place(&self) -> Place {
+        Place {
+            inode: self.current.as_ref().map_or(0, Part::inode),
+            offset: self.records.position(),
+        }
     }
 
     /// The end by time (`until`) was met: no more entries will come.
@@ -59,7 +110,7 @@ impl Reader {
             let Some(line) = self.next_line()? else {
                 return Ok(None);
             };
-            let Some(entry) = Entry::parse(self.lines.bytes(line)) else {
+            let Some(entry) = Entry::parse(self.format, self.records.bytes(line)) else {
                 continue;
             };
             match judge(&entry, self.query) {
@@ -78,42 +129,44 @@ impl Reader {
                 let Some(first) = self.later.pop_front() else {
                     return Ok(None);
                 };
-                self.begin(first);
+                self.begin(first)?;
                 continue;
             };
-            let file = current.plain()?;
+            let file = current.file();
             let io = |error| Error::io(&current.path, error);
-            if let Some(line) = self.lines.next(file).map_err(io)? {
+            if let Some(line) = self.records.next(file).map_err(io)? {
                 return Ok(Some(line));
             }
             if let Some(next) = self.later.pop_front() {
-                self.begin(next);
+                self.begin(next)?;
                 continue;
             }
             // The end of the newest file we know: was it truncated, or rotated away?
-            if file.metadata().map_err(io)?.len() < self.lines.offset() {
-                self.lines = Lines::at(0);
+            if file.metadata().map_err(io)?.len() < self.records.offset() {
+                self.records = Records::at(self.format, 0);
                 continue;
             }
-            let inode = current.inode().unwrap_or_default();
+            let inode = current.inode();
             let mut after = files::open_after(&self.path, inode)?;
             if after.is_empty() {
                 return Ok(None);
             }
             // What was written between our last read and the rotation.
-            if let Some(line) = self.lines.next(file).map_err(io)? {
+            if let Some(line) = self.records.next(file).map_err(io)? {
                 return Ok(Some(line));
             }
             if let Some(next) = after.pop_front() {
                 self.later = after;
-                self.begin(next);
+                self.begin(next)?;
             }
         }
     }
 
-    fn begin(&mut self, part: Part) {
+    fn begin(&mut self, mut part: Part) -> Result<()> {
+        part.plain()?;
         self.current = Some(part);
-        self.lines = Lines::at(0);
+        self.records = Records::at(self.format, 0);
+        Ok(())
     }
 }
 

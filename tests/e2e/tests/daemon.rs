@@ -133,3 +133,78 @@ fn one_daemon_at_a_time() {
     lab.start_daemon();
     lab.ok(&["run", "--rm", "bb", "true"]);
 }
+
+#[test]
+fn settings_are_read_again() {
+    if !root() {
+        return;
+    }
+    let mut lab = Lab::new();
+    lab.stop_daemon();
+    let file = lab.path("daemon.json");
+    let write = |text: &str| std::fs::write(&file, text).expect("daemon.json");
+    write(r#"{"labels":["a=1"],"log-format":"json"}"#);
+    lab.set_flags(&["--config-file", &file.to_string_lossy()]);
+    lab.start_daemon();
+    let labels = |lab: &Lab| lab.ok(&["info", "--format", "{{.Labels}} {{.Debug}}"]);
+    assert_eq!(labels(&lab), "[a=1] false");
+    let id = lab.ok(&["run", "-d", "bb", "sleep", "1000"]);
+    let before = lab.now();
+    write(
+        r#"{"labels":["b=2"],"log-format":"json","debug":true,"mtu":1400,
+            "insecure-registries":["r:1"],"shutdown-timeout":7}"#,
+    );
+    e2e::signal(lab.daemon_pid(), "HUP");
+    assert!(
+        wait_for(PATIENCE, || labels(&lab) == "[b=2] true"),
+        "{}",
+        lab.daemon_log()
+    );
+    let events = |lab: &Lab| {
+        let now = lab.now();
+        let all = [
+            "events",
+            "--since",
+            &before,
+            "--until",
+            &now,
+            "--filter",
+            "type=daemon",
+        ];
+        lab.ok(&[&all[..], &["--format", "{{json .}}"]].concat())
+    };
+    assert!(wait_for(PATIENCE, || events(&lab).contains("reload")));
+    let event: serde_json::Value = serde_json::from_str(&events(&lab)).expect("one event");
+    let attributes = &event["Actor"]["Attributes"];
+    assert_eq!(event["Action"], "reload");
+    assert_eq!(attributes["labels"], r#"["b=2"]"#);
+    assert_eq!(attributes["shutdown-timeout"], "7");
+    assert_eq!(attributes["insecure-registries"], r#"["r:1"]"#);
+    let registries = lab.ok(&["info", "--format", "{{json .RegistryConfig.IndexConfigs}}"]);
+    assert!(registries.contains("r:1"), "{registries}");
+    // What takes a restart is named, on a line of JSON.
+    let said = |lab: &Lab, word: &str| {
+        let log = lab.daemon_log();
+        let lines = log
+            .lines()
+            .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
+        lines
+            .map(|line| line.to_string())
+            .any(|line| line.contains(word))
+    };
+    assert!(
+        wait_for(PATIENCE, || said(&lab, r#""options":"mtu""#)),
+        "{}",
+        lab.daemon_log()
+    );
+    // A fault changes nothing.
+    write(r#"{"labels":["c=3"],"nonsense":1}"#);
+    e2e::signal(lab.daemon_pid(), "HUP");
+    assert!(
+        wait_for(PATIENCE, || said(&lab, "nonsense")),
+        "{}",
+        lab.daemon_log()
+    );
+    assert_eq!(labels(&lab), "[b=2] true");
+    assert_eq!(lab.inspect(&id, "{{.State.Status}}"), "running");
+}

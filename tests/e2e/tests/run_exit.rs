@@ -180,7 +180,7 @@ fn refusals_are_dockers() {
             &["--volume-driver", "nosuch", "-v", "/x"],
             "plugin \"nosuch\" not found",
         ),
-        (&["--log-opt", "compress=true"], "compress"),
+        (&["--log-opt", "nosuch=true"], "nosuch"),
     ] {
         let err = lab.fails(125, &[&["run"], args, &["bb", "true"]].concat());
         assert!(err.contains(text), "{args:?}: {err}");

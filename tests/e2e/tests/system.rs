@@ -226,7 +226,7 @@ fn about_the_engine() {
     let text = lab.ok(&["info"]);
     for line in [
         "Storage Driver: overlay2",
-        "Logging Driver: json-file",
+        "Logging Driver: local",
         "Cgroup Driver: cgroupfs",
         "OSType: linux",
         "Default Runtime: corten",

@@ -37,6 +37,11 @@ impl Ready {
         }
     }
 
+    /// The settings were read again.
+    pub(crate) fn reloaded(&self) {
+        say("READY=1");
+    }
+
     /// There will be no daemon, and why.
     pub(crate) fn failed(&self, why: &str) {
         self.tell(why);
@@ -47,6 +52,24 @@ impl Ready {
             // A starter that went away waits for nothing.
             let _ = pipe.write_all(text.as_bytes());
         }
+    }
+}
+
+/// The settings are being read again: systemd waits for the end of it.
+pub(crate) fn reloading() {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
+    say(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+}
+
+/// The daemon is about to end.
+pub(crate) fn stopping() {
+    say("STOPPING=1");
+}
+
+fn say(text: &str) {
+    if let Err(error) = notify(text) {
+        tracing::warn!(%error, "sd_notify");
     }
 }
 

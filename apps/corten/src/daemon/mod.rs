@@ -27,6 +27,7 @@ pub(crate) fn main(args: Vec<OsString>, called_dockerd: bool) -> ExitCode {
         .map(|arg| arg.to_string_lossy().into_owned())
         .collect();
     let ready = Ready::inherited();
+    let again = args.clone();
     let settings = match settings::read(&args, called_dockerd) {
         Ok(Asked::Run(settings)) => settings,
         Ok(Asked::Said(text)) => return said(&text),
@@ -35,7 +36,12 @@ pub(crate) fn main(args: Vec<OsString>, called_dockerd: bool) -> ExitCode {
             return complain(&error);
         }
     };
-    start_log(&settings);
+    let level = start_log(&settings);
+    let reading = Reading {
+        args: again,
+        called_dockerd,
+        level,
+    };
     // The ends that our starter left open are for nobody below us.
     if let Err(errno) = sys::process::cloexec_from(3) {
         tracing::warn!(%errno, "close-on-exec");
@@ -46,7 +52,7 @@ pub(crate) fn main(args: Vec<OsString>, called_dockerd: bool) -> ExitCode {
         .build();
     let result = runtime
         .context("starting threads")
-        .and_then(|runtime| runtime.block_on(run(*settings, &ready)));
+        .and_then(|runtime| runtime.block_on(run(*settings, &ready, &reading)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -57,7 +63,14 @@ pub(crate) fn main(args: Vec<OsString>, called_dockerd: bool) -> ExitCode {
     }
 }
 
-async fn run(settings: Settings, ready: &Ready) -> Result<()> {
+/// How to read the settings again.
+struct Reading {
+    args: Vec<String>,
+    called_dockerd: bool,
+    level: LevelHandle,
+}
+
+async fn run(mut settings: Settings, ready: &Ready, reading: &Reading) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -71,8 +84,7 @@ async fn run(settings: Settings, ready: &Ready) -> Result<()> {
         systemd_cgroups: settings.engine.systemd_cgroups,
     })
     .map_err(|error| anyhow::anyhow!("{error}"))?;
-    let live_restore = settings.engine.live_restore;
-    let engine = Engine::open(settings.engine, Arc::new(compute)).await?;
+    let engine = Engine::open(settings.engine.clone(), Arc::new(compute)).await?;
     let (stop, stopped) = watch::channel(false);
     let api = rest::Api::new(engine.clone(), settings.min_api_version);
     let sockets = listen::open(&settings.listen)?;
@@ -86,18 +98,20 @@ async fn run(settings: Settings, ready: &Ready) -> Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => tracing::warn!(
-                "of the settings only those of registries are read again, when they change: for \
-                 others restart the daemon, containers go on"
-            ),
+            _ = hangup.recv() => {
+                control::reloading();
+                reload(&engine, &mut settings, reading).await;
+                ready.reloaded();
+            }
         }
     }
     tracing::info!("stopping");
+    control::stopping();
     for path in &sockets.paths {
         // Gone already when somebody else cleaned up.
         let _ = std::fs::remove_file(path);
     }
-    if !live_restore {
+    if !settings.engine.live.live_restore {
         engine.stop_containers().await;
     }
     let _ = stop.send(true);
@@ -106,14 +120,56 @@ async fn run(settings: Settings, ready: &Ready) -> Result<()> {
     Ok(())
 }
 
-fn start_log(settings: &Settings) {
+/// Reads the settings again. What is wrong with them is said, and nothing changes then.
+async fn reload(engine: &Engine, settings: &mut Settings, reading: &Reading) {
+    let new = match settings::read(&reading.args, reading.called_dockerd) {
+        Ok(Asked::Run(new)) => *new,
+        Ok(Asked::Said(_)) => return,
+        Err(error) => return tracing::error!("settings are not read again: {error:#}"),
+    };
+    let (live, restart) = settings.changes(&new);
+    if !restart.is_empty() {
+        tracing::warn!(
+            options = restart.join(", "),
+            "changed, but taken only by a restart of the daemon: containers go on meanwhile"
+        );
+    }
+    let level = tracing_subscriber::EnvFilter::new(new.log_level);
+    if let Err(error) = reading.level.reload(level) {
+        tracing::error!(%error, "log level not changed");
+    }
+    engine.reload(new.engine.live.clone()).await;
+    settings.engine.live = new.engine.live.clone();
+    // What needs a restart is told at every reload until there was one.
+    for (name, values) in new.given {
+        if options::is_live(name)
+            && let Some((_, known)) = settings.given.iter_mut().find(|(known, _)| *known == name)
+        {
+            *known = values;
+        }
+    }
+    tracing::info!(changed = live.join(", "), "settings read again");
+}
+
+type LevelHandle =
+    tracing_subscriber::reload::Handle<tracing_subscriber::EnvFilter, tracing_subscriber::Registry>;
+
+/// Begins to log to standard error, and gives what changes the level.
+fn start_log(settings: &Settings) -> LevelHandle {
     use std::io::IsTerminal as _;
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
     let filter = tracing_subscriber::EnvFilter::new(settings.log_level);
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(!settings.raw_logs && std::io::stderr().is_terminal())
-        .init();
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(filter);
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    if settings.json_logs {
+        registry.with(layer.json().flatten_event(true)).init();
+    } else {
+        let colour = !settings.raw_logs && std::io::stderr().is_terminal();
+        registry.with(layer.with_ansi(colour)).init();
+    }
+    handle
 }
 
 #[allow(clippy::print_stdout, reason = "what the user asked for")]

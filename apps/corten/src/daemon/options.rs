@@ -66,7 +66,7 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag('\0', "ipv6", Kind::Bool, ""),
     flag('\0', "label", Kind::List, ""),
     flag('\0', "live-restore", Kind::Bool, "true"),
-    flag('\0', "log-driver", Kind::Text, "json-file"),
+    flag('\0', "log-driver", Kind::Text, "local"),
     flag('\0', "log-format", Kind::Text, "text"),
     flag('l', "log-level", Kind::Text, "info"),
     flag('\0', "log-opt", Kind::Map, ""),
@@ -188,7 +188,6 @@ const FIXED: &[(&str, &str)] = &[
     ("ip6tables", "true"),
     ("iptables", "true"),
     ("ipv6", "false"),
-    ("log-format", "text"),
     ("max-concurrent-uploads", ""),
     ("metrics-addr", ""),
     ("network-control-plane-mtu", ""),
@@ -206,6 +205,23 @@ const FIXED: &[(&str, &str)] = &[
 
 /// Features and what they may be set to.
 const FEATURES: [&str; 2] = ["lazy-pull=false", "lazy-pull=true"];
+/// Options that take effect when the settings are read again.
+const LIVE: &[&str] = &[
+    "debug",
+    "insecure-registry",
+    "label",
+    "live-restore",
+    "log-level",
+    "max-concurrent-downloads",
+    "max-download-attempts",
+    "registry-mirror",
+    "shutdown-timeout",
+];
+
+/// Whether a change of the option takes effect without a restart.
+pub(crate) fn is_live(name: &str) -> bool {
+    LIVE.contains(&name)
+}
 
 /// Why a value of an option is not honoured; `None` when it is.
 pub(crate) fn refusal(name: &str, value: &str) -> Option<String> {
@@ -247,6 +263,7 @@ mod tests {
         let exists = |name: &str| FLAGS.iter().any(|flag| flag.name == name);
         assert!(FIXED.iter().all(|(name, _)| exists(name)));
         assert!(KEYS.iter().all(|(name, _)| exists(name)));
+        assert!(LIVE.iter().all(|name| exists(name)));
         assert!(refusal("data-root", "/x").is_none());
         assert!(refusal("iptables", "true").is_none());
         assert!(refusal("iptables", "false").is_some());

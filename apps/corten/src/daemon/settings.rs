@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use engine::{Bridge, Config, RegistriesSource, RegistrySettings};
+use engine::{Bridge, Config, Live, RegistriesSource, RegistrySettings};
 use rest::ApiVersion;
 use serde_json::Value;
 
@@ -37,6 +37,26 @@ pub(crate) struct Settings {
     pub(crate) min_api_version: ApiVersion,
     pub(crate) log_level: &'static str,
     pub(crate) raw_logs: bool,
+    /// Lines of JSON.
+    pub(crate) json_logs: bool,
+    /// All options by name, to tell what a reload changes.
+    pub(crate) given: Vec<(&'static str, Vec<String>)>,
+}
+
+impl Settings {
+    /// Names of the options that another reading has other values for: those that take effect
+    /// while the daemon runs, and those that need a restart.
+    pub(crate) fn changes(&self, new: &Self) -> (Vec<&'static str>, Vec<&'static str>) {
+        let same = |name: &str, values: &Vec<String>| {
+            let old = self.given.iter().find(|(known, _)| *known == name);
+            old.is_some_and(|(_, old)| old == values)
+        };
+        new.given
+            .iter()
+            .filter(|(name, values)| !same(name, values))
+            .map(|(name, _)| *name)
+            .partition(|name| options::is_live(name))
+    }
 }
 
 /// Where and how the API is served.
@@ -278,6 +298,15 @@ fn settings(given: &Parsed, called_dockerd: bool) -> Result<Settings> {
             .map_err(|_| anyhow!("invalid minimum API version: {min_api_version}"))?,
         log_level,
         raw_logs: given.on("raw-logs"),
+        json_logs: match given.text("log-format") {
+            "text" => false,
+            "json" => true,
+            other => bail!("invalid log format: {other}"),
+        },
+        given: FLAGS
+            .iter()
+            .map(|flag| (flag.name, given.list(flag.name)))
+            .collect(),
         engine,
     })
 }
@@ -357,8 +386,6 @@ fn engine(given: &Parsed) -> Result<Config> {
                 .with_context(|| format!("opening seccomp profile {path} failed"))?,
         ),
     };
-    let number = |name: &str| u64::try_from(given.int(name)).unwrap_or_default();
-    let count = |name: &str| u32::try_from(given.int(name)).unwrap_or_default().max(1);
     let systemd_cgroups = systemd_cgroups(&given.list("exec-opt"))?;
     let cgroup_parent = match given.text("cgroup-parent") {
         "" if systemd_cgroups => "system.slice".to_owned(),
@@ -385,8 +412,7 @@ fn engine(given: &Parsed) -> Result<Config> {
                 .collect(),
         },
         default_runtime: given.text("default-runtime").to_owned(),
-        labels: given.list("label"),
-        debug: given.on("debug"),
+        live: live(given),
         bridge: bridge(given)?,
         dns: given
             .list("dns")
@@ -404,12 +430,7 @@ fn engine(given: &Parsed) -> Result<Config> {
         log_opts,
         no_new_privileges: given.on("no-new-privileges"),
         seccomp_profile,
-        live_restore: given.on("live-restore"),
-        shutdown_timeout: number("shutdown-timeout"),
-        registries: registries(given),
         registries_source: None,
-        max_concurrent_downloads: count("max-concurrent-downloads") as usize,
-        max_download_attempts: count("max-download-attempts"),
         image_policy: image_policy(given)?,
         image_gc: image_gc(given)?,
         lazy_pull: given
@@ -418,6 +439,21 @@ fn engine(given: &Parsed) -> Result<Config> {
             .any(|one| one == "lazy-pull=true"),
         supplier: Some(crate::supplier::program()),
     })
+}
+
+/// What takes effect without a restart.
+fn live(given: &Parsed) -> Live {
+    let number = |name: &str| u64::try_from(given.int(name)).unwrap_or_default();
+    let count = |name: &str| u32::try_from(given.int(name)).unwrap_or_default().max(1);
+    Live {
+        labels: given.list("label"),
+        debug: given.on("debug"),
+        live_restore: given.on("live-restore"),
+        shutdown_timeout: number("shutdown-timeout"),
+        registries: registries(given),
+        max_concurrent_downloads: count("max-concurrent-downloads") as usize,
+        max_download_attempts: count("max-download-attempts"),
+    }
 }
 
 fn image_policy(given: &Parsed) -> Result<engine::ImagePolicy> {

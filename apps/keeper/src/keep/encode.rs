@@ -144,7 +144,7 @@ fn escape_unicode(out: &mut Vec<u8>, run: &[u8]) {
 
 /// Formats the time, the part down to seconds only when it changes.
 #[derive(Debug, Default)]
-struct Clock {
+pub(crate) struct Clock {
     second: u64,
     text: Vec<u8>,
 }
@@ -158,7 +158,7 @@ impl Clock {
     }
 
     /// RFC 3339 in UTC with nanoseconds, trailing zeros left out as Go does.
-    fn at(&mut self, second: u64, nanos: u32, out: &mut Vec<u8>) {
+    pub(crate) fn at(&mut self, second: u64, nanos: u32, out: &mut Vec<u8>) {
         if self.text.is_empty() || second != self.second {
             self.second = second;
             self.text.clear();

@@ -68,6 +68,7 @@ impl Keeper {
             });
         }
         first.finish(&mut self.context);
+        self.context.log.close();
         // Its execs are dead too, or about to be.
         let execs: Vec<u32> = self.processes.keys().copied().filter(|n| *n != 0).collect();
         for number in execs {

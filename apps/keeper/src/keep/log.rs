@@ -1,11 +1,23 @@
-//! The log of one container: text in, whole entries out in as few writes as possible, rotation.
+//! The log of one container: text in, whole entries out in as few writes as possible.
+//!
+//! ```text
+//!   stdout, stderr ─► lines and pieces ─► Encoder ─┬─► Files
+//!                                                  └─► Buffer (non-blocking) ─► a child's Files
+//! ```
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+mod buffer;
+mod compress;
+mod files;
+mod local;
 
-use super::encode::{Encoder, PIECE, Stream};
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use keeper_protocol::LogFormat;
+
+use self::buffer::Buffer;
+use self::files::Files;
+use super::encode::{self, PIECE, Stream};
 
 /// A buffer that grew beyond this is given back after use.
 const KEEP: usize = 16 << 10;
@@ -23,11 +35,37 @@ pub(crate) struct Log {
 #[derive(Debug)]
 struct Target {
     encoder: Encoder,
-    path: PathBuf,
-    file: File,
-    size: u64,
-    max_size: u64,
-    max_files: u32,
+    sink: Sink,
+    /// For messages.
+    path: std::path::PathBuf,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Files(Files),
+    Buffer(Buffer),
+}
+
+#[derive(Debug)]
+enum Encoder {
+    Json(encode::Encoder),
+    Local(local::Encoder),
+}
+
+impl Encoder {
+    fn entry(
+        &mut self,
+        out: &mut Vec<u8>,
+        stream: Stream,
+        head: &[u8],
+        tail: &[u8],
+        newline: bool,
+    ) {
+        match self {
+            Self::Json(json) => json.entry(out, stream, head, tail, newline),
+            Self::Local(local) => local.entry(out, stream, head, tail, newline),
+        }
+    }
 }
 
 impl Log {
@@ -35,25 +73,17 @@ impl Log {
     pub(crate) fn open(log: &keeper_protocol::Log) -> io::Result<Self> {
         let target = match log {
             keeper_protocol::Log::None => None,
-            keeper_protocol::Log::JsonFile {
-                path,
-                max_size,
-                max_files,
-                attrs,
-            } => {
-                let named = |e: io::Error| {
-                    io::Error::new(e.kind(), format!("open log {}: {e}", path.display()))
-                };
-                let file = open(path, false).map_err(named)?;
-                Some(Target {
-                    encoder: Encoder::new(attrs),
-                    size: file.metadata()?.len(),
-                    path: path.clone(),
-                    file,
-                    max_size: *max_size,
-                    max_files: (*max_files).max(1),
-                })
-            }
+            keeper_protocol::Log::File(log) => Some(Target {
+                encoder: match log.format {
+                    LogFormat::Json => Encoder::Json(encode::Encoder::new(&log.attrs)),
+                    LogFormat::Local => Encoder::Local(local::Encoder::new(&log.attrs)?),
+                },
+                sink: match log.buffer {
+                    Some(size) => Sink::Buffer(Buffer::start(log, size)?),
+                    None => Sink::Files(Files::open(log)?),
+                },
+                path: log.path.clone(),
+            }),
         };
         Ok(Self {
             target,
@@ -94,24 +124,80 @@ impl Log {
         self.emit()
     }
 
+    /// Readable when [`Self::compressed`] should be called; another one each time.
+    pub(crate) fn compressing(&self) -> Option<(BorrowedFd<'_>, rustix::process::Pid)> {
+        match &self.target.as_ref()?.sink {
+            Sink::Files(files) => files.compressing(),
+            Sink::Buffer(_) => None,
+        }
+    }
+
+    /// A rotated file was compressed.
+    pub(crate) fn compressed(&mut self) -> io::Result<()> {
+        match &mut self.target {
+            Some(Target {
+                sink: Sink::Files(files),
+                path,
+                ..
+            }) => files.compressed().map_err(|e| named(path, &e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Everything was written: nothing is left behind but the files.
+    pub(crate) fn close(&mut self) {
+        match self.target.take().map(|target| target.sink) {
+            Some(Sink::Files(mut files)) => files.close(),
+            Some(Sink::Buffer(mut buffer)) => buffer.close(),
+            None => {}
+        }
+    }
+
     fn emit(&mut self) -> io::Result<()> {
         let Some(target) = &mut self.target else {
             return Ok(());
         };
-        let result = target.write(&self.out);
+        let result = match &mut target.sink {
+            Sink::Files(files) => files.write(&self.out),
+            Sink::Buffer(buffer) => buffer.write(&self.out),
+        };
         if self.out.capacity() > KEEP {
             self.out = Vec::new();
         }
         match result {
-            Err(error) if !std::mem::replace(&mut self.failing, true) => Err(io::Error::new(
-                error.kind(),
-                format!("write log {}: {error}", target.path.display()),
-            )),
+            Err(error) if !std::mem::replace(&mut self.failing, true) => {
+                Err(named(&target.path, &error))
+            }
             Err(_) => Ok(()),
             Ok(()) => {
                 self.failing = false;
                 Ok(())
             }
+        }
+    }
+}
+
+fn named(path: &std::path::Path, error: &io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!("write log {}: {error}", path.display()),
+    )
+}
+
+/// Bytes of the whole entries at the beginning of `held`.
+fn whole(format: LogFormat, held: &[u8]) -> usize {
+    match format {
+        LogFormat::Json => memchr::memrchr(b'\n', held).map_or(0, |end| end + 1),
+        LogFormat::Local => {
+            let mut end = 0;
+            while let Some(length) = held.get(end..).and_then(|rest| rest.first_chunk::<4>()) {
+                let next = end + 8 + u32::from_be_bytes(*length) as usize;
+                if next > held.len() {
+                    break;
+                }
+                end = next;
+            }
+            end
         }
     }
 }
@@ -128,7 +214,7 @@ fn entries(
     loop {
         let room = PIECE - held.len();
         let window = &data[..data.len().min(room)];
-        if let Some(end) = window.iter().position(|b| *b == b'\n') {
+        if let Some(end) = memchr::memchr(b'\n', window) {
             encoder.entry(out, stream, held, &data[..end], true);
             held.clear();
             data = &data[end + 1..];
@@ -147,91 +233,42 @@ fn entries(
     }
 }
 
-impl Target {
-    /// Writes whole entries, rotating between them where the file would grow too large.
-    fn write(&mut self, mut entries: &[u8]) -> io::Result<()> {
-        while !entries.is_empty() {
-            let fits = self.fitting(entries);
-            if fits == 0 {
-                self.rotate()?;
-                continue;
-            }
-            let (now, later) = entries.split_at(fits);
-            let result = self.file.write_all(now);
-            self.size += now.len() as u64;
-            result?;
-            entries = later;
-        }
-        Ok(())
-    }
-
-    /// Bytes of whole entries that the current file still takes; an empty file takes one always.
-    fn fitting(&self, entries: &[u8]) -> usize {
-        let room = self.max_size.saturating_sub(self.size);
-        let room = usize::try_from(room).unwrap_or(usize::MAX);
-        if self.max_size == 0 || entries.len() <= room {
-            return entries.len();
-        }
-        let fits = entries[..room].iter().rposition(|b| *b == b'\n');
-        match fits {
-            Some(end) => end + 1,
-            None if self.size > 0 => 0,
-            None => entries
-                .iter()
-                .position(|b| *b == b'\n')
-                .map_or(entries.len(), |end| end + 1),
-        }
-    }
-
-    /// `log` becomes `log.1`, `log.1` becomes `log.2`, …; the last falls away.
-    fn rotate(&mut self) -> io::Result<()> {
-        for n in (1..self.max_files).rev() {
-            match std::fs::rename(numbered(&self.path, n - 1), numbered(&self.path, n)) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => {}
-            }
-        }
-        self.file = open(&self.path, true)?;
-        self.size = 0;
-        Ok(())
-    }
-}
-
-fn numbered(path: &Path, n: u32) -> PathBuf {
-    if n == 0 {
-        return path.to_path_buf();
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{n}"));
-    name.into()
-}
-
-fn open(path: &Path, truncate: bool) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.create(true).mode(0o640);
-    if truncate {
-        // With one file only, what it held is dropped.
-        options.write(true).truncate(true).open(path)?;
-    }
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o640)
-        .open(path)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn log(dir: &Path, max_size: u64, max_files: u32) -> Log {
-        Log::open(&keeper_protocol::Log::JsonFile {
+        open(dir, LogFormat::Json, max_size, max_files, None)
+    }
+
+    fn open(
+        dir: &Path,
+        format: LogFormat,
+        max_size: u64,
+        max_files: u32,
+        buffer: Option<u64>,
+    ) -> Log {
+        Log::open(&keeper_protocol::Log::File(keeper_protocol::LogFile {
+            format,
             path: dir.join("log"),
             max_size,
             max_files,
+            compress: format == LogFormat::Local,
             attrs: String::new(),
-        })
+            buffer,
+        }))
         .expect("open")
+    }
+
+    fn unpacked(path: &Path) -> Vec<u8> {
+        use std::io::Read as _;
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).expect("compressed file");
+        let mut reader = flate2::read::GzDecoder::new(file);
+        reader.read_to_end(&mut bytes).expect("gzip");
+        bytes
     }
 
     /// The `log` and `stream` members of every entry.
@@ -330,5 +367,77 @@ mod tests {
         let texts = texts(&dir.path().join("log"));
         assert_eq!(texts.len(), 1);
         assert_eq!(texts[0].0.len(), 501);
+    }
+
+    #[test]
+    fn rotated_files_are_compressed_and_nothing_is_lost() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut log = open(dir.path(), LogFormat::Local, 20_000, 50, None);
+        for n in 0..5000 {
+            let line = format!("line {n}\n");
+            log.write(Stream::Stdout, line.as_bytes()).expect("write");
+            if n % 100 == 0 {
+                log.compressed().expect("compressed");
+            }
+        }
+        while let Some((child, _)) = log.compressing() {
+            let mut fds = [rustix::event::PollFd::new(
+                &child,
+                rustix::event::PollFlags::IN,
+            )];
+            rustix::event::poll(&mut fds, None).expect("poll");
+            log.compressed().expect("compressed");
+        }
+        log.close();
+        let name = |n: u32, kind: &str| dir.path().join(format!("log.{n}{kind}"));
+        let count = (1..).find(|n| !name(*n, ".gz").exists()).expect("end") - 1;
+        assert!(count > 5, "{count}");
+        let mut all = Vec::new();
+        for n in (1..=count).rev() {
+            assert!(!name(n, "").exists());
+            all.extend(unpacked(&name(n, ".gz")));
+        }
+        all.extend(std::fs::read(dir.path().join("log")).expect("log"));
+        assert!(!dir.path().join("log.partial").exists());
+        let mut at = 0;
+        for n in 0..5000 {
+            let length = local::first(&all[at..]);
+            let text = format!("line {n}");
+            let entry = &all[at..at + length];
+            assert!(
+                entry.windows(text.len()).any(|w| w == text.as_bytes()),
+                "{n}"
+            );
+            at += length;
+        }
+        assert_eq!(at, all.len());
+    }
+
+    #[test]
+    fn a_buffered_log_never_waits_and_keeps_entries_whole() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut log = open(dir.path(), LogFormat::Json, 0, 1, Some(64 << 10));
+        let Some(Target {
+            sink: Sink::Buffer(buffer),
+            ..
+        }) = &log.target
+        else {
+            panic!("not buffered");
+        };
+        let child = buffer.child();
+        let signal = |signal| rustix::process::pidfd_send_signal(child.as_ref(), signal);
+        signal(rustix::process::Signal::STOP).expect("stop");
+        let line = [&[b'x'; 999][..], b"\n"].concat();
+        let told: Vec<_> = (0..500)
+            .filter_map(|_| log.write(Stream::Stdout, &line).err())
+            .collect();
+        // Once for the whole row of losses.
+        assert_eq!(told.len(), 1);
+        assert!(told[0].to_string().contains("being dropped"), "{}", told[0]);
+        signal(rustix::process::Signal::CONT).expect("go on");
+        log.close();
+        let texts = texts(&dir.path().join("log"));
+        assert!((40..500).contains(&texts.len()), "{}", texts.len());
+        assert!(texts.iter().all(|(text, _)| text.len() == 1000));
     }
 }

@@ -14,6 +14,8 @@ pub(crate) enum Token {
     Listener,
     /// The OOM killer.
     Oom,
+    /// A rotated log file was compressed.
+    Compressed,
     /// A process ended.
     Process(u32),
     /// A process wrote to stdout (0) or stderr (1).
@@ -30,6 +32,7 @@ impl Token {
             Self::Control => (0, 0, 0),
             Self::Listener => (1, 0, 0),
             Self::Oom => (2, 0, 0),
+            Self::Compressed => (7, 0, 0),
             Self::Process(p) => (3, p, 0),
             Self::Output(p, n) => (4, p, n),
             Self::Stdin(p) => (5, p, 0),
@@ -49,6 +52,7 @@ impl Token {
             4 => Self::Output(process, item),
             5 => Self::Stdin(process),
             6 => Self::Client(process, item),
+            7 => Self::Compressed,
             _ => return None,
         })
     }

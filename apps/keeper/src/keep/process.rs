@@ -41,6 +41,35 @@ pub(crate) struct Context {
     pub(crate) buffer: Vec<u8>,
 }
 
+impl Context {
+    /// The child that compresses now.
+    fn log_child(&self) -> Option<rustix::process::Pid> {
+        self.log.compressing().map(|(_, pid)| pid)
+    }
+
+    /// A file was compressed, or could not be.
+    pub(crate) fn log_compressed(&mut self) {
+        let Some((child, _)) = self.log.compressing() else {
+            return;
+        };
+        self.poll.delete(child);
+        if let Err(error) = self.log.compressed() {
+            warn(error, self);
+        }
+        self.watch_compression(None);
+    }
+
+    /// Listens for the end of a child that is not the one there was before.
+    fn watch_compression(&self, before: Option<rustix::process::Pid>) {
+        if let Some((child, pid)) = self.log.compressing()
+            && Some(pid) != before
+        {
+            // One that cannot be listened to is looked at when the next file is full.
+            let _ = self.poll.add(child, Token::Compressed, IN);
+        }
+    }
+}
+
 /// One process.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -181,10 +210,12 @@ impl Process {
 
     fn deliver(&mut self, which: usize, data: &[u8], context: &mut Context) {
         let stream = STREAMS[which];
-        if self.number == 0
-            && let Err(error) = context.log.write(stream, data)
-        {
-            warn(error, context);
+        if self.number == 0 {
+            let before = context.log_child();
+            if let Err(error) = context.log.write(stream, data) {
+                warn(error, context);
+            }
+            context.watch_compression(before);
         }
         // The multiplexing head: stream number, three zeros, length in network order.
         let mut head = [which as u8 + 1, 0, 0, 0, 0, 0, 0, 0];

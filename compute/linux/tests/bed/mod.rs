@@ -57,12 +57,15 @@ impl Bed {
         linux(&mut spec).cgroups_path = format!("{}/{id}", self.cgroups);
         Launch {
             trees: Vec::new(),
-            log: Log::JsonFile {
+            log: Log::File(compute::LogFile {
+                format: compute::LogFormat::Json,
+                compress: false,
+                buffer: None,
                 path: self.log(&id),
                 max_size: 0,
                 max_files: 1,
                 attrs: String::new(),
-            },
+            }),
             id,
             spec,
             rootfs: self.lab.rootfs(),

@@ -26,10 +26,11 @@ impl Dir {
             since: options.since,
             until: options.until,
         };
-        let format = Format { options, tty };
+        let format = Format::new(options, tty);
         Source {
             reader: None,
             path: self.0.join("x.log"),
+            written: journal::Format::Json,
             query,
             format,
         }

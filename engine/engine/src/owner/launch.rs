@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use compute::{Attachment, HeldPort, Identity, Launch, Log, Tree};
+use compute::{Attachment, HeldPort, Identity, Launch, Tree};
 use oci::runtime::{Namespace, Spec};
 use tokio::time::Instant;
 
@@ -11,7 +11,7 @@ use super::Owner;
 use crate::network::{self, Connected, Mode};
 use crate::record::{Mounted, Phase, Record};
 use crate::resolve::{self, Context, Files};
-use crate::{Error, Inner, Result, cdi, clock, events, links, names, system};
+use crate::{Error, Inner, Result, cdi, clock, events, links, log_drivers, names, system};
 
 impl Owner {
     /// Starts the container; on failure it is as ended with the error's code, and what was made
@@ -23,8 +23,12 @@ impl Owner {
             let _ = clearing.await;
         }
         let parked = self.parked.take().await;
-        match self.build(parked).await {
-            Ok(running) => {
+        let launched = match log_drivers::connect(&self.record).await {
+            Ok(logger) => self.build(parked).await.map(|running| (running, logger)),
+            Err(error) => Err(error),
+        };
+        match launched {
+            Ok((running, logger)) => {
                 let state = &mut self.record.state;
                 state.phase = Phase::Running;
                 state.pid = running.pid;
@@ -35,7 +39,9 @@ impl Owner {
                 self.notices = Some(running.notices);
                 self.watch_anew();
                 let event = events::container(&self.record, "start", &[]);
-                self.commit(vec![event]).await
+                let committed = self.commit(vec![event]).await;
+                log_drivers::begin(&self.inner, &self.record, logger);
+                committed
             }
             Err(error) => {
                 self.failed(&error).await;
@@ -116,7 +122,7 @@ impl Owner {
                 init: self.record.host.init.unwrap_or(self.inner.config.init),
                 open_stdin: self.record.config.open_stdin,
                 stdin_once: self.record.config.stdin_once,
-                log: log(&self.inner, &self.record)?,
+                log: log_drivers::log(&self.inner, &self.record)?,
                 attachments,
                 ports: connected
                     .held
@@ -334,20 +340,6 @@ fn image_tree(inner: &Inner, mounted: &Mounted) -> Result<OwnedFd> {
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
     rustix::mount::open_tree(part.map_err(failed)?, "", flags).map_err(failed)
-}
-
-fn log(inner: &Inner, record: &Record) -> Result<Log> {
-    let config = &record.host.log_config;
-    if config.kind == "none" {
-        return Ok(Log::None);
-    }
-    let options = crate::log_options::parse(&config.config)?;
-    Ok(Log::JsonFile {
-        path: inner.log_path(&record.id),
-        max_size: options.max_size,
-        max_files: options.max_files,
-        attrs: record.log_attrs.clone(),
-    })
 }
 
 /// The words that dockerd puts before a runtime's.

@@ -73,6 +73,7 @@ impl Owner {
     }
 
     pub(super) async fn take_away_with(&mut self, mut events: Vec<Event>, volumes: bool) {
+        crate::log_drivers::settle(&self.inner, &self.record.id).await;
         if volumes && self.record.mounts.iter().any(|mounted| mounted.anonymous) {
             // Without its row nobody would know that they are to go.
             self.record.state.phase = Phase::Removing;

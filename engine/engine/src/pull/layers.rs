@@ -249,12 +249,12 @@ impl Fetch {
 
     /// Waits until there is room for one more download.
     async fn slot(&self, layer: &Wanted) -> Result<OwnedSemaphorePermit> {
-        let slots = &self.inner.registries.slots;
-        if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+        let slots = self.inner.registries.slots();
+        if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
             return Ok(slot);
         }
         self.report.step(layer.id(), "Waiting").await;
-        let slot = Arc::clone(slots).acquire_owned().await;
+        let slot = slots.acquire_owned().await;
         slot.map_err(|_| Error::unavailable("the engine is stopping"))
     }
 }
@@ -357,7 +357,7 @@ impl Fetching<'_> {
 
     /// Lets another connection take a share, where the limit on downloads leaves room for one.
     fn help(&self, helpers: &mut JoinSet<()>, to: &mpsc::Sender<download::Piece>) {
-        let slots = Arc::clone(&self.fetch.inner.registries.slots);
+        let slots = self.fetch.inner.registries.slots();
         if !self.parts.divisible.load(Ordering::Relaxed) {
             return;
         }

@@ -63,7 +63,10 @@ impl House {
             data_root: self.dir.path().join("data"),
             exec_root: self.dir.path().join("run"),
             bridge: None,
-            shutdown_timeout: 5,
+            live: engine::Live {
+                shutdown_timeout: 5,
+                ..engine::Live::default()
+            },
             ..Config::default()
         };
         // The thread that writes the database lets it go a moment after the last task has.

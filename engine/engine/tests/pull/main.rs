@@ -135,9 +135,12 @@ impl Lab {
             data_root: path.join("data"),
             exec_root: path.join("run"),
             bridge: None,
-            max_concurrent_downloads: downloads,
-            max_download_attempts: 3,
-            registries,
+            live: engine::Live {
+                max_concurrent_downloads: downloads,
+                max_download_attempts: 3,
+                registries,
+                ..engine::Live::default()
+            },
             ..Config::default()
         };
         let engine = Engine::open(config, Arc::new(compute_sim::Sim::default()))
