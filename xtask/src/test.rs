@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{layers, run};
 
 /// Program → Debian package that has it.
-const TOOLS: [(&str, &str); 5] = [
+const TOOLS: [(&str, &str); 6] = [
     ("docker-registry", "docker-registry"),
     ("busybox", "busybox-static"),
     ("newuidmap", "uidmap"),
