@@ -146,9 +146,6 @@ fn options() {
     config("\"StopSignal\":\"x\"", "invalid signal: x");
     // Known, and not there yet: by name, never ignored.
     for (name, value) in [
-        ("Links", "[\"a:b\"]"),
-        ("StorageOpt", "{\"size\":\"1\"}"),
-        ("DeviceRequests", "[{\"Count\":1}]"),
         ("Isolation", "\"hyperv\""),
         ("CpuPercent", "5"),
         ("UsernsMode", "\"x\""),
@@ -158,5 +155,11 @@ fn options() {
         assert!(matches!(answer.status, 400 | 501), "{name}: {answer:?}");
         assert!(answer.message().contains(name), "{name}: {answer:?}");
     }
+    let body = r#"{"Image":"bb","Cmd":["true"],"HostConfig":{"StorageOpt":{"size":"1"}}}"#;
+    let answer = lab.send("POST", "/containers/create", body);
+    assert_eq!(
+        answer.message(),
+        "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+    );
     assert_eq!(lab.ok(&["ps", "-aq"]), "", "nothing was made");
 }

@@ -185,8 +185,8 @@ fn seccomp_agents() {
         "sleep",
         "1000",
     ];
-    // Without an agent there is no container.
-    let err = lab.fails(125, &run);
+    // Without an agent there is no container. The client makes 127 of "no such file".
+    let err = lab.fails(127, &run);
     assert!(
         err.contains("failed to connect with seccomp agent"),
         "{err}"

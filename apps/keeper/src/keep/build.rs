@@ -321,13 +321,14 @@ fn make_cgroup(
             })
             .collect(),
     };
-    let (cgroup, holder, limits) = match path.starts_with('/') {
-        true => (
+    // As compute-linux tells them apart.
+    let (cgroup, holder, limits) = match path.contains(':') && !path.starts_with('/') {
+        false => (
             Cgroup::create(&layout, path).map_err(internal)?,
             None,
             limits,
         ),
-        false => {
+        true => {
             let made = make_unit(&layout, path, &launch.id, limits.unwrap_or_default());
             let made = made.map_err(internal)?;
             (made.cgroup, made.holder, Some(made.resources))
