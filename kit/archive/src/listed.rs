@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::decode::{self, Hides, LONGEST_PATH};
+use crate::decode::{self, LONGEST_PATH};
+use crate::scan::hiding;
 use crate::{Error, Item, ItemKind, Metadata};
 
 /// What [`crate::scan`] would say of an entry with this name. `None` for what has no meaning. The
@@ -13,7 +14,7 @@ use crate::{Error, Item, ItemKind, Metadata};
 /// # Errors
 /// When the archive with this entry would be refused.
 pub fn listed(name: &[u8], mut metadata: Metadata, kind: ItemKind) -> Result<Option<Item>, Error> {
-    let mut path = decode::inside(name)?;
+    let path = decode::inside(name)?;
     let shown = path.to_string_lossy().into_owned();
     let last = path.file_name().map(OsStr::to_os_string);
     let Some(last) = last else {
@@ -25,20 +26,7 @@ pub fn listed(name: &[u8], mut metadata: Metadata, kind: ItemKind) -> Result<Opt
         }));
     };
     if let Some(hides) = decode::whiteout(last.as_bytes(), &shown)? {
-        path.pop();
-        let kind = match hides {
-            Hides::Nothing => return Ok(None),
-            Hides::Everything => ItemKind::Opaque,
-            Hides::Name(hidden) => {
-                path.push(OsStr::from_bytes(hidden));
-                ItemKind::Whiteout
-            }
-        };
-        return Ok(Some(Item {
-            path,
-            metadata: Metadata::default(),
-            kind,
-        }));
+        return Ok(hiding(path, hides));
     }
     // overlayfs's own marks are ours to make.
     metadata

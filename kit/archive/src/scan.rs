@@ -78,7 +78,7 @@ pub fn scan(
 
 fn item<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<Item>, Error> {
     let kind = entry.header().entry_type();
-    let mut path = decode::inside(&entry.path_bytes())?;
+    let path = decode::inside(&entry.path_bytes())?;
     let shown = path.to_string_lossy().into_owned();
     let Some(name) = path.file_name().map(OsStr::to_os_string) else {
         let metadata = match kind.is_dir() {
@@ -93,20 +93,7 @@ fn item<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<Item>, Error> {
         }));
     };
     if let Some(hides) = decode::whiteout(name.as_bytes(), &shown)? {
-        path.pop();
-        let kind = match hides {
-            Hides::Nothing => return Ok(None),
-            Hides::Everything => ItemKind::Opaque,
-            Hides::Name(hidden) => {
-                path.push(OsStr::from_bytes(hidden));
-                ItemKind::Whiteout
-            }
-        };
-        return Ok(Some(Item {
-            path,
-            metadata: Metadata::default(),
-            kind,
-        }));
+        return Ok(hiding(path, hides));
     }
     let metadata = decode::metadata(entry, &shown)?;
     let kind = match kind {
@@ -142,4 +129,22 @@ fn item<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<Item>, Error> {
         metadata,
         kind,
     }))
+}
+
+/// What an entry at `path` whose name is a whiteout's stands for.
+pub(crate) fn hiding(mut path: PathBuf, hides: Hides<'_>) -> Option<Item> {
+    path.pop();
+    let kind = match hides {
+        Hides::Nothing => return None,
+        Hides::Everything => ItemKind::Opaque,
+        Hides::Name(hidden) => {
+            path.push(OsStr::from_bytes(hidden));
+            ItemKind::Whiteout
+        }
+    };
+    Some(Item {
+        path,
+        metadata: Metadata::default(),
+        kind,
+    })
 }
