@@ -12,13 +12,16 @@ use anyhow::{Context as _, Result, bail};
 use crate::{layers, run};
 
 /// Program → Debian package that has it.
-const TOOLS: [(&str, &str); 6] = [
+const TOOLS: [(&str, &str); 9] = [
     ("docker-registry", "docker-registry"),
     ("busybox", "busybox-static"),
     ("newuidmap", "uidmap"),
     ("docker", "docker-cli"),
     ("ip", "iproute2"),
     ("mmdebstrap", "mmdebstrap"),
+    ("zstd", "zstd"),
+    ("bzip2", "bzip2"),
+    ("xz", "xz-utils"),
 ];
 
 /// How long a test command may say nothing: the slowest link step and the slowest test take a
