@@ -60,16 +60,18 @@ pub(crate) async fn connect(record: &Record) -> Result<Option<Connection>> {
     if remote.connects_later() {
         return Ok(None);
     }
-    remote.address.connect().await.map(Some).map_err(|error| {
-        let why = if record.host.log_config.kind == "journald" {
+    let to = &remote.address;
+    let why = match tokio::time::timeout(ATTEMPT, to.connect()).await {
+        Ok(Ok(connection)) => return Ok(Some(connection)),
+        Ok(Err(_)) if record.host.log_config.kind == "journald" => {
             "journald is not enabled on this host".to_owned()
-        } else {
-            format!("dial {}: connect: {}", remote.address, words(&error))
-        };
-        Error::system(format!(
-            "failed to create task for container: failed to initialize logging driver: {why}"
-        ))
-    })
+        }
+        Ok(Err(error)) => format!("dial {to}: connect: {}", words(&error)),
+        Err(_) => format!("dial {to}: i/o timeout"),
+    };
+    Err(Error::system(format!(
+        "failed to create task for container: failed to initialize logging driver: {why}"
+    )))
 }
 
 /// The kernel's words as Go has them.
