@@ -65,6 +65,7 @@ impl Engine {
             events: Events::new(past),
             volumes,
             execs: Execs::default(),
+            hosts: std::sync::Mutex::default(),
             shipping: crate::log_drivers::Shipping::default(),
             started: std::time::Instant::now(),
             ending: std::sync::atomic::AtomicBool::new(false),
