@@ -165,6 +165,8 @@ impl Shipper {
             reader: None,
         };
         loop {
+            // Looked at before the read: what was written before the end is read after it.
+            let ended = self.ended();
             let batch = tokio::task::spawn_blocking(move || source.read());
             let (back, batch) = batch
                 .await
@@ -181,7 +183,8 @@ impl Shipper {
             }
             {
                 let mut shipping = inner.shipping.lock();
-                if *self.end.borrow() || !self.snapshot.borrow().state.phase.is_alive() {
+                // Not when it was started meanwhile: this task goes on with the next run.
+                if ended && self.ended() {
                     shipping.remove(&self.id);
                     return Ok(());
                 }
@@ -199,6 +202,11 @@ impl Shipper {
                 _ = self.end.changed() => {}
             }
         }
+    }
+
+    /// Nothing more will be written, or waited for.
+    fn ended(&self) -> bool {
+        *self.end.borrow() || !self.snapshot.borrow().state.phase.is_alive()
     }
 
     /// Sends until it is sent; `false` when the container is gone, or going and nobody listens.
