@@ -169,6 +169,13 @@ fn pauses_and_daemons_come_and_go() {
     lab.becomes("web", STATUS, "healthy");
     let after = lab.inspect("web", "{{(index .State.Health.Log 0).Start}}");
     assert!(after >= before, "{after}");
+    // One that ended while nobody looked is watched by nobody.
+    let pid = lab.inspect("web", "{{.State.Pid}}");
+    lab.kill_daemon();
+    lab.inside(&["kill", "-9", &pid]);
+    lab.start_daemon();
+    let both = "{{.State.Status}} {{.State.Health.Status}}";
+    lab.becomes("web", both, "exited unhealthy");
 }
 
 #[test]
