@@ -3,7 +3,9 @@
 //! request for the devices of a maker of GPUs. Format:
 //! <https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md>.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use dockerapi::DeviceRequest;
@@ -97,8 +99,9 @@ impl Registry {
             let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
             let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
             paths.sort();
+            let mut conflicts = BTreeSet::new();
             for path in paths {
-                if let Err(reason) = found.add(&path) {
+                if let Err(reason) = found.add(&path, &mut conflicts) {
                     let text = format!(
                         "CDI: Error associated with spec file {}: {reason}",
                         path.display()
@@ -106,22 +109,25 @@ impl Registry {
                     registry.warnings.push(text);
                 }
             }
+            found.devices.retain(|name, _| !conflicts.contains(name));
             registry.devices.append(&mut found.devices);
         }
         registry
     }
 
-    fn add(&mut self, path: &Path) -> std::result::Result<(), String> {
+    /// Takes a file's devices. A name of `conflicts` is nobody's in the end, however many have it.
+    fn add(
+        &mut self,
+        path: &Path,
+        conflicts: &mut BTreeSet<String>,
+    ) -> std::result::Result<(), String> {
         let extension = path.extension().and_then(|e| e.to_str());
         if !matches!(extension, Some("json" | "yaml" | "yml")) {
             return Ok(());
         }
-        let size = path.metadata().map_err(|error| error.to_string())?.len();
-        if size > LARGEST {
-            return Err("it is too large".into());
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let text = text(path).map_err(|error| error.to_string())?;
         let file = parse(&text, extension == Some("json"))?;
+        let mut told = Ok(());
         for device in file.devices {
             let name = format!("{}={}", file.kind, device.name);
             let known = (
@@ -130,12 +136,12 @@ impl Registry {
                 device.container_edits,
             );
             if let Some((other, ..)) = self.devices.insert(name.clone(), known) {
-                self.devices.remove(&name);
                 let other = other.display();
-                return Err(format!("conflicting device {name:?}, also of {other}"));
+                told = Err(format!("conflicting device {name:?}, also of {other}"));
+                conflicts.insert(name);
             }
         }
-        Ok(())
+        told
     }
 
     /// Names of all devices.
@@ -163,10 +169,19 @@ impl Registry {
             }
             let kind = self.gpus(request)?;
             match (request.count, ids) {
-                (0, []) => {}
-                (-1, _) => wanted.push(format!("{kind}=all")),
                 (0, ids) => wanted.extend(ids.iter().map(|id| format!("{kind}={id}"))),
-                (count, _) => wanted.extend((0..count).map(|n| format!("{kind}={n}"))),
+                (_, [_, ..]) => {
+                    return Err(Error::invalid(
+                        "cannot set both Count and DeviceIDs on device request",
+                    ));
+                }
+                (..0, []) => wanted.push(format!("{kind}=all")),
+                // One more than there are is as missing as any number of them.
+                (1.., []) => wanted.extend(
+                    (0..request.count)
+                        .take(self.devices.len() + 1)
+                        .map(|n| format!("{kind}={n}")),
+                ),
             }
         }
         Ok(wanted)
@@ -230,6 +245,25 @@ impl Registry {
         }
         Ok(groups)
     }
+}
+
+/// A file's text. What is no file (a pipe that nobody writes to) would be waited for.
+fn text(path: &Path) -> std::io::Result<String> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = std::fs::File::options()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)?;
+    let facts = file.metadata()?;
+    if !facts.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    if facts.len() > LARGEST {
+        return Err(std::io::ErrorKind::FileTooLarge.into());
+    }
+    let mut text = String::new();
+    file.take(LARGEST).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn parse(text: &str, json: bool) -> std::result::Result<File, String> {
@@ -395,11 +429,15 @@ devices:
         write("nvidia.yaml", YAML);
         write(
             "other.json",
-            r#"{"kind":"x.org/thing","devices":[{"name":"a"},{"name":"a"}]}"#,
+            r#"{"kind":"x.org/thing","devices":[{"name":"a"},{"name":"a"},{"name":"a"}]}"#,
         );
         write("bad.json", "{");
         write("kind.json", r#"{"kind":"nothing","devices":[]}"#);
         write("note.txt", "no specification");
+        let pipe = dir.path().join("pipe.json");
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0)
+            .expect("pipe");
         let registry = Registry::read(&[dir.path().to_owned(), "/nonexistent".into()]);
         (dir, registry)
     }
@@ -419,7 +457,7 @@ devices:
         let (_dir, registry) = registry();
         let names: Vec<&str> = registry.names().collect();
         assert_eq!(names, ["nvidia.com/gpu=0", "nvidia.com/gpu=all"]);
-        assert_eq!(registry.warnings.len(), 3, "{:?}", registry.warnings);
+        assert_eq!(registry.warnings.len(), 4, "{:?}", registry.warnings);
     }
 
     #[test]
@@ -449,6 +487,13 @@ devices:
             "could not select device driver \"\" with capabilities: [[tpu]]"
         );
         assert!(wanted(request("cdi", 1, &[], "")).is_err());
+        assert!(wanted(request("nvidia", 1, &["7"], "")).is_err());
+        assert_eq!(
+            wanted(request("nvidia", -2, &[], "")).expect("all"),
+            "nvidia.com/gpu=all"
+        );
+        let absurd = registry.wanted(&[request("nvidia", i64::MAX, &[], "")]);
+        assert_eq!(absurd.expect("some are missing").len(), 3);
     }
 
     #[test]

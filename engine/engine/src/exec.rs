@@ -20,10 +20,12 @@ use crate::{Engine, Error, Inner, Result, events, links, names, resolve};
 
 pub(crate) use probe::{Probed, probe};
 
-/// How long an ended exec can be inspected.
+/// How long an ended exec can be inspected at least, unless there are [`MOST`].
 const REMEMBERED: Duration = Duration::from_secs(300);
-/// Instances that were made and never started, per engine, before new ones are refused.
+/// Instances, per engine, before ended ones are forgotten early and then new ones refused.
 const MOST: usize = 100_000;
+/// Instances below which none is looked for that may be forgotten.
+const FEW: usize = 64;
 
 /// One instance.
 #[derive(Debug)]
@@ -44,39 +46,62 @@ enum Progress {
 
 /// All instances.
 #[derive(Debug, Default)]
-pub(crate) struct Execs(Mutex<HashMap<String, Arc<Exec>>>);
+pub(crate) struct Execs(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    by_id: HashMap<String, Arc<Exec>>,
+    /// How many there were after the last look for those that may be forgotten. The next comes when
+    /// there are twice as many, so that one costs no more, however many there are.
+    kept: usize,
+}
 
 impl Execs {
     fn find(&self, id: &str) -> Result<Arc<Exec>> {
-        let execs = lock(&self.0);
-        execs
-            .get(id)
-            .cloned()
-            .ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
+        let known = lock(&self.0);
+        let exec = known.by_id.get(id).cloned();
+        exec.ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
     }
 
     fn insert(&self, exec: Exec) -> Result<Arc<Exec>> {
-        let mut execs = lock(&self.0);
-        execs.retain(|_, exec| match *lock(&exec.progress) {
-            Progress::Ended { at, .. } => at.elapsed() < REMEMBERED,
-            Progress::Created => exec.container.record().state.phase.is_alive(),
-            Progress::Running { .. } => true,
-        });
-        if execs.len() >= MOST {
+        let mut known = lock(&self.0);
+        if known.by_id.len() >= (2 * known.kept).clamp(FEW, MOST) {
+            known.forget(REMEMBERED);
+            if known.by_id.len() >= MOST {
+                known.forget(Duration::ZERO);
+            }
+        }
+        if known.by_id.len() >= MOST {
             return Err(Error::unavailable("too many exec instances"));
         }
         let exec = Arc::new(exec);
-        execs.insert(exec.id.clone(), Arc::clone(&exec));
+        known.by_id.insert(exec.id.clone(), Arc::clone(&exec));
         Ok(exec)
+    }
+
+    fn remove(&self, id: &str) {
+        lock(&self.0).by_id.remove(id);
     }
 
     /// Those that run in a container, or may still be started.
     pub(crate) fn of_container(&self, id: &str) -> Vec<String> {
-        let execs = lock(&self.0);
-        let live = execs.values().filter(|exec| {
+        let known = lock(&self.0);
+        let live = known.by_id.values().filter(|exec| {
             exec.container.id == id && !matches!(*lock(&exec.progress), Progress::Ended { .. })
         });
         live.map(|exec| exec.id.clone()).collect()
+    }
+}
+
+impl Known {
+    /// Forgets those that ended that long ago, and those that can no longer be started.
+    fn forget(&mut self, remembered: Duration) {
+        self.by_id.retain(|_, exec| match *lock(&exec.progress) {
+            Progress::Ended { at, .. } => at.elapsed() < remembered,
+            Progress::Created => exec.container.record().state.phase.is_alive(),
+            Progress::Running { .. } => true,
+        });
+        self.kept = self.by_id.len();
     }
 }
 
@@ -125,8 +150,7 @@ impl Engine {
     pub fn exec_prepare(&self, id: &str, start: &ExecStart) -> Result<Session> {
         let exec = self.0.execs.find(id)?;
         exec.startable()?;
-        let size = start.console_size.or(exec.config.console_size);
-        let size = size.map(|[height, width]| ConsoleSize { height, width });
+        let size = exec.size(start);
         // The stream is as the start has it, whatever the process has: so dockerd does it.
         let framed = !start.tty;
         Ok(Session::exec(
@@ -147,9 +171,7 @@ impl Engine {
     pub async fn exec_start_detached(&self, id: &str, start: &ExecStart) -> Result<()> {
         let exec = self.0.execs.find(id)?;
         exec.startable()?;
-        let size = start
-            .console_size
-            .map(|[height, width]| ConsoleSize { height, width });
+        let size = exec.size(start);
         run(&self.0, &exec, size, None, &mut None).await
     }
 
@@ -208,6 +230,12 @@ impl Engine {
 }
 
 impl Exec {
+    /// The terminal's, as the start has it, or else as it was created.
+    fn size(&self, start: &ExecStart) -> Option<ConsoleSize> {
+        let size = start.console_size.or(self.config.console_size);
+        size.map(|[height, width]| ConsoleSize { height, width })
+    }
+
     fn startable(&self) -> Result<()> {
         match *lock(&self.progress) {
             Progress::Created => {}
@@ -493,4 +521,44 @@ fn exec_event(
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{mpsc, watch};
+
+    use super::*;
+
+    #[test]
+    fn ended_ones_make_room() {
+        let container = Arc::new(Container {
+            id: "c".into(),
+            requests: mpsc::channel(1).0,
+            snapshot: watch::channel(Arc::new(Record::default())).1,
+        });
+        let execs = Execs::default();
+        let insert = |id: usize, progress| {
+            execs.insert(Exec {
+                id: id.to_string(),
+                container: Arc::clone(&container),
+                config: ExecCreate::default(),
+                keys: Vec::new(),
+                progress: Mutex::new(progress),
+            })
+        };
+        for id in 0..MOST {
+            let exec = insert(id, Progress::Running { pid: 1 }).expect("room");
+            if id > 0 {
+                exec.ended(0);
+            }
+        }
+        execs.find("7").expect("remembered");
+        insert(MOST, Progress::Running { pid: 1 }).expect("room of those that ended");
+        assert!(execs.find("7").is_err());
+        assert_eq!(execs.of_container("c").len(), 2);
+        for id in MOST + 1..2 * MOST - 1 {
+            insert(id, Progress::Running { pid: 1 }).expect("room");
+        }
+        assert!(insert(2 * MOST, Progress::Created).is_err());
+    }
 }

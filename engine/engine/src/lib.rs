@@ -12,7 +12,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use ::bridge::Bridge as BridgeNetwork;
 use bytes::Bytes;
@@ -107,6 +107,8 @@ pub(crate) struct Inner {
     pub(crate) events: events::Events,
     pub(crate) volumes: volumes::Volumes,
     pub(crate) execs: exec::Execs,
+    /// Held while the /etc/hosts of a running container is changed.
+    pub(crate) hosts: Mutex<()>,
     /// Logs that are being sent elsewhere.
     pub(crate) shipping: log_drivers::Shipping,
     /// Set at opening, unless there is to be no bridge.

@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
 
 use bridge::Protocol;
 use dockerapi::HostConfig;
@@ -11,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::{Endpoint, Record};
 use crate::{Error, Inner, Result, ports};
+
+/// The largest /etc/hosts of a container that is changed.
+const LARGEST: u64 = 1 << 20;
 
 /// A container that another one knows by a name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -223,17 +228,26 @@ pub(crate) fn tell_parents(inner: &Inner, child: &Record, endpoint: &Endpoint) {
         for link in parent.links.iter().filter(|link| link.child == child.id) {
             let path = inner.runtime_dir(&parent.id).join("hosts");
             let names = host_names(&link.alias, child);
-            let changed = std::fs::read_to_string(&path)
-                .and_then(|text| std::fs::write(&path, moved(&text, &names, &endpoint.ip)));
-            if let Err(error) = changed {
+            // Two that start at once must not undo each other's change.
+            let _one = inner.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = move_names(&path, &names, &endpoint.ip) {
                 tracing::warn!(id = %parent.id, %error, "hosts of a linked container");
             }
         }
     }
 }
 
-/// The text with these names at another address. Written over in place: the file is bound into the
-/// container.
+/// Written over in place: the file is bound into the container, which may write to it, too.
+fn move_names(path: &Path, names: &str, ip: &str) -> std::io::Result<()> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    if file.take(LARGEST + 1).read_to_string(&mut text)? as u64 > LARGEST {
+        return Err(std::io::ErrorKind::FileTooLarge.into());
+    }
+    std::fs::write(path, moved(&text, names, ip))
+}
+
+/// The text with these names at another address.
 fn moved(text: &str, names: &str, ip: &str) -> String {
     let mut lines: Vec<String> = text
         .lines()

@@ -44,6 +44,18 @@ pub(crate) fn check(record_config: &dockerapi::LogConfig) -> Result<()> {
     attributes::check(&record_config.config)
 }
 
+/// Refuses what no container could be created with.
+pub(crate) fn check_default(config: &crate::Config) -> Result<()> {
+    let default = dockerapi::LogConfig {
+        kind: config.log_driver.clone(),
+        config: config.log_opts.clone(),
+    };
+    check(&default).map_err(|error| Error {
+        message: format!("failed to set log opts: {}", error.message),
+        ..error
+    })
+}
+
 /// What the keeper is told.
 pub(crate) fn log(inner: &Inner, record: &Record) -> Result<Log> {
     let plan = plan(&record.host.log_config)?;

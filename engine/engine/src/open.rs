@@ -37,6 +37,7 @@ impl Engine {
     /// When the state cannot be read or the bridge cannot be made.
     pub async fn open(config: Config, compute: Arc<dyn Compute>) -> Result<Self> {
         let system = |what: &str, error: String| Error::system(format!("{what}: {error}"));
+        crate::log_drivers::check_default(&config)?;
         for dir in [&config.data_root, &config.exec_root] {
             private_dir(dir)?;
         }
@@ -65,6 +66,7 @@ impl Engine {
             events: Events::new(past),
             volumes,
             execs: Execs::default(),
+            hosts: std::sync::Mutex::default(),
             shipping: crate::log_drivers::Shipping::default(),
             started: std::time::Instant::now(),
             ending: std::sync::atomic::AtomicBool::new(false),

@@ -1,6 +1,6 @@
 //! Who depends on whom: the order in which containers are started with the engine and ended with
-//! it. A container depends on those it is linked to, whose namespaces or volumes it joins, and, in
-//! a Compose project, on the services that its label `com.docker.compose.depends_on` names.
+//! it. A container depends on those it is linked to, whose namespaces it joins, and, in a Compose
+//! project, on the services that its label `com.docker.compose.depends_on` names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

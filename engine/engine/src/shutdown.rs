@@ -13,6 +13,12 @@ use crate::{Engine, order};
 const GRACE: u64 = 5;
 
 impl Engine {
+    /// Whether containers outlive the engine, as its settings are now.
+    #[must_use]
+    pub fn keeps_containers(&self) -> bool {
+        self.0.live().live_restore
+    }
+
     /// Stops all containers, each with its own signal and timeout, those that need others before
     /// the others. Takes as long as the longest of their timeouts, or `shutdown_timeout`, allow.
     /// Their restart policies take hold again when the engine is next opened.

@@ -73,8 +73,9 @@ pub(crate) fn defaults(host: &mut HostConfig, config: &Config, features: &Featur
     };
     fill(&mut host.cgroupns_mode, cgroupns);
     fill(&mut host.log_config.kind, &config.log_driver);
-    if host.log_config.config.is_empty() && host.log_config.kind == config.log_driver {
-        host.log_config.config.clone_from(&config.log_opts);
+    if host.log_config.kind == config.log_driver {
+        let asked = std::mem::replace(&mut host.log_config.config, config.log_opts.clone());
+        host.log_config.config.extend(asked);
     }
     fill(&mut host.restart_policy.name, "no");
     fill(&mut host.runtime, &config.default_runtime);
@@ -362,7 +363,35 @@ fn warnings(resources: &Resources, features: &Features) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use dockerapi::Resources;
+    use dockerapi::{HostConfig, Resources};
+
+    #[test]
+    fn log_options_of_ones_own_add_to_the_defaults() {
+        let options = |pairs: &[(&str, &str)]| {
+            let owned = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+            owned.collect::<dockerapi::Map<String>>()
+        };
+        let config = crate::Config {
+            log_driver: "json-file".into(),
+            log_opts: options(&[("max-size", "1m"), ("max-file", "3")]),
+            ..crate::Config::default()
+        };
+        let merged = |kind: &str| {
+            let mut host = HostConfig::default();
+            host.log_config.kind = kind.into();
+            host.log_config.config = options(&[("max-size", "9m"), ("tag", "x")]);
+            super::defaults(&mut host, &config, &compute::Features::default());
+            host.log_config.config
+        };
+        let both = options(&[("max-size", "9m"), ("max-file", "3"), ("tag", "x")]);
+        assert_eq!(merged(""), both);
+        assert_eq!(merged("json-file"), both);
+        assert_eq!(
+            merged("local"),
+            options(&[("max-size", "9m"), ("tag", "x")]),
+            "they are another driver's"
+        );
+    }
 
     #[test]
     fn limits() {

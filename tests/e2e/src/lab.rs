@@ -375,6 +375,35 @@ impl Lab {
         self.ok(&["inspect", "--format", format, name])
     }
 
+    /// Waits until `docker inspect` shows this.
+    #[track_caller]
+    pub fn becomes(&self, name: &str, format: &str, want: &str) {
+        let came = wait_for(LONG, || self.inspect(name, format) == want);
+        assert!(
+            came,
+            "{name}: {}, not {want}: {}",
+            self.inspect(name, format),
+            self.inspect(name, "{{json .State}}")
+        );
+    }
+
+    /// Runs a container that does nothing, in the background.
+    #[track_caller]
+    pub fn sleeper(&self, name: &str, options: &[&str]) {
+        let run = ["run", "-d", "--name", name];
+        self.ok(&[&run[..], options, &["bb", "sleep", "1000"]].concat());
+    }
+
+    /// Events since then, one a line, that these filters let through.
+    #[track_caller]
+    pub fn events(&self, since: &str, filters: &[&str], format: &str) -> String {
+        let now = self.now();
+        let mut all = vec!["events", "--since", since, "--until", &now];
+        all.extend(filters.iter().flat_map(|filter| ["--filter", filter]));
+        all.extend(["--format", format]);
+        self.ok(&all)
+    }
+
     pub(crate) fn mounts(&self) -> Vec<String> {
         let path = format!("/proc/{}/mountinfo", self.holder.id());
         let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -453,6 +482,9 @@ impl From<Output> for Ran {
         }
     }
 }
+
+/// How long a test waits for what must come about.
+const LONG: Duration = Duration::from_secs(40);
 
 /// Waits until `done` holds, looking often; false when it does not in time.
 pub fn wait_for(time: Duration, mut done: impl FnMut() -> bool) -> bool {

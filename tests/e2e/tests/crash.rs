@@ -51,7 +51,7 @@ fn containers_go_on_without_the_daemon() {
     lab.ok(&[
         "run", "-d", "--name", "web", "-p", "8080:80", "bb", "sleep", "1000",
     ]);
-    lab.ok(&["run", "-d", "--name", "frozen", "bb", "sleep", "1000"]);
+    lab.sleeper("frozen", &[]);
     lab.ok(&["pause", "frozen"]);
     lab.in_container("web", || serve_tcp(80));
     let run = |name: &str, more: &[&str], script: &str| {
@@ -122,11 +122,10 @@ fn containers_go_on_without_the_daemon() {
     );
     assert_eq!(lab.inspect("stopped", "{{.State.Status}}"), "exited");
     // It failed meanwhile and is tried again.
-    let again = || lab.inspect("failing", "{{.State.Status}} {{.RestartCount}}") == "running 1";
-    assert!(
-        wait_for(PATIENCE, again),
-        "{}",
-        lab.inspect("failing", "{{json .State}}")
+    lab.becomes(
+        "failing",
+        "{{.State.Status}} {{.RestartCount}}",
+        "running 1",
     );
     assert_eq!(lab.ok(&["exec", "log", "echo", "in"]), "in");
     lab.in_network(|| ask_tcp((Ipv4Addr::LOCALHOST, 8080)))
@@ -243,8 +242,7 @@ fn a_killed_keeper_takes_its_container_along() {
     assert_eq!(lab.ok(&["top", "one", "-o", "pid"]).lines().count(), 3);
 
     signal(keeper(&lab, "two"), "KILL");
-    let again = || lab.inspect("two", "{{.State.Status}} {{.RestartCount}}") == "running 1";
-    assert!(wait_for(PATIENCE, again), "the policy takes hold");
+    lab.becomes("two", "{{.State.Status}} {{.RestartCount}}", "running 1");
 
     // While nobody looks: the daemon finds an end that nobody saw.
     let (one, two) = (keeper(&lab, "one"), keeper(&lab, "two"));
@@ -266,9 +264,7 @@ fn a_killed_keeper_takes_its_container_along() {
         "{}",
         lab.inspect("one", format)
     );
-    assert!(wait_for(PATIENCE, || lab
-        .inspect("two", "{{.State.Running}}")
-        == "true"));
+    lab.becomes("two", "{{.State.Running}}", "true");
     lab.ok(&["start", "one"]);
     assert_eq!(lab.ok(&["exec", "one", "echo", "well"]), "well");
 }

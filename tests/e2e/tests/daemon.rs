@@ -61,12 +61,7 @@ fn stopping_the_daemon() {
     assert_eq!(lab.inspect("never", format), "exited 5");
     assert_eq!(lab.ok(&["logs", "never"]), "ready\nasked");
     assert!(lab.fails(1, &["inspect", "thrown"]).contains("No such"));
-    let again = || lab.inspect("always", "{{.State.Status}}") == "running";
-    assert!(
-        wait_for(PATIENCE, again),
-        "{}",
-        lab.inspect("always", "{{json .State}}")
-    );
+    lab.becomes("always", "{{.State.Status}}", "running");
     assert_eq!(lab.ok(&["logs", "--tail", "1", "always"]), "ready");
 }
 
@@ -160,19 +155,7 @@ fn settings_are_read_again() {
         "{}",
         lab.daemon_log()
     );
-    let events = |lab: &Lab| {
-        let now = lab.now();
-        let all = [
-            "events",
-            "--since",
-            &before,
-            "--until",
-            &now,
-            "--filter",
-            "type=daemon",
-        ];
-        lab.ok(&[&all[..], &["--format", "{{json .}}"]].concat())
-    };
+    let events = |lab: &Lab| lab.events(&before, &["type=daemon"], "{{json .}}");
     assert!(wait_for(PATIENCE, || events(&lab).contains("reload")));
     let event: serde_json::Value = serde_json::from_str(&events(&lab)).expect("one event");
     let attributes = &event["Actor"]["Attributes"];

@@ -4,13 +4,12 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use e2e::registry::Registry;
 use e2e::{Lab, Options, root, wait_for};
 
-/// The registry's address on the lab's own loopback.
-const REGISTRY: &str = "127.0.0.1:5000";
 const IMAGE: &str = "127.0.0.1:5000/test/debian:made";
 
 #[test]
@@ -206,44 +205,4 @@ fn system() -> PathBuf {
     );
     std::fs::rename(&part, &tar).expect("debian.tar");
     tar
-}
-
-/// Debian's registry in the lab's namespaces.
-struct Registry(Child);
-
-impl Registry {
-    fn start(lab: &Lab) -> Self {
-        let config = lab.path("registry.yml");
-        let storage = lab.path("registry");
-        let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{REGISTRY}'}}\n\
-             storage: {{filesystem: {{rootdirectory: '{}'}}}}\n",
-            storage.display()
-        );
-        std::fs::write(&config, text).expect("registry.yml");
-        let child = lab
-            .entered("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .env("OTEL_TRACES_EXPORTER", "none")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry, which `cargo xtask test` installs");
-        let started = Self(child);
-        let address: SocketAddr = REGISTRY.parse().expect("an address");
-        let listens = wait_for(Duration::from_secs(20), || {
-            lab.in_network(|| TcpStream::connect(address).is_ok())
-        });
-        assert!(listens, "the registry does not listen");
-        started
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

@@ -24,29 +24,12 @@ fn on_failure_counts() {
         "-c",
         "echo run; exit 3",
     ]);
-    assert!(
-        wait_for(LONG, || lab
-            .inspect("twice", "{{.State.Status}} {{.RestartCount}}")
-            == "exited 2"),
-        "{}",
-        lab.inspect("twice", "{{json .State}}")
-    );
+    lab.becomes("twice", "{{.State.Status}} {{.RestartCount}}", "exited 2");
     assert_eq!(lab.ok(&["logs", "twice"]), "run\nrun\nrun");
     assert_eq!(lab.inspect("twice", "{{.State.ExitCode}} {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.RestartPolicy.MaximumRetryCount}}"), "3 on-failure 2");
     let count = |action: &str| {
-        let events = lab.ok(&[
-            "events",
-            "--since",
-            "0",
-            "--until",
-            &lab.now(),
-            "--filter",
-            "container=twice",
-            "--filter",
-            &format!("event={action}"),
-            "--format",
-            "{{.Action}}",
-        ]);
+        let filters = ["container=twice", &format!("event={action}")];
+        let events = lab.events("0", &filters, "{{.Action}}");
         events.lines().count()
     };
     assert_eq!((count("start"), count("die")), (3, 3));
@@ -61,9 +44,7 @@ fn on_failure_counts() {
         "bb",
         "true",
     ]);
-    assert!(wait_for(LONG, || lab
-        .inspect("fine", "{{.State.Status}} {{.RestartCount}}")
-        == "exited 0"));
+    lab.becomes("fine", "{{.State.Status}} {{.RestartCount}}", "exited 0");
     let err = lab.fails(125, &["run", "--restart", "always:2", "bb", "true"]);
     assert!(
         err.contains("maximum retry count can only be used with 'on-failure'"),
@@ -99,10 +80,11 @@ fn always_until_it_is_stopped() {
         ]);
         let pid = lab.inspect("again", "{{.State.Pid}}");
         assert_eq!(lab.inside(&["kill", "-9", &pid]).code, 0);
-        assert!(wait_for(LONG, || lab.inspect(
+        lab.becomes(
             "again",
-            "{{.RestartCount}} {{.State.Running}} {{.State.Restarting}}"
-        ) == "1 true false"));
+            "{{.RestartCount}} {{.State.Running}} {{.State.Restarting}}",
+            "1 true false",
+        );
         assert_ne!(lab.inspect("again", "{{.State.Pid}}"), pid);
         // Killed by the user it stays dead.
         lab.ok(&["kill", "again"]);
@@ -122,9 +104,11 @@ fn always_until_it_is_stopped() {
         assert_eq!(lab.ok(&["update", "--restart", "no", "again"]), "again");
         let pid = lab.inspect("again", "{{.State.Pid}}");
         lab.inside(&["kill", "-9", &pid]);
-        assert!(wait_for(LONG, || lab
-            .inspect("again", "{{.State.Status}} {{.State.ExitCode}}")
-            == "exited 137"));
+        lab.becomes(
+            "again",
+            "{{.State.Status}} {{.State.ExitCode}}",
+            "exited 137",
+        );
         lab.ok(&["rm", "again"]);
     }
 }
@@ -190,7 +174,7 @@ fn a_daemon_that_comes_back() {
         return;
     }
     let mut lab = Lab::new();
-    lab.ok(&["run", "-d", "--name", "kept", "bb", "sleep", "1000"]);
+    lab.sleeper("kept", &[]);
     let pid = lab.inspect("kept", "{{.State.Pid}}");
     lab.kill_daemon();
     lab.start_daemon();

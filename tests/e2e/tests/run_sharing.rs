@@ -1,10 +1,6 @@
 //! What containers have of each other: volumes, links, namespaces; and the order that follows.
 
-use std::time::Duration;
-
-use e2e::{Lab, Options, root, wait_for};
-
-const LONG: Duration = Duration::from_secs(40);
+use e2e::{Lab, Options, root};
 
 #[test]
 fn volumes_of_others() {
@@ -117,10 +113,7 @@ fn links() {
         return;
     }
     let lab = Lab::new();
-    lab.ok(&[
-        "run", "-d", "--name", "db", "-h", "dbhost", "-e", "PASS=x", "--expose", "5432", "bb",
-        "sleep", "1000",
-    ]);
+    lab.sleeper("db", &["-h", "dbhost", "-e", "PASS=x", "--expose", "5432"]);
     let ip = |name: &str| lab.inspect(name, "{{.NetworkSettings.IPAddress}}");
     let db = ip("db");
     let out = lab.ok(&[
@@ -144,9 +137,7 @@ fn links() {
     ] {
         assert!(out.lines().any(|found| found == line), "{line} in {out}");
     }
-    lab.ok(&[
-        "run", "-d", "--name", "web", "--link", "db", "--link", "db:again", "bb", "sleep", "1000",
-    ]);
+    lab.sleeper("web", &["--link", "db", "--link", "db:again"]);
     assert_eq!(
         lab.inspect("web", "{{json .HostConfig.Links}}"),
         r#"["/db:/web/db","/db:/web/again"]"#
@@ -169,7 +160,7 @@ fn links() {
     );
     // One that moved is found at its new place.
     lab.ok(&["stop", "-t", "0", "db"]);
-    lab.ok(&["run", "-d", "--name", "squatter", "bb", "sleep", "1000"]);
+    lab.sleeper("squatter", &[]);
     lab.ok(&["start", "db"]);
     let moved = ip("db");
     let hosts = lab.ok(&["exec", "web", "cat", "/etc/hosts"]);
@@ -209,17 +200,7 @@ fn namespaces_of_others() {
         return;
     }
     let lab = Lab::new();
-    lab.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "one",
-        "--ipc",
-        "shareable",
-        "bb",
-        "sleep",
-        "1000",
-    ]);
+    lab.sleeper("one", &["--ipc", "shareable"]);
     let of = |options: &[&str], kind: &str| {
         let link = format!("/proc/self/ns/{kind}");
         lab.ok(&[&["run", "--rm"], options, &["bb", "readlink", &link]].concat())
@@ -257,9 +238,7 @@ fn namespaces_of_others() {
     assert_eq!(of(&["--userns", "host"], "user"), host("user"));
     let none = lab.docker(&["run", "--rm", "--ipc", "none", "bb", "ls", "/dev/shm"]);
     assert_ne!(none.code, 0, "{none:?}");
-    lab.ok(&[
-        "run", "-d", "--name", "closed", "--ipc", "private", "bb", "sleep", "1000",
-    ]);
+    lab.sleeper("closed", &["--ipc", "private"]);
     let error = lab.fails(125, &["run", "--ipc", "container:closed", "bb", "true"]);
     assert!(error.contains("non-shareable IPC"), "{error}");
     let error = lab.fails(125, &["run", "--userns", "bogus", "bb", "true"]);
@@ -277,88 +256,54 @@ fn the_needed_start_first_and_end_last() {
     });
     let label = |key: &str, value: &str| format!("com.docker.compose.{key}={value}");
     let project = label("project", "shop");
-    lab.ok(&[
-        "run",
-        "-d",
-        "--name",
+    let service = |name: &str, options: &[&str], command: &str| {
+        let run = ["run", "-d", "--name", name, "--restart", "always"];
+        lab.ok(&[&run[..], options, &["bb", "sh", "-c", command]].concat());
+    };
+    service(
         "db",
-        "--restart",
-        "always",
-        "--label",
-        &project,
-        "--label",
-        &label("service", "db"),
-        "--health-cmd",
-        "test -e /tmp/ready",
-        "--health-interval",
-        "100ms",
-        "--health-retries",
-        "1000",
-        "--tmpfs",
-        "/tmp",
-        "bb",
-        "sh",
-        "-c",
+        &[
+            "--label",
+            &project,
+            "--label",
+            &label("service", "db"),
+            "--health-cmd",
+            "test -e /tmp/ready",
+            "--health-interval",
+            "100ms",
+            "--health-retries",
+            "1000",
+            "--tmpfs",
+            "/tmp",
+        ],
         "trap exit TERM; touch /tmp/ready; while :; do sleep 0.1; done",
-    ]);
-    lab.ok(&[
-        "run",
-        "-d",
-        "--name",
+    );
+    service(
         "app",
-        "--restart",
-        "always",
-        "--label",
-        &project,
-        "--label",
-        &label("service", "app"),
-        "--label",
-        &label("depends_on", "db:service_healthy:false"),
-        "bb",
-        "sh",
-        "-c",
+        &[
+            "--label",
+            &project,
+            "--label",
+            &label("service", "app"),
+            "--label",
+            &label("depends_on", "db:service_healthy:false"),
+        ],
         "trap exit TERM; while :; do sleep 0.1; done",
-    ]);
-    lab.ok(&[
-        "run",
-        "-d",
-        "--name",
+    );
+    service(
         "web",
-        "--restart",
-        "always",
-        "--link",
-        "app",
-        "bb",
-        "sh",
-        "-c",
+        &["--link", "app"],
         "trap exit TERM; while :; do sleep 0.1; done",
-    ]);
-    let healthy = || lab.inspect("db", "{{.State.Health.Status}}") == "healthy";
-    assert!(wait_for(LONG, healthy));
+    );
+    lab.becomes("db", "{{.State.Health.Status}}", "healthy");
     let since = lab.now();
     lab.stop_daemon();
     lab.start_daemon();
     for name in ["db", "app", "web"] {
-        assert!(
-            wait_for(LONG, || lab.inspect(name, "{{.State.Status}}") == "running"),
-            "{name}"
-        );
+        lab.becomes(name, "{{.State.Status}}", "running");
     }
-    let events = lab.ok(&[
-        "events",
-        "--since",
-        &since,
-        "--until",
-        &lab.now(),
-        "--filter",
-        "event=start",
-        "--filter",
-        "event=die",
-        "--filter",
-        "event=health_status",
-        "--format",
-        "{{.Action}} {{.Actor.Attributes.name}}",
-    ]);
+    let filters = ["event=start", "event=die", "event=health_status"];
+    let events = lab.events(&since, &filters, "{{.Action}} {{.Actor.Attributes.name}}");
     let order: Vec<&str> = events.lines().collect();
     let wanted = [
         "die web",

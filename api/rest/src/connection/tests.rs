@@ -1,6 +1,9 @@
 //! Whole connections over a socket pair, with a service in place of the engine.
 
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
 
 use engine::{Error, Result};
 use http::{HeaderMap, Method, Uri};
@@ -17,9 +20,16 @@ use crate::stream::{Stream, Transport};
 use crate::version::ApiVersion;
 use crate::{system, unsupported};
 
-/// Answers like the API, with an echo in place of containers.
+/// Answers like the API, with an echo in place of containers. Holds its client's end, too.
 #[derive(Clone)]
-struct Echo;
+struct Echo(Arc<StdUnixStream>);
+
+impl Echo {
+    fn of(client: &UnixStream) -> Self {
+        let end = client.as_fd().try_clone_to_owned().expect("handle");
+        Self(Arc::new(end.into()))
+    }
+}
 
 impl Service for Echo {
     fn decode(
@@ -45,6 +55,7 @@ impl Service for Echo {
                 hijack.rest = Some(call.body);
                 Ok(Answer::Hijack(hijack))
             }
+            "/exec/prompt/start" => Ok(Answer::Hijack(prompt(Arc::clone(&self.0)))),
             "/exec/x/start" => {
                 let body: serde_json::Value = call.json().await?;
                 assert_eq!(body["Detach"], false);
@@ -77,6 +88,22 @@ fn echo() -> Hijack {
     })
 }
 
+/// Sends what its client could read before: a client may look for the head in a buffer, and lose
+/// what came with it.
+fn prompt(client: Arc<StdUnixStream>) -> Hijack {
+    Hijack::new("application/vnd.docker.raw-stream", move |socket, _| {
+        Box::pin(async move {
+            use rustix::net::{RecvFlags, recv};
+            let mut before = [0; 1024];
+            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+            let (_, read) = recv(&*client, &mut before, flags).expect("a head");
+            let mut stream = StdUnixStream::from(socket);
+            stream.write_all(&before[..read]).expect("write");
+            Ok(())
+        })
+    })
+}
+
 struct Client {
     stream: UnixStream,
     _stop: watch::Sender<bool>,
@@ -86,7 +113,8 @@ impl Client {
     fn new() -> Self {
         let (client, server) = UnixStream::pair().expect("pair");
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(serve(Echo, Stream::new(Transport::Unix(server)), stopped));
+        let echo = Echo::of(&client);
+        tokio::spawn(serve(echo, Stream::new(Transport::Unix(server)), stopped));
         Self {
             stream: client,
             _stop: stop,
@@ -200,6 +228,29 @@ async fn upgrade_gives_the_socket_away() {
 }
 
 #[tokio::test]
+async fn the_head_is_out_before_the_stream_begins() {
+    for (wish, end) in [
+        ("Connection: Upgrade\r\nUpgrade: tcp\r\n", "UPGRADED"),
+        ("", "OK"),
+    ] {
+        let mut client = Client::new();
+        client
+            .send(&format!(
+                "POST /exec/prompt/start HTTP/1.1\r\nHost: d\r\n{wish}Content-Length: 0\r\n\r\n"
+            ))
+            .await;
+        let head = client.until("\r\n\r\n").await;
+        assert!(
+            head.lines().next().is_some_and(|line| line.ends_with(end)),
+            "{head}"
+        );
+        let mut before = vec![0; head.len()];
+        client.stream.read_exact(&mut before).await.expect("output");
+        assert_eq!(String::from_utf8_lossy(&before), head);
+    }
+}
+
+#[tokio::test]
 async fn old_clients_hijack_without_asking() {
     let mut client = Client::new();
     client
@@ -265,7 +316,11 @@ async fn http2_is_taken_on_sight() {
 async fn a_stop_ends_idle_connections() {
     let (mut client, server) = UnixStream::pair().expect("pair");
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(serve(Echo, Stream::new(Transport::Unix(server)), stopped));
+    tokio::spawn(serve(
+        Echo::of(&client),
+        Stream::new(Transport::Unix(server)),
+        stopped,
+    ));
     client
         .write_all(b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
         .await

@@ -111,7 +111,7 @@ async fn run(mut settings: Settings, ready: &Ready, reading: &Reading) -> Result
         // Gone already when somebody else cleaned up.
         let _ = std::fs::remove_file(path);
     }
-    if !settings.engine.live.live_restore {
+    if !engine.keeps_containers() {
         engine.stop_containers().await;
     }
     let _ = stop.send(true);
@@ -138,8 +138,7 @@ async fn reload(engine: &Engine, settings: &mut Settings, reading: &Reading) {
     if let Err(error) = reading.level.reload(level) {
         tracing::error!(%error, "log level not changed");
     }
-    engine.reload(new.engine.live.clone()).await;
-    settings.engine.live = new.engine.live.clone();
+    engine.reload(new.engine.live).await;
     // What needs a restart is told at every reload until there was one.
     for (name, values) in new.given {
         if options::is_live(name)

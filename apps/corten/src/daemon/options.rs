@@ -208,14 +208,20 @@ const FEATURES: [&str; 2] = ["lazy-pull=false", "lazy-pull=true"];
 /// Options that take effect when the settings are read again.
 const LIVE: &[&str] = &[
     "debug",
+    "http-proxy",
+    "https-proxy",
     "insecure-registry",
     "label",
     "live-restore",
     "log-level",
     "max-concurrent-downloads",
     "max-download-attempts",
+    "no-proxy",
+    "offline",
+    "registry-hosts-dir",
     "registry-mirror",
     "shutdown-timeout",
+    "signature-policy",
 ];
 
 /// Whether a change of the option takes effect without a restart.

@@ -412,7 +412,7 @@ fn engine(given: &Parsed) -> Result<Config> {
                 .collect(),
         },
         default_runtime: given.text("default-runtime").to_owned(),
-        live: live(given),
+        live: live(given)?,
         bridge: bridge(given)?,
         dns: given
             .list("dns")
@@ -423,8 +423,18 @@ fn engine(given: &Parsed) -> Result<Config> {
         dns_search: given.list("dns-search"),
         default_ulimits,
         default_shm_size: given.quantity("default-shm-size"),
-        default_ipc_mode: text("default-ipc-mode"),
-        default_cgroupns_mode: text("default-cgroupns-mode"),
+        default_ipc_mode: match given.text("default-ipc-mode") {
+            mode @ ("private" | "shareable") => mode.to_owned(),
+            mode => bail!(
+                "IPC mode {mode:?} is not supported as default value; use \"shareable\" or \"private\""
+            ),
+        },
+        default_cgroupns_mode: match given.text("default-cgroupns-mode") {
+            mode @ ("" | "host" | "private") => mode.to_owned(),
+            mode => bail!(
+                "default cgroup namespace mode ({mode}) is invalid; use \"host\" or \"private\""
+            ),
+        },
         init: given.on("init"),
         log_driver: text("log-driver"),
         log_opts,
@@ -442,18 +452,25 @@ fn engine(given: &Parsed) -> Result<Config> {
 }
 
 /// What takes effect without a restart.
-fn live(given: &Parsed) -> Live {
-    let number = |name: &str| u64::try_from(given.int(name)).unwrap_or_default();
-    let count = |name: &str| u32::try_from(given.int(name)).unwrap_or_default().max(1);
-    Live {
+fn live(given: &Parsed) -> Result<Live> {
+    let number = |name: &str| u32::try_from(given.int(name)).unwrap_or_default();
+    let attempts = number("max-download-attempts");
+    if attempts == 0 {
+        bail!("invalid max download attempts: 0");
+    }
+    Ok(Live {
         labels: given.list("label"),
         debug: given.on("debug"),
         live_restore: given.on("live-restore"),
-        shutdown_timeout: number("shutdown-timeout"),
+        shutdown_timeout: number("shutdown-timeout").into(),
         registries: registries(given),
-        max_concurrent_downloads: count("max-concurrent-downloads") as usize,
-        max_download_attempts: count("max-download-attempts"),
-    }
+        max_concurrent_downloads: match number("max-concurrent-downloads") {
+            // No limit, as dockerd has it: more than any image has.
+            0 => usize::from(u16::MAX),
+            most => most as usize,
+        },
+        max_download_attempts: attempts,
+    })
 }
 
 fn image_policy(given: &Parsed) -> Result<engine::ImagePolicy> {
@@ -555,7 +572,8 @@ fn bridge(given: &Parsed) -> Result<Option<Bridge>> {
         },
         address,
         fixed_cidr: fixed,
-        mtu: u32::try_from(given.int("mtu")).unwrap_or_default(),
+        mtu: u32::try_from(given.int("mtu"))
+            .map_err(|_| anyhow!("invalid argument {} for mtu", given.int("mtu")))?,
         icc: given.on("icc"),
         ip_forward: given.on("ip-forward"),
         ip_masq: given.on("ip-masq"),
@@ -626,6 +644,44 @@ mod tests {
         assert!(file(r#"{"proxies":{"ftp-proxy":"x"}}"#, &[]).is_err());
         assert!(file(r#"{"proxies":1}"#, &[]).is_err());
         assert!(file(r#"{"debug":{"a":[]}}"#, &[]).is_err());
+    }
+
+    #[test]
+    fn values_that_no_container_could_have() {
+        let refused = |arg: &str| {
+            let given = flags::parse(FLAGS, &[arg.to_owned()], true).expect("a flag");
+            let error = settings(&given, false).expect_err(arg);
+            error.to_string()
+        };
+        for (arg, text) in [
+            (
+                "--default-ipc-mode=host",
+                "IPC mode \"host\" is not supported as default value; use \"shareable\" or \"private\"",
+            ),
+            (
+                "--default-cgroupns-mode=x",
+                "default cgroup namespace mode (x) is invalid; use \"host\" or \"private\"",
+            ),
+            ("--mtu=5000000000", "invalid argument 5000000000 for mtu"),
+            (
+                "--max-download-attempts=0",
+                "invalid max download attempts: 0",
+            ),
+        ] {
+            assert_eq!(refused(arg), text);
+        }
+    }
+
+    #[test]
+    fn settings_of_registries_need_no_restart() {
+        let read = |args: &[&str]| {
+            let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+            let given = flags::parse(FLAGS, &args, true).expect("valid");
+            settings(&given, false).expect("valid")
+        };
+        let new = read(&["--offline", "--http-proxy=http://p:1", "--mtu=1400"]);
+        let changes = read(&[]).changes(&new);
+        assert_eq!(changes, (vec!["http-proxy", "offline"], vec!["mtu"]));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One run of a container's health check: an exec whose client is the engine itself.
 
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -61,6 +62,18 @@ pub(crate) async fn probe(
         progress: Mutex::new(Progress::Created),
     })?;
     inner.events.publish(exec_event(&record, &action, &id, &[]));
+    let probed = look(inner, &exec, limit, unwanted).await;
+    // What it came to is in the container's own log: checks would push out the execs of clients.
+    inner.execs.remove(&id);
+    probed
+}
+
+async fn look(
+    inner: &Arc<Inner>,
+    exec: &Arc<Exec>,
+    limit: Duration,
+    unwanted: impl Future<Output = ()>,
+) -> Result<Option<Probed>> {
     let failed = |error: std::io::Error| Error::system(format!("health check: {error}"));
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
     ours.set_nonblocking(true).map_err(failed)?;
@@ -80,15 +93,36 @@ pub(crate) async fn probe(
         detach_keys: Vec::new(),
         ended: Some(ended),
     };
-    let started = run(inner, &exec, None, Some(attachment), &mut client);
-    match timeout(PATIENCE, started).await {
-        Ok(started) => started?,
-        Err(_) => {
-            return Err(Error::system(format!(
-                "timed out starting health check for container {}",
-                record.id
-            )));
+    let mut starting = {
+        let (inner, exec) = (Arc::clone(inner), Arc::clone(exec));
+        tokio::spawn(async move { run(&inner, &exec, None, Some(attachment), &mut client).await })
+    };
+    let mut unwanted = pin!(unwanted);
+    let started = tokio::select! {
+        started = timeout(PATIENCE, &mut starting) => Some(started),
+        () = &mut unwanted => None,
+    };
+    let given_up = match started {
+        Some(Ok(Ok(started))) => {
+            started?;
+            None
         }
+        Some(Ok(Err(_))) => return Err(Error::system("the engine is going down")),
+        Some(Err(_)) => Some(Err(Error::system(format!(
+            "timed out starting health check for container {}",
+            exec.container.id
+        )))),
+        None => Some(Ok(None)),
+    };
+    if let Some(given_up) = given_up {
+        // It may start yet, in a container that is thawed: then nobody would wait for its end.
+        let (inner, exec) = (Arc::clone(inner), Arc::clone(exec));
+        tokio::spawn(async move {
+            if let Ok(Ok(())) = starting.await {
+                kill(&inner, &exec).await;
+            }
+        });
+        return given_up;
     }
     let mut output = Output::default();
     let wanted = tokio::select! {
@@ -105,11 +139,7 @@ pub(crate) async fn probe(
             output: output.text(),
         }));
     }
-    // It may have ended by itself at this very moment.
-    let _ = inner
-        .compute
-        .signal(&record.id, Some(&id), crate::signal::KILL)
-        .await;
+    kill(inner, exec).await;
     if wanted.is_none() {
         return Ok(None);
     }
@@ -124,6 +154,15 @@ pub(crate) async fn probe(
         code: -1,
         output: text,
     }))
+}
+
+async fn kill(inner: &Inner, exec: &Exec) {
+    let (container, id) = (&exec.container.id, Some(exec.id.as_str()));
+    // It may have ended by itself at this very moment.
+    let _ = inner
+        .compute
+        .signal(container, id, crate::signal::KILL)
+        .await;
 }
 
 /// What a check wrote, out of the frames that clients get. Keeps its place when a read is given up.

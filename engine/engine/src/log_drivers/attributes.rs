@@ -40,11 +40,10 @@ pub(super) fn check(options: &Map<String>) -> Result<()> {
 pub(super) fn stored(record: &Record, kept: Kept) -> Result<String> {
     let options = &record.host.log_config.config;
     let mut attributes = chosen(record)?;
-    if kept != Kept::Cache
-        && let Some(text) = options.get("tag").filter(|text| !text.is_empty())
-    {
+    if let Some(text) = options.get("tag").filter(|text| !text.is_empty()) {
+        // What cannot be made of the container is refused here, before it runs, whatever the driver.
         let tag = tag(record, text)?;
-        if !tag.is_empty() {
+        if kept != Kept::Cache && !tag.is_empty() {
             attributes.insert("tag".into(), tag);
         }
     }
@@ -203,6 +202,13 @@ mod tests {
         assert_eq!(
             chosen(&[("tag", "{{.ImageName}}/{{.Name}}/{{.ID}}")]),
             r#"{"tag":"bb/n/0123456789ab"}"#
+        );
+        for kept in [Kept::Json, Kept::Cache] {
+            assert!(stored(&record(&[("tag", "{{.Nothing}}")]), kept).is_err());
+        }
+        assert_eq!(
+            stored(&record(&[("tag", "x")]), Kept::Cache).expect("ok"),
+            ""
         );
         assert!(check(&record(&[("tag", "{{.Name")]).host.log_config.config).is_err());
         assert!(check(&record(&[("env-regex", "(")]).host.log_config.config).is_err());

@@ -60,16 +60,18 @@ pub(crate) async fn connect(record: &Record) -> Result<Option<Connection>> {
     if remote.connects_later() {
         return Ok(None);
     }
-    remote.address.connect().await.map(Some).map_err(|error| {
-        let why = if record.host.log_config.kind == "journald" {
+    let to = &remote.address;
+    let why = match tokio::time::timeout(ATTEMPT, to.connect()).await {
+        Ok(Ok(connection)) => return Ok(Some(connection)),
+        Ok(Err(_)) if record.host.log_config.kind == "journald" => {
             "journald is not enabled on this host".to_owned()
-        } else {
-            format!("dial {}: connect: {}", remote.address, words(&error))
-        };
-        Error::system(format!(
-            "failed to create task for container: failed to initialize logging driver: {why}"
-        ))
-    })
+        }
+        Ok(Err(error)) => format!("dial {to}: connect: {}", words(&error)),
+        Err(_) => format!("dial {to}: i/o timeout"),
+    };
+    Err(Error::system(format!(
+        "failed to create task for container: failed to initialize logging driver: {why}"
+    )))
 }
 
 /// The kernel's words as Go has them.
@@ -163,6 +165,8 @@ impl Shipper {
             reader: None,
         };
         loop {
+            // Looked at before the read: what was written before the end is read after it.
+            let ended = self.ended();
             let batch = tokio::task::spawn_blocking(move || source.read());
             let (back, batch) = batch
                 .await
@@ -179,7 +183,8 @@ impl Shipper {
             }
             {
                 let mut shipping = inner.shipping.lock();
-                if *self.end.borrow() || !self.snapshot.borrow().state.phase.is_alive() {
+                // Not when it was started meanwhile: this task goes on with the next run.
+                if ended && self.ended() {
                     shipping.remove(&self.id);
                     return Ok(());
                 }
@@ -197,6 +202,11 @@ impl Shipper {
                 _ = self.end.changed() => {}
             }
         }
+    }
+
+    /// Nothing more will be written, or waited for.
+    fn ended(&self) -> bool {
+        *self.end.borrow() || !self.snapshot.borrow().state.phase.is_alive()
     }
 
     /// Sends until it is sent; `false` when the container is gone, or going and nobody listens.

@@ -79,18 +79,17 @@ impl Connection {
         match self {
             Self::Udp(socket) => {
                 for packet in packets {
-                    match socket.send(packet).await {
+                    match passed(socket.send(packet).await) {
                         // Told of an earlier packet: nobody listened then. Packets may be lost.
                         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                        Err(error) => return Err(error),
-                        Ok(_) => {}
+                        other => other?,
                     }
                 }
                 Ok(())
             }
             Self::UnixDatagram(socket) => {
                 for packet in packets {
-                    socket.send(packet).await?;
+                    passed(socket.send(packet).await)?;
                 }
                 Ok(())
             }
@@ -120,6 +119,21 @@ impl Connection {
     }
 }
 
+/// A packet that is too large never fits: tried again, it would hold up all that follow.
+fn passed(sent: io::Result<usize>) -> io::Result<()> {
+    match sent {
+        Err(error) if too_large(&error) => {
+            tracing::warn!(%error, "a log message is left out");
+            Ok(())
+        }
+        other => other.map(|_| ()),
+    }
+}
+
+fn too_large(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::MSGSIZE)
+}
+
 async fn send_all<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     packets: &[Vec<u8>],
@@ -140,5 +154,32 @@ fn is_closed<S: AsyncRead + Unpin>(stream: &mut S, context: &mut Context<'_>) ->
         Poll::Pending => false,
         Poll::Ready(Ok(())) => buffer.filled().is_empty(),
         Poll::Ready(Err(_)) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Address, Connection};
+
+    #[tokio::test]
+    async fn what_is_too_large_for_a_packet_holds_up_nothing() {
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("log");
+        let local = tokio::net::UnixDatagram::bind(&path).expect("socket");
+        let far = tokio::net::UdpSocket::bind("127.0.0.1:0")
+            .await
+            .expect("socket");
+        let host = far.local_addr().expect("address").to_string();
+        let packets = [vec![b'x'; 16 << 20], b"next".to_vec()];
+        let mut buffer = [0; 16];
+        for address in [Address::UnixDatagram(path), Address::Udp(host)] {
+            let mut connection = address.connect().await.expect("connected");
+            connection.send(&packets).await.expect("sent");
+            let read = match connection {
+                Connection::Udp(_) => far.recv(&mut buffer).await,
+                _ => local.recv(&mut buffer).await,
+            };
+            assert_eq!(&buffer[..read.expect("received")], b"next");
+        }
     }
 }

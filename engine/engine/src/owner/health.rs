@@ -55,10 +55,6 @@ impl Watch {
             None => std::future::pending().await,
         }
     }
-
-    fn is_on(&self) -> bool {
-        self.due.is_some() || self.running.is_some()
-    }
 }
 
 impl Owner {
@@ -90,9 +86,8 @@ impl Owner {
 
     /// No more checks. Docker says of a container that is not watched that it is unhealthy.
     pub(super) fn watch_off(&mut self) {
-        let was_on = self.watch.is_on();
         self.watch = Watch::default();
-        if let Some(health) = self.record.state.health.as_mut().filter(|_| was_on) {
+        if let Some(health) = &mut self.record.state.health {
             health::UNHEALTHY.clone_into(&mut health.status);
         }
     }
@@ -164,10 +159,11 @@ impl Owner {
             return;
         };
         let (inner, id) = (Arc::clone(&self.inner), self.record.id.clone());
+        let run = self.record.state.exits;
         tracing::info!(%id, ?action, "unhealthy");
         // The owner answers what this asks of it, and must not wait for it.
         tokio::spawn(async move {
-            if let Err(error) = act(inner, &id, action).await {
+            if let Err(error) = act(inner, &id, run, action).await {
                 tracing::warn!(%id, %error, "action of an unhealthy container");
             }
         });
@@ -184,7 +180,12 @@ impl Owner {
     }
 }
 
-async fn act(inner: Arc<Inner>, id: &str, action: Action) -> Result<()> {
+async fn act(inner: Arc<Inner>, id: &str, run: u64, action: Action) -> Result<()> {
+    let state = &inner.containers.find(id)?.record().state;
+    if state.exits != run || !state.phase.is_alive() {
+        // It ended by itself, or somebody else's will.
+        return Ok(());
+    }
     let engine = Engine(inner);
     match action {
         Action::Restart => engine.container_restart(id, None, None).await,
