@@ -408,3 +408,34 @@ fn links_to_what_comes_later_and_loops_are_the_archives_fault() {
     let _ = tree.layer(tar);
     let _ = tree.layer(Tar::new().file("d", "no directory"));
 }
+
+#[test]
+fn a_whiteout_hides_only_what_is_below_the_layer() {
+    let tree = Tree::new();
+    let tar = Tar::new()
+        // Before and after the directory, told of and implied, with and without one of its files.
+        .file(".wh.before", "")
+        .dir("before")
+        .dir("after")
+        .file("after/kept", "1")
+        .file(".wh.after", "")
+        .file(".wh.implied", "")
+        .file("implied/deeper/file", "2")
+        .file("file", "3")
+        .file(".wh.file", "")
+        .file(".wh.replaced", "")
+        .file("replaced", "4");
+    tree.layer(tar).expect("applied");
+    for name in ["before", "after", "implied"] {
+        let mut value = [0u8; 8];
+        let read = rustix::fs::getxattr(tree.path(name), OPAQUE, &mut value[..]);
+        assert_eq!(&value[..read.expect(name)], b"y", "{name}");
+    }
+    let files = ["after/kept", "implied/deeper/file", "file", "replaced"];
+    assert_eq!(files.map(|name| tree.read(name)).concat(), "1234");
+    let deeper = rustix::fs::getxattr(tree.path("implied/deeper"), OPAQUE, &mut [0u8; 8][..]);
+    assert_eq!(deeper, Err(Errno::NODATA));
+    // It is no file that a link could lead to.
+    let error = tree.layer(Tar::new().file(".wh.gone", "").link("link", "gone"));
+    assert_eq!(error.expect_err("a link").kind(), crate::Kind::Invalid);
+}
