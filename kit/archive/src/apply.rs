@@ -107,21 +107,8 @@ pub fn apply(reader: impl Read, root: BorrowedFd<'_>, kind: Target) -> Result<Ap
     apply_at(reader, &root, kind, None)
 }
 
-/// The same with another name for the first component of paths that have it: `("a", "b")` makes
-/// `b/c` of `a/c`, `(".", "b")` puts everything below `b`.
-///
-/// # Errors
-/// As [`apply`].
-pub fn apply_renamed(
-    reader: impl Read,
-    root: BorrowedFd<'_>,
-    kind: Target,
-    rename: Option<(&OsStr, &OsStr)>,
-) -> Result<Applied, Error> {
-    apply_at(reader, &root, kind, rename)
-}
-
-/// [`apply_renamed`] to a tree of any kind.
+/// [`apply`] to a tree of any kind, with another name for the first component of paths that have it:
+/// `("a", "b")` makes `b/c` of `a/c`, `(".", "b")` puts everything below `b`.
 ///
 /// # Errors
 /// As [`apply`].

@@ -243,7 +243,11 @@ impl Store {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let root = rustix::fs::open(&diff, flags, Mode::empty())
                 .map_err(Error::errno("opening", &diff))?;
-            archive::pack(root.as_fd(), &Pack::default(), BufWriter::new(&file))?
+            let pack = Pack {
+                user_attributes: true,
+                ..Pack::default()
+            };
+            archive::pack(&root.as_fd(), &pack, BufWriter::new(&file))?
                 .flush()
                 .map_err(Error::io("writing", &path))?;
             let file = File::open(&path).map_err(Error::io("opening", &path))?;
