@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, Read, Seek as _, Write as _};
+use std::io::{self, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 use archive::{Compression, Digesting};
@@ -304,16 +304,7 @@ impl Store {
             return Ok(digest);
         }
         self.check_room()?;
-        let dir = self.temporary("content")?;
-        let file = dir.join("blob");
-        let written = (|| {
-            let mut out = std::fs::File::create(&file)?;
-            out.write_all(bytes)?;
-            out.sync_data()?;
-            std::fs::rename(&file, &place)
-        })();
-        self.trash.take(&dir);
-        written.map_err(Error::io("writing", &place))?;
+        self.replace(&place, bytes)?;
         Ok(digest)
     }
 
