@@ -1,8 +1,10 @@
 //! What a container changed: its writable directory compared with the layers below.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
@@ -74,15 +76,19 @@ fn compare(
     Ok(())
 }
 
-/// Bytes of the regular files of a tree; what cannot be read counts nothing.
-pub(crate) fn disk_usage(dir: &Path) -> u64 {
-    let mut total = 0;
+/// Bytes of all files below a directory, each inode counted once, as docker counts them.
+pub fn disk_usage(dir: &Path) -> u64 {
+    let mut seen = HashSet::new();
     let mut pending = vec![dir.to_path_buf()];
+    let mut total = 0;
     while let Some(dir) = pending.pop() {
-        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+        // What vanishes or cannot be read is not counted.
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
             match entry.metadata() {
                 Ok(facts) if facts.is_dir() => pending.push(entry.path()),
-                Ok(facts) if facts.is_file() => total += facts.len(),
+                Ok(facts) if facts.nlink() == 1 || seen.insert((facts.dev(), facts.ino())) => {
+                    total += facts.len();
+                }
                 _ => {}
             }
         }

@@ -164,7 +164,10 @@ fn copies_everything() {
     let mut value = [0; 8];
     let length = rustix::fs::lgetxattr(to.join("sub"), "trusted.corten", &mut value).expect("get");
     assert_eq!(&value[..length], b"x");
-    assert_eq!(tree::size(&to), 100_000 + "/etc/passwd".len() as u64);
+    assert_eq!(
+        images::disk_usage(&to),
+        100_000 + "/etc/passwd".len() as u64
+    );
 }
 
 #[test]

@@ -219,25 +219,3 @@ fn extended(
     }
     Ok(())
 }
-
-/// Bytes of all files below a directory, each inode counted once.
-pub(super) fn size(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let mut seen = std::collections::HashSet::new();
-    let mut waiting = vec![path.to_owned()];
-    let mut total = 0;
-    while let Some(directory) = waiting.pop() {
-        // What vanishes or cannot be read is not counted.
-        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            if metadata.is_dir() {
-                waiting.push(entry.path());
-            } else if metadata.nlink() == 1 || seen.insert((metadata.dev(), metadata.ino())) {
-                total += metadata.len();
-            }
-        }
-    }
-    total
-}
