@@ -75,9 +75,7 @@ impl Engine {
                 Ok((stat, logical, base)) => {
                     if found.send(Ok(stat)).is_ok() {
                         files.tell("archive-path");
-                        stream::send(sender, |out| {
-                            pack::tree(&files.view, &logical, base.as_bytes(), out)
-                        });
+                        stream::send(sender, |out| pack::tree(&files.view, &logical, &base, out));
                     }
                 }
                 Err(error) => drop(found.send(Err(error))),
@@ -113,8 +111,7 @@ impl Engine {
             let image = inner.images.resolve(&record.image_id)?;
             let writable = inner.writable_dir(&record.id);
             let changes = inner.images.upper_changes(&image, &writable)?;
-            let mut changes = changes::made_by_the_container(changes, &writable.join("diff"));
-            changes.sort_by(|a, b| a.path.cmp(&b.path));
+            let changes = changes::made_by_the_container(changes, &writable.join("diff"));
             let shown = |change: images::Change| FilesystemChange {
                 kind: change.kind as u8,
                 path: change.path.to_string_lossy().into_owned(),

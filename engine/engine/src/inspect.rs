@@ -82,9 +82,7 @@ impl Inner {
     /// Bytes written by the container, and of its whole root.
     pub(crate) fn sizes(&self, record: &Record) -> (i64, i64) {
         let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let written = self
-            .images
-            .disk_usage(&self.writable_dir(&record.id).join("diff"));
+        let written = images::disk_usage(&self.writable_dir(&record.id).join("diff"));
         let image = self
             .images
             .resolve(&record.image_id)

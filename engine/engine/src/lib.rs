@@ -144,9 +144,9 @@ impl Inner {
     }
 
     /// Bytes of a container's writable layer.
-    pub(crate) async fn writable_size(self: &Arc<Self>, id: &str) -> u64 {
-        let (inner, dir) = (Arc::clone(self), self.writable_dir(id).join("diff"));
-        tokio::task::spawn_blocking(move || inner.images.disk_usage(&dir))
+    pub(crate) async fn writable_size(&self, id: &str) -> u64 {
+        let dir = self.writable_dir(id).join("diff");
+        tokio::task::spawn_blocking(move || images::disk_usage(&dir))
             .await
             .unwrap_or(0)
     }

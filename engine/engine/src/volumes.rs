@@ -261,7 +261,7 @@ pub(crate) fn references(inner: &Inner, name: &str) -> Vec<String> {
 pub(crate) fn usage(inner: &Inner, name: &str) -> (usize, u64) {
     (
         references(inner, name).len(),
-        tree::size(&inner.volumes.path(name)),
+        images::disk_usage(&inner.volumes.path(name)),
     )
 }
 

@@ -107,21 +107,8 @@ pub fn apply(reader: impl Read, root: BorrowedFd<'_>, kind: Target) -> Result<Ap
     apply_at(reader, &root, kind, None)
 }
 
-/// The same with another name for the first component of paths that have it: `("a", "b")` makes
-/// `b/c` of `a/c`, `(".", "b")` puts everything below `b`.
-///
-/// # Errors
-/// As [`apply`].
-pub fn apply_renamed(
-    reader: impl Read,
-    root: BorrowedFd<'_>,
-    kind: Target,
-    rename: Option<(&OsStr, &OsStr)>,
-) -> Result<Applied, Error> {
-    apply_at(reader, &root, kind, rename)
-}
-
-/// [`apply_renamed`] to a tree of any kind.
+/// [`apply`] to a tree of any kind, with another name for the first component of paths that have it:
+/// `("a", "b")` makes `b/c` of `a/c`, `(".", "b")` puts everything below `b`.
 ///
 /// # Errors
 /// As [`apply`].
@@ -180,7 +167,7 @@ impl Apply<'_> {
             return self.whiteout(&parent, &name, &shown);
         }
         let metadata = self.metadata(entry, &shown)?;
-        self.make_way(&parent, &path, kind.is_dir(), &shown)?;
+        let hid = self.make_way(&parent, &path, kind.is_dir(), &shown)?;
         let mut is_link = false;
         match kind {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
@@ -190,6 +177,9 @@ impl Apply<'_> {
                 match rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(0o700)) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(error) => return Err(Error::at(&shown)(error)),
+                }
+                if hid {
+                    hide_below(parent.as_fd(), &name).map_err(Error::at(&shown))?;
                 }
                 self.set(&metadata, parent.as_fd(), &name, false, &shown)?;
                 self.remember(path, metadata);
@@ -267,10 +257,39 @@ impl Apply<'_> {
         {
             return fd.try_clone().map_err(Error::at(shown));
         }
-        let fd = self.place.directory(path).map_err(Error::at(shown))?;
+        let fd = match self.place.directory(path) {
+            Err(error)
+                if error.kind() == io::ErrorKind::NotADirectory && self.kind == Target::Layer =>
+            {
+                self.uncover(path).map_err(Error::at(shown))?;
+                self.place.directory(path)
+            }
+            opened => opened,
+        };
+        let fd = fd.map_err(Error::at(shown))?;
         let copy = fd.try_clone().map_err(Error::at(shown))?;
         self.parent = Some((path.to_path_buf(), copy));
         Ok(fd)
+    }
+
+    /// Makes directories of the whiteouts on the way to a directory of this layer: they speak of the
+    /// layers below only.
+    fn uncover(&self, path: &Path) -> io::Result<()> {
+        let mut above = PathBuf::new();
+        for name in path {
+            let parent = match self.place.existing(&above) {
+                // What is missing from here on is made.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                opened => opened?,
+            };
+            if is_whiteout(parent.as_fd(), name)? {
+                rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
+                rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
+                hide_below(parent.as_fd(), name)?;
+            }
+            above.push(name);
+        }
+        Ok(())
     }
 
     fn metadata<R: Read>(
@@ -288,23 +307,24 @@ impl Apply<'_> {
         Ok(metadata)
     }
 
-    /// Takes away what stands where an entry goes; directories stay for directories.
+    /// Takes away what stands where an entry goes; directories stay for directories. Answers whether
+    /// it was a whiteout of this layer.
     fn make_way(
         &mut self,
         parent: &OwnedFd,
         path: &Path,
         is_dir: bool,
         shown: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let name = path.file_name().unwrap_or_default();
         let facts = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(facts) => facts,
-            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::NOENT) => return Ok(false),
             Err(error) => return Err(Error::at(shown)(error)),
         };
         let was_dir = FileType::from_raw_mode(facts.st_mode) == FileType::Directory;
         if was_dir && is_dir {
-            return Ok(());
+            return Ok(false);
         }
         if let Target::Files {
             keep_types: true, ..
@@ -318,12 +338,19 @@ impl Apply<'_> {
         }
         if was_dir {
             // Directories remembered below it are gone with it.
-            self.directories.retain(|other, _| !other.starts_with(path));
+            let below = |other: &&PathBuf| other.starts_with(path);
+            while let Some(gone) = self.directories.range(path.to_path_buf()..).next()
+                && below(&gone.0)
+            {
+                let gone = gone.0.clone();
+                self.directories.remove(&gone);
+            }
             self.parent = None;
-            remove_tree(parent.as_fd(), name, 0).map_err(Error::at(shown))
-        } else {
-            rustix::fs::unlinkat(parent, name, AtFlags::empty()).map_err(Error::at(shown))
+            remove_tree(parent.as_fd(), name, 0).map_err(Error::at(shown))?;
+            return Ok(false);
         }
+        rustix::fs::unlinkat(parent, name, AtFlags::empty()).map_err(Error::at(shown))?;
+        Ok(self.kind == Target::Layer && is_mark(&facts))
     }
 
     fn file<R: Read>(
@@ -398,35 +425,35 @@ impl Apply<'_> {
         if target.file_name().is_none() {
             return Err(refused("a link to the root"));
         }
+        let missing = || refused(&format!("a hard link to {target:?}, which is not there"));
         match self.place.link(&target, parent.as_fd(), name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(refused(&format!(
-                "a hard link to {target:?}, which is not there"
-            ))),
-            linked => linked.map_err(Error::at(shown)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
+            linked => linked.map_err(Error::at(shown))?,
         }
+        if self.kind == Target::Layer
+            && is_whiteout(parent.as_fd(), name).map_err(Error::at(shown))?
+        {
+            return Err(missing());
+        }
+        Ok(())
     }
 
     fn whiteout(&self, parent: &OwnedFd, name: &OsStr, shown: &str) -> Result<(), Error> {
         let hidden = match decode::whiteout(name.as_bytes(), shown)? {
             Some(Hides::Name(hidden)) => OsStr::from_bytes(hidden),
             Some(Hides::Everything) => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let dir = rustix::fs::openat(parent, ".", flags, Mode::empty())
-                    .map_err(Error::at(shown))?;
-                return rustix::fs::fsetxattr(
-                    &dir,
-                    "trusted.overlay.opaque",
-                    b"y",
-                    XattrFlags::empty(),
-                )
-                .map_err(Error::at(shown));
+                return hide_below(parent.as_fd(), OsStr::new(".")).map_err(Error::at(shown));
             }
             Some(Hides::Nothing) | None => return Ok(()),
         };
         match rustix::fs::mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), 0) {
             Ok(()) => Ok(()),
-            // This layer has a file of that name: it hides the lower one by itself.
-            Err(Errno::EXIST) => Ok(()),
+            // What this layer has of that name stays: a file hides the lower one by itself, a
+            // directory has to be told.
+            Err(Errno::EXIST) => match hide_below(parent.as_fd(), hidden) {
+                Err(Errno::NOTDIR | Errno::LOOP) => Ok(()),
+                told => told.map_err(Error::at(shown)),
+            },
             Err(error) => Err(Error::at(shown)(error)),
         }
     }
@@ -455,6 +482,27 @@ impl Apply<'_> {
         }
         Ok(self.done)
     }
+}
+
+/// overlayfs's mark that nothing of the layers below shows through in a directory.
+const OPAQUE: &str = "trusted.overlay.opaque";
+
+fn hide_below(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    rustix::fs::fsetxattr(&directory, OPAQUE, b"y", XattrFlags::empty())
+}
+
+fn is_whiteout(parent: BorrowedFd<'_>, name: &OsStr) -> Result<bool, Errno> {
+    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(false),
+        facts => facts.map(|facts| is_mark(&facts)),
+    }
+}
+
+/// overlayfs's mark of a whiteout: a character device without a number.
+fn is_mark(facts: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(facts.st_mode) == FileType::CharacterDevice && facts.st_rdev == 0
 }
 
 /// Removes `name` below `parent` with everything in it, following nothing. Its depth is somebody

@@ -1,15 +1,51 @@
 //! Packing: a directory tree into an archive, by confined descriptors.
+//!
+//! The form is that of docker's own archives: ustar headers, and PAX records for what does not fit.
+//! How deep a tree is is somebody else's choice: of the directories on the way only the lowest is
+//! open, the others are names. A path that the kernel would not take is refused.
 
 use std::collections::HashMap;
-use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::vec;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
+use tar::{Builder, EntryType, Header};
 
 use crate::Error;
+use crate::decode::LONGEST_PATH;
+
+/// What the kernel gives at most: XATTR_SIZE_MAX, and XATTR_LIST_MAX for all names.
+const LARGEST_ATTRIBUTE: usize = 64 << 10;
+
+/// A tree that is packed. Paths are relative to it, without dots.
+pub trait Source {
+    /// Opens what is at a path (`O_PATH`); a link at its end is not followed.
+    ///
+    /// # Errors
+    /// When there is nothing.
+    fn open(&self, path: &Path) -> io::Result<OwnedFd>;
+
+    /// Whether something else is shown at this very path than what its directory has.
+    fn is_mount(&self, path: &Path) -> bool;
+}
+
+/// A directory as if it were `/`.
+impl Source for BorrowedFd<'_> {
+    fn open(&self, path: &Path) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        Ok(sys::rooted::open(*self, path, flags, Mode::empty())?)
+    }
+
+    fn is_mount(&self, _: &Path) -> bool {
+        false
+    }
+}
 
 /// What is to be packed.
 #[derive(Debug, Clone, Default)]
@@ -18,225 +54,296 @@ pub struct Pack {
     pub path: PathBuf,
     /// Name of the first entry in the archive; empty gives the children of a directory names
     /// relative to it.
-    pub rename: PathBuf,
-    /// Paths below the root that are left out, with all below them.
-    pub skip: Vec<PathBuf>,
+    pub name: OsString,
+    /// Mounts in the tree are shown as the empty place they are on.
+    pub one_file_system: bool,
+    /// With the extended attributes that belong to users; else with file capabilities alone, as
+    /// docker.
+    pub user_attributes: bool,
 }
 
-/// Writes a tar of what `pack` says. Sockets are left out, as tar does.
+/// Writes a tar of what `pack` says. Sockets are left out, as tar does: they are nothing without
+/// their process.
 ///
 /// # Errors
 /// When a file cannot be read or the writer fails.
-pub fn pack<W: Write>(root: BorrowedFd<'_>, pack: &Pack, writer: W) -> Result<W, Error> {
-    let shown = pack.path.to_string_lossy().into_owned();
-    let (parent, name) = match (pack.path.parent(), pack.path.file_name()) {
-        (Some(parent), Some(name)) => {
-            let flags = OFlags::PATH | OFlags::DIRECTORY;
-            let parent =
-                sys::rooted::open(root, parent, flags, Mode::empty()).map_err(Error::at(&shown))?;
-            (parent, name.to_os_string())
-        }
-        _ => (
-            root.try_clone_to_owned().map_err(Error::at(&shown))?,
-            ".".into(),
-        ),
-    };
-    let mut builder = tar::Builder::new(writer);
-    builder.mode(tar::HeaderMode::Complete);
+pub fn pack<W: Write>(source: &dyn Source, pack: &Pack, writer: W) -> Result<W, Error> {
     let mut packer = Packer {
-        builder,
+        source,
+        pack,
+        tar: Builder::new(writer),
         links: HashMap::new(),
-        skip: &pack.skip,
+        path: pack.path.clone(),
+        name: pack.name.clone().into_vec(),
+        value: vec![0; LARGEST_ATTRIBUTE],
     };
-    packer.add(parent.as_fd(), Path::new(&name), &pack.rename, &pack.path)?;
-    packer.builder.into_inner().map_err(Error::Malformed)
+    let done = packer.tree();
+    let shown = packer.path.to_string_lossy().into_owned();
+    done.and_then(|()| packer.tar.into_inner())
+        .map_err(Error::at(&shown))
 }
 
 struct Packer<'a, W: Write> {
-    builder: tar::Builder<W>,
-    /// Device and inode of files with several links → their first name.
-    links: HashMap<(u64, u64), PathBuf>,
-    skip: &'a [PathBuf],
+    source: &'a dyn Source,
+    pack: &'a Pack,
+    tar: Builder<W>,
+    /// First name of files with several, by device and inode.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    /// Where we are in the tree, and in the archive.
+    path: PathBuf,
+    name: Vec<u8>,
+    /// Room for the value of an attribute.
+    value: Vec<u8>,
+}
+
+/// A directory on the way: what is still to come of it, and the length of its name.
+struct Level {
+    children: vec::IntoIter<OsString>,
+    name: usize,
 }
 
 impl<W: Write> Packer<'_, W> {
-    fn add(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        file: &Path,
-        name: &Path,
-        source: &Path,
-    ) -> Result<(), Error> {
-        let shown = source.to_string_lossy().into_owned();
-        if self.skip.iter().any(|skipped| skipped == source) {
+    fn tree(&mut self) -> io::Result<()> {
+        let object = self.source.open(&self.path)?;
+        let Some(mut here) = self.entry(&object, false)? else {
             return Ok(());
-        }
-        let facts = rustix::fs::statat(parent, file, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(Error::at(&shown))?;
-        let kind = FileType::from_raw_mode(facts.st_mode);
-        match kind {
-            FileType::Socket | FileType::Unknown => Ok(()),
-            FileType::Directory => self.directory(parent, file, name, source, &facts),
-            FileType::RegularFile => self.regular(parent, file, name, &facts, &shown),
-            FileType::Symlink => {
-                let target =
-                    rustix::fs::readlinkat(parent, file, Vec::new()).map_err(Error::at(&shown))?;
-                let header = header(&facts, tar::EntryType::Symlink);
-                self.link(header, name, target.to_bytes())
+        };
+        let mut way = vec![self.level(&here)?];
+        while let Some(level) = way.last_mut() {
+            let Some(child) = level.children.next() else {
+                way.pop();
+                if let Some(above) = way.last_mut() {
+                    self.path.pop();
+                    self.name.truncate(above.name);
+                    match self.source.open(&self.path) {
+                        Ok(opened) => here = opened,
+                        // It was removed meanwhile, with what was still to come.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                            above.children = Vec::new().into_iter();
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                continue;
+            };
+            let name = level.name;
+            match self.child(&here, child) {
+                Ok(Some(below)) => {
+                    way.push(self.level(&below)?);
+                    here = below;
+                    continue;
+                }
+                Ok(None) => {}
+                // It, or the directory it is in, was removed or replaced meanwhile.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                    ) => {}
+                Err(error) => return Err(error),
             }
-            FileType::CharacterDevice | FileType::BlockDevice | FileType::Fifo => {
-                let entry = match kind {
-                    FileType::CharacterDevice => tar::EntryType::Char,
-                    FileType::BlockDevice => tar::EntryType::Block,
-                    _ => tar::EntryType::Fifo,
-                };
-                let mut header = header(&facts, entry);
-                header.set_size(0);
-                let (major, minor) = (
-                    rustix::fs::major(facts.st_rdev),
-                    rustix::fs::minor(facts.st_rdev),
-                );
-                header.set_device_major(major).map_err(Error::Malformed)?;
-                header.set_device_minor(minor).map_err(Error::Malformed)?;
-                self.builder
-                    .append_data(&mut header, name, std::io::empty())
-                    .map_err(Error::Malformed)
-            }
-        }
-    }
-
-    fn directory(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        file: &Path,
-        name: &Path,
-        source: &Path,
-        facts: &Stat,
-    ) -> Result<(), Error> {
-        let shown = source.to_string_lossy().into_owned();
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir =
-            rustix::fs::openat(parent, file, flags, Mode::empty()).map_err(Error::at(&shown))?;
-        if !name.as_os_str().is_empty() {
-            self.attributes(&dir, &shown)?;
-            let mut header = header(facts, tar::EntryType::Directory);
-            header.set_size(0);
-            // tar(1) and Go mark directories by a trailing slash.
-            let mut slashed = name.as_os_str().to_os_string();
-            slashed.push("/");
-            self.builder
-                .append_data(&mut header, Path::new(&slashed), std::io::empty())
-                .map_err(Error::Malformed)?;
-        }
-        let mut children = Vec::new();
-        for entry in Dir::read_from(&dir).map_err(Error::at(&shown))? {
-            let entry = entry.map_err(Error::at(&shown))?;
-            let child = entry.file_name();
-            if child != c"." && child != c".." {
-                children.push(std::ffi::OsStr::from_bytes(child.to_bytes()).to_os_string());
-            }
-        }
-        // The same tree makes the same archive.
-        children.sort();
-        for child in children {
-            let below = Path::new(&child);
-            match self.add(dir.as_fd(), below, &name.join(below), &source.join(below)) {
-                // It went away while we were packing.
-                Err(Error::Write { source, .. })
-                    if source.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {}
-                other => other?,
-            }
+            self.path.pop();
+            self.name.truncate(name);
         }
         Ok(())
     }
 
-    fn regular(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        file: &Path,
-        name: &Path,
-        facts: &Stat,
-        shown: &str,
-    ) -> Result<(), Error> {
-        if facts.st_nlink > 1 {
-            let key = (facts.st_dev, facts.st_ino);
-            if let Some(first) = self.links.get(&key) {
-                let header = header(facts, tar::EntryType::Link);
-                let first = first.clone().into_os_string();
-                return self.link(header, name, first.as_bytes());
+    /// Steps into a directory.
+    fn level(&self, directory: &OwnedFd) -> io::Result<Level> {
+        let mut children = Vec::new();
+        for entry in Dir::read_from(directory)? {
+            let entry = entry?;
+            let child = entry.file_name().to_bytes();
+            if !matches!(child, b"." | b"..") {
+                children.push(OsString::from_vec(child.to_vec()));
             }
-            self.links.insert(key, name.to_path_buf());
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let fd =
-            rustix::fs::openat(parent, file, flags, Mode::empty()).map_err(Error::at(shown))?;
-        self.attributes(&fd, shown)?;
-        let size = u64::try_from(facts.st_size).unwrap_or(0);
-        let mut header = header(facts, tar::EntryType::Regular);
-        header.set_size(size);
-        // A file that shrinks or grows meanwhile must not break the archive.
-        let content = std::io::Read::chain(std::fs::File::from(fd), std::io::repeat(0));
-        let content = std::io::Read::take(content, size);
-        self.builder
-            .append_data(&mut header, name, content)
-            .map_err(Error::Malformed)
+        // The same tree makes the same archive.
+        children.sort();
+        Ok(Level {
+            children: children.into_iter(),
+            name: self.name.len(),
+        })
     }
 
-    /// A link whose target is kept to the byte: it means what it says, dots and slashes included.
-    fn link(&mut self, mut header: tar::Header, name: &Path, target: &[u8]) -> Result<(), Error> {
-        header.set_size(0);
-        if header.set_link_name_literal(target).is_err() {
-            self.builder
-                .append_pax_extensions([("linkpath", target)])
-                .map_err(Error::Malformed)?;
+    /// One entry of the directory `here`, from which on it is where we are.
+    fn child(&mut self, here: &OwnedFd, child: OsString) -> io::Result<Option<OwnedFd>> {
+        if !self.name.is_empty() && !self.name.ends_with(b"/") {
+            self.name.push(b'/');
         }
-        self.builder
-            .append_data(&mut header, name, std::io::empty())
-            .map_err(Error::Malformed)
-    }
-
-    /// Extended attributes as PAX records before the entry.
-    fn attributes(&mut self, file: &OwnedFd, shown: &str) -> Result<(), Error> {
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let mut names = vec![0u8; 64 << 10];
-        let length = match rustix::fs::listxattr(path.as_str(), names.as_mut_slice()) {
-            Ok(0) | Err(Errno::NOTSUP) => return Ok(()),
-            Ok(length) => length,
-            Err(error) => return Err(Error::at(shown)(error)),
+        self.name.extend(child.as_bytes());
+        self.path.push(&child);
+        if self.path.as_os_str().len() >= LONGEST_PATH {
+            return Err(Errno::NAMETOOLONG.into());
+        }
+        let object = if self.source.is_mount(&self.path) {
+            self.source.open(&self.path)?
+        } else {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            fs::openat(here, &child, flags, Mode::empty())?
         };
-        let mut found: Vec<(String, Vec<u8>)> = Vec::new();
-        for name in names[..length].split(|byte| *byte == 0) {
+        let mounted = self.pack.one_file_system && is_mount_root(&object)?;
+        self.entry(&object, mounted)
+    }
+
+    /// Writes one entry. Answers a directory that is to be stepped into.
+    fn entry(&mut self, object: &OwnedFd, mounted: bool) -> io::Result<Option<OwnedFd>> {
+        let stat = fs::fstat(object)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let mut header = header(&stat);
+        if kind != FileType::Directory && stat.st_nlink > 1 && !mounted {
+            if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)).cloned() {
+                header.set_entry_type(EntryType::Link);
+                self.append(header, Some(&first), &[], io::empty())?;
+                return Ok(None);
+            }
+            let key = (stat.st_dev, stat.st_ino);
+            self.links.insert(key, self.name.clone());
+        }
+        match kind {
+            FileType::Directory => {
+                if !self.name.is_empty() {
+                    header.set_entry_type(EntryType::Directory);
+                    let attributes = self.attributes(object)?;
+                    self.append(header, None, &attributes, io::empty())?;
+                }
+                if mounted {
+                    return Ok(None);
+                }
+                return reopen(object, OFlags::RDONLY | OFlags::DIRECTORY).map(Some);
+            }
+            FileType::RegularFile => {
+                header.set_entry_type(EntryType::Regular);
+                if mounted {
+                    self.append(header, None, &[], io::empty())?;
+                    return Ok(None);
+                }
+                let attributes = self.attributes(object)?;
+                let size = u64::try_from(stat.st_size).unwrap_or_default();
+                header.set_size(size);
+                let file = File::from(reopen(object, OFlags::RDONLY)?);
+                // A file that shrinks while it is read is filled up: the size is already said.
+                let content = file.take(size).chain(io::repeat(0)).take(size);
+                self.append(header, None, &attributes, content)?;
+            }
+            FileType::Symlink => {
+                header.set_entry_type(EntryType::Symlink);
+                let target = fs::readlinkat(object, c"", Vec::new())?;
+                self.append(header, Some(target.as_bytes()), &[], io::empty())?;
+            }
+            FileType::CharacterDevice | FileType::BlockDevice => {
+                header.set_entry_type(match kind {
+                    FileType::BlockDevice => EntryType::Block,
+                    _ => EntryType::Char,
+                });
+                header.set_device_major(fs::major(stat.st_rdev))?;
+                header.set_device_minor(fs::minor(stat.st_rdev))?;
+                self.append(header, None, &[], io::empty())?;
+            }
+            FileType::Fifo => {
+                header.set_entry_type(EntryType::Fifo);
+                self.append(header, None, &[], io::empty())?;
+            }
+            FileType::Socket | FileType::Unknown => {}
+        }
+        Ok(None)
+    }
+
+    /// Writes where we are as one entry; what does not fit in a header goes in front as PAX records.
+    /// Links keep their target to the byte.
+    fn append(
+        &mut self,
+        mut header: Header,
+        link: Option<&[u8]>,
+        attributes: &[(String, Vec<u8>)],
+        content: impl Read,
+    ) -> io::Result<()> {
+        let mut name = self.name.as_slice();
+        let slashed;
+        // tar(1) and Go mark directories by a trailing slash.
+        if header.entry_type().is_dir() && !name.ends_with(b"/") {
+            slashed = [name, b"/"].concat();
+            name = &slashed;
+        }
+        let mut records: Vec<(&str, &[u8])> = Vec::new();
+        let ustar = header.as_ustar_mut().ok_or(io::ErrorKind::InvalidInput)?;
+        if !fit(name, &mut ustar.name) {
+            records.push(("path", name));
+        }
+        if let Some(link) = link
+            && !fit(link, &mut ustar.linkname)
+        {
+            records.push(("linkpath", link));
+        }
+        let attributes = attributes.iter();
+        records.extend(attributes.map(|(key, value)| (key.as_str(), value.as_slice())));
+        if !records.is_empty() {
+            self.tar.append_pax_extensions(records)?;
+        }
+        header.set_cksum();
+        self.tar.append(&header, content)
+    }
+
+    /// Extended attributes as PAX records.
+    fn attributes(&mut self, object: &OwnedFd) -> io::Result<Vec<(String, Vec<u8>)>> {
+        let path = format!("/proc/self/fd/{}", object.as_raw_fd());
+        let mut names = b"security.capability".to_vec();
+        if self.pack.user_attributes {
+            names.resize(LARGEST_ATTRIBUTE, 0);
+            let length = match fs::listxattr(path.as_str(), names.as_mut_slice()) {
+                Ok(length) => length,
+                Err(Errno::NOTSUP) => 0,
+                Err(error) => return Err(error.into()),
+            };
+            names.truncate(length);
+        }
+        let mut found = Vec::new();
+        for name in names.split(|byte| *byte == 0) {
             let Ok(name) = std::str::from_utf8(name) else {
                 continue;
             };
-            let wanted = name == "security.capability" || name.starts_with("user.");
-            if !wanted {
+            if name != "security.capability" && !name.starts_with("user.") {
                 continue;
             }
-            let mut value = vec![0u8; 64 << 10];
-            if let Ok(length) = rustix::fs::getxattr(path.as_str(), name, value.as_mut_slice()) {
-                value.truncate(length);
-                found.push((format!("SCHILY.xattr.{name}"), value));
+            match fs::getxattr(path.as_str(), name, self.value.as_mut_slice()) {
+                Ok(length) => {
+                    let value = self.value[..length].to_vec();
+                    found.push((format!("SCHILY.xattr.{name}"), value));
+                }
+                Err(Errno::NODATA | Errno::NOTSUP) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        let records = found
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_slice()));
-        if found.is_empty() {
-            return Ok(());
-        }
-        self.builder
-            .append_pax_extensions(records)
-            .map_err(Error::Malformed)
+        Ok(found)
     }
 }
 
-fn header(facts: &Stat, kind: tar::EntryType) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(facts.st_mode & 0o7777);
-    header.set_uid(facts.st_uid.into());
-    header.set_gid(facts.st_gid.into());
-    header.set_mtime(u64::try_from(facts.st_mtime).unwrap_or(0));
+/// Puts a text into a fixed field; false when it was cut, or is not plain ASCII.
+fn fit(text: &[u8], field: &mut [u8]) -> bool {
+    let length = text.len().min(field.len());
+    field[..length].copy_from_slice(&text[..length]);
+    length == text.len() && text.is_ascii()
+}
+
+fn header(stat: &Stat) -> Header {
+    let mut header = Header::new_ustar();
+    header.set_mode(stat.st_mode & 0o7777);
+    header.set_uid(stat.st_uid.into());
+    header.set_gid(stat.st_gid.into());
+    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or_default());
+    header.set_size(0);
     header
+}
+
+/// A descriptor for reading of what was opened by path. It is this very object, no name is looked
+/// up again.
+fn reopen(object: &OwnedFd, flags: OFlags) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", object.as_raw_fd());
+    let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(fs::open(path, flags, Mode::empty())?)
+}
+
+fn is_mount_root(object: &OwnedFd) -> io::Result<bool> {
+    let stat = fs::statx(object, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
+    Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }

@@ -14,9 +14,9 @@ mod listed;
 mod metadata;
 mod scan;
 
-pub use apply::{Applied, Place, Target, apply, apply_at, apply_renamed};
+pub use apply::{Applied, Place, Target, apply, apply_at};
 pub use compression::{Compression, Gzip, decompress};
-pub use create::{Pack, pack};
+pub use create::{Pack, Source, pack};
 pub use digest::{Digesting, DigestingWriter, hex};
 pub use error::{Error, Kind};
 pub use listed::{listed, target};

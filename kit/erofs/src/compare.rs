@@ -8,8 +8,9 @@ impl Tree {
     /// Whether both have the same names, owners, modes, attributes, links and sizes. Times are not
     /// compared (some lists have them rounded), nor where contents are.
     pub fn has_the_files_of(&self, other: &Self) -> bool {
-        // Ours to theirs: what has several names here must have them there.
+        // Ours to theirs, and back: what has several names on one side must have them on the other.
         let mut same: HashMap<Id, Id> = HashMap::new();
+        let mut back: HashMap<Id, Id> = HashMap::new();
         let mut pending = vec![(ROOT, ROOT)];
         while let Some((mine, theirs)) = pending.pop() {
             if let Some(before) = same.insert(mine, theirs) {
@@ -17,6 +18,9 @@ impl Tree {
                     return false;
                 }
                 continue;
+            }
+            if back.insert(theirs, mine).is_some() {
+                return false;
             }
             let (one, two) = (&self.inodes[mine as usize], &other.inodes[theirs as usize]);
             let (a, b) = (&one.meta, &two.meta);
@@ -70,7 +74,9 @@ mod tests {
         let one = tree(9, 512, true);
         assert!(one.has_the_files_of(&tree(9, 2048, true)));
         assert!(!one.has_the_files_of(&tree(8, 512, true)));
-        assert!(!one.has_the_files_of(&tree(9, 512, false)), "a link");
+        let apart = tree(9, 512, false);
+        assert!(!one.has_the_files_of(&apart), "a link");
+        assert!(!apart.has_the_files_of(&one), "two files");
         assert!(!one.has_the_files_of(&Tree::new()));
         let mut more = tree(9, 512, true);
         let fifo = Node::Fifo;

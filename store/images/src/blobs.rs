@@ -4,7 +4,6 @@
 use oci::image::{Descriptor, Manifest};
 use oci::{Digest, Reference};
 
-use crate::tarred::write_synced;
 use crate::{Error, Images};
 
 /// In a layer's directory: the descriptor of the blob that was made of it.
@@ -73,13 +72,7 @@ impl Images {
         let Some(chain) = chains.iter().find(|chain| self.0.layer(chain).is_some()) else {
             return Ok(());
         };
-        let place = self.0.layer_dir(chain).join(BLOB);
-        let made = self.0.temporary("layers")?;
-        let written = write_synced(&made.join(BLOB), &bytes).and_then(|()| {
-            std::fs::rename(made.join(BLOB), &place).map_err(Error::io("renaming to", &place))
-        });
-        self.0.trash.take(&made);
-        written
+        self.0.replace(&self.0.layer_dir(chain).join(BLOB), &bytes)
     }
 
     /// The manifest an image came with, as bytes and parsed.

@@ -229,8 +229,10 @@ impl Catalog {
 
     /// Adds an image (again) and gives it names.
     pub(crate) fn add(&self, row: Row, names: &[Reference]) -> Result<(), Error> {
-        let _changing = self.changing();
-        let mut row = row;
+        self.add_held(&self.changing(), row, names)
+    }
+
+    fn add_held(&self, _changing: &Held, mut row: Row, names: &[Reference]) -> Result<(), Error> {
         if !names.is_empty() {
             row.last_tagged = now();
         }
@@ -262,10 +264,12 @@ impl Catalog {
     }
 
     pub(crate) fn tag(&self, id: &Digest, names: &[Reference]) -> Result<(), Error> {
+        let held = self.changing();
+        // Under the lock: one that is removed meanwhile does not come back without its layers.
         let row = self
             .row(id)
             .ok_or_else(|| Error::NotFound(id.to_string()))?;
-        self.add(Row::clone(&row), names)
+        self.add_held(&held, Row::clone(&row), names)
     }
 
     /// Takes a name away; with the last tag of a repository its digests go as well.
@@ -396,14 +400,18 @@ impl Catalog {
     }
 
     /// Makes it an image again, with those of its names that nobody has taken.
-    pub(crate) fn restore(&self, removed: &Removed) -> Result<Vec<Reference>, Error> {
+    pub(crate) fn restore(&self, id: &Digest) -> Result<Vec<Reference>, Error> {
+        let held = self.changing();
+        // Under the lock: one that is let go of meanwhile has lost its layers.
+        let removed = self.read().removed.get(id.hex()).cloned();
+        let removed = removed.ok_or_else(|| Error::NotFound(id.to_string()))?;
         let names = removed.names.iter();
         let mut names: Vec<Reference> = names.filter_map(|name| name.parse().ok()).collect();
         {
             let memory = self.read();
             names.retain(|name| !memory.names.contains_key(&name.to_string()));
         }
-        self.add(removed.row.clone(), &names)?;
+        self.add_held(&held, removed.row.clone(), &names)?;
         Ok(names)
     }
 

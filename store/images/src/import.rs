@@ -21,7 +21,14 @@ impl Images {
         reader: impl Read + Send,
         options: ImportOptions,
     ) -> Result<Digest, Error> {
-        let layer = self.0.ingest(reader, &Expected::default())?;
+        // Held until the image has it: another image with this layer may go meanwhile, and a scrub
+        // would take it for a stray.
+        let mut lease = None;
+        let layer = self
+            .0
+            .ingest_held(reader, &Expected::default(), &mut |chain| {
+                lease = Some(self.lease(vec![chain.to_owned()]));
+            })?;
         let platform = options.platform.unwrap_or_else(Platform::host);
         let history = History {
             created: Some(options.created.clone()),

@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, Read, Seek as _, Write as _};
+use std::io::{self, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 use archive::{Compression, Digesting};
@@ -118,9 +118,22 @@ impl Store {
         stream: impl Read + Send,
         expected: &Expected,
     ) -> Result<Layer, Error> {
+        self.ingest_held(stream, expected, &mut |_| {})
+    }
+
+    /// The same of a layer whose chain nobody knows yet: `hold` is told before anybody can see it.
+    pub(crate) fn ingest_held(
+        &self,
+        stream: impl Read + Send,
+        expected: &Expected,
+        hold: &mut dyn FnMut(&str),
+    ) -> Result<Layer, Error> {
         self.check_room()?;
         let dir = self.temporary("layers")?;
-        let result = self.ingest_into(&dir, stream, expected);
+        let result = self.ingest_into(&dir, stream, expected).and_then(|stored| {
+            hold(&chain_id(&expected.below, &stored.diff_id));
+            self.publish(&dir, stored, expected)
+        });
         if result.is_err() {
             self.trash.take(&dir);
         }
@@ -155,8 +168,8 @@ impl Store {
         dir: &Path,
         mut stream: impl Read + Send,
         expected: &Expected,
-    ) -> Result<Layer, Error> {
-        let stored = match &expected.stream {
+    ) -> Result<Stored, Error> {
+        match &expected.stream {
             // A stream that is the tar itself is digested once, where it is stored.
             Some(_) if !(self.indexes() && expected.is_plain()) => {
                 let mut outer = Digesting::new(stream);
@@ -177,11 +190,10 @@ impl Store {
                         Err(_) => {}
                     },
                 }
-                stored?
+                stored
             }
-            _ => self.ingest_plain(dir, &mut stream, expected)?,
-        };
-        self.publish(dir, stored, expected)
+            _ => self.ingest_plain(dir, &mut stream, expected),
+        }
     }
 
     /// Gives a layer that is complete its name.
@@ -292,16 +304,7 @@ impl Store {
             return Ok(digest);
         }
         self.check_room()?;
-        let dir = self.temporary("content")?;
-        let file = dir.join("blob");
-        let written = (|| {
-            let mut out = std::fs::File::create(&file)?;
-            out.write_all(bytes)?;
-            out.sync_data()?;
-            std::fs::rename(&file, &place)
-        })();
-        self.trash.take(&dir);
-        written.map_err(Error::io("writing", &place))?;
+        self.replace(&place, bytes)?;
         Ok(digest)
     }
 

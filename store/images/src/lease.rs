@@ -76,6 +76,24 @@ mod tests {
     }
 
     #[test]
+    fn a_layer_that_becomes_an_image_is_held_before_it_can_be_seen() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let images = store(dir.path());
+        let mut lease = None;
+        let layer = images
+            .0
+            .ingest_held(TAR.as_slice(), &Expected::default(), &mut |chain| {
+                assert!(images.layer(chain).is_none());
+                lease = Some(images.lease(vec![chain.to_owned()]));
+            });
+        let layer = layer.expect("layer");
+        assert!(images.layer(&layer.chain).is_some());
+        assert!(images.scrub().expect("scrubbed").strays.is_empty());
+        drop(lease);
+        assert!(images.layer(&layer.chain).is_none());
+    }
+
+    #[test]
     fn a_lease_outlives_the_image_that_had_the_layer() {
         let dir = tempfile::tempdir().expect("temp dir");
         let images = store(dir.path());

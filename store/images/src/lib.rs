@@ -52,6 +52,7 @@ use crate::merged::Mounts;
 use crate::trash::Trash;
 
 pub use blobs::KnownBlob;
+pub use changes::disk_usage;
 pub use error::{Error, Kind};
 pub use image::{
     Change, ChangeKind, Image, ImportOptions, LoadEvent, Loaded, RootfsOptions, Step, Untagged,
@@ -325,11 +326,6 @@ impl Images {
     /// When files cannot be read.
     pub fn upper_changes(&self, image: &Image, writable: &Path) -> Result<Vec<Change>, Error> {
         changes::changes(&self.view(image)?, &writable.join("diff"))
-    }
-
-    /// Bytes of the regular files below a directory.
-    pub fn disk_usage(&self, dir: &Path) -> u64 {
-        changes::disk_usage(dir)
     }
 
     /// Bytes of the whole store.

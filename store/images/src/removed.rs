@@ -81,6 +81,18 @@ impl Images {
         self.0.catalog.removed().iter().map(shown).collect()
     }
 
+    /// Bytes of the layers that only removed images have, each counted once.
+    pub fn kept_bytes(&self) -> u64 {
+        let live = self.0.catalog.chains();
+        let removed = self.0.catalog.removed();
+        let layers = removed
+            .iter()
+            .flat_map(|removed| removed.row.chains.iter().zip(&removed.row.layer_sizes));
+        let only = layers.filter(|(chain, _)| !live.contains(*chain));
+        let once: std::collections::BTreeMap<_, _> = only.collect();
+        once.values().copied().sum()
+    }
+
     /// Takes a removed image back, by ID, unique prefix of one, or a name it had; of several the
     /// one removed last. Answers it and the names it has again: those that others took stay theirs.
     ///
@@ -104,7 +116,7 @@ impl Images {
             (None, []) => return Err(Error::NotFound(name.to_owned())),
             (None, _) => return Err(Error::Ambiguous(name.to_owned())),
         };
-        let names = self.0.catalog.restore(found)?;
+        let names = self.0.catalog.restore(&found.row.id)?;
         Ok((self.resolve(found.row.id.as_str())?, names))
     }
 
@@ -311,6 +323,20 @@ mod tests {
         let scrubbed = images.scrub().expect("scrubbed");
         assert_eq!((scrubbed.damaged, scrubbed.strays), (vec![], vec![]));
         assert_eq!(scrubbed.layers, 0);
+    }
+
+    #[test]
+    fn what_went_for_good_does_not_come_back_without_its_layers() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let database = Arc::new(redb::Database::create(dir.path().join("db")).expect("database"));
+        let images = open(dir.path(), &database);
+        let id = add(&images, "one", "a");
+        images.remove(&id).expect("removed");
+        assert_eq!(images.kept_bytes(), 3);
+        // Between a look at the list and the restoring of what it shows.
+        images.expire(true).expect("expired");
+        assert!(images.0.catalog.restore(&id).is_err());
+        assert!(images.list().expect("list").is_empty());
     }
 
     #[test]

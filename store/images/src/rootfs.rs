@@ -5,6 +5,7 @@
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen,
@@ -22,6 +23,21 @@ const MOST_LAYERS: usize = 500;
 pub(crate) enum Lower {
     Directory(PathBuf),
     Mount(Mounted),
+}
+
+impl Lower {
+    fn has_opaque_root(&self) -> Result<bool, Error> {
+        let path = match self {
+            Self::Directory(dir) => dir.clone(),
+            Self::Mount(mounted) => format!("/proc/self/fd/{}", mounted.as_raw_fd()).into(),
+        };
+        let mut value = [0; 1];
+        match rustix::fs::getxattr(&path, "trusted.overlay.opaque", &mut value) {
+            Ok(length) => Ok(value[..length] == *b"y"),
+            Err(Errno::NODATA | Errno::NOTSUP | Errno::RANGE) => Ok(false),
+            Err(error) => Err(Error::errno("reading", &path)(error)),
+        }
+    }
 }
 
 impl Store {
@@ -92,18 +108,26 @@ impl Store {
                 row.chains.len()
             )));
         }
-        let lower = parts.into_iter().rev().map(|part| match part {
-            Part::Directory(number) => {
-                let dir = self.layer_dir(&row.chains[number]).join("diff");
-                Ok(Lower::Directory(dir))
+        let mut lower = Vec::new();
+        for part in parts.into_iter().rev() {
+            let is_base = matches!(part, Part::Directory(0) | Part::Tars(0, _));
+            let layer = match part {
+                Part::Directory(number) => {
+                    Lower::Directory(self.layer_dir(&row.chains[number]).join("diff"))
+                }
+                Part::Tars(start, end) => {
+                    let diff_ids = &row.config.rootfs.diff_ids;
+                    Lower::Mount(self.mounted(&row.chains, diff_ids, (start, end))?)
+                }
+            };
+            // overlayfs does not ask whether a root is opaque.
+            let opaque = !is_base && layer.has_opaque_root()?;
+            lower.push(layer);
+            if opaque {
+                break;
             }
-            Part::Tars(start, end) => {
-                let diff_ids = &row.config.rootfs.diff_ids;
-                self.mounted(&row.chains, diff_ids, (start, end))
-                    .map(Lower::Mount)
-            }
-        });
-        lower.collect()
+        }
+        Ok(lower)
     }
 }
 

@@ -239,13 +239,8 @@ impl Store {
             },
             Err(error) => format!("missing: {error}"),
         };
-        let made = self.temporary("layers")?;
-        let place = dir.join(INDEX);
-        let written = write_synced(&made.join(INDEX), &right).and_then(|()| {
-            std::fs::rename(made.join(INDEX), &place).map_err(Error::io("renaming to", &place))
-        });
-        self.trash.take(&made);
-        written.map(|()| Some(reason))
+        self.replace(&dir.join(INDEX), &right)?;
+        Ok(Some(reason))
     }
 
     /// Compares what an image's layers are mounted by with what it would be if it were made now.

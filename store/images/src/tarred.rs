@@ -148,13 +148,18 @@ impl Store {
             tar: length,
             files: applied.bytes,
         };
-        let made = self.temporary("layers")?;
-        let written = write_synced(&made.join(INDEX), &tree.encode(facts)).and_then(|()| {
-            std::fs::rename(made.join(INDEX), &path).map_err(Error::io("renaming to", &path))
-        });
-        self.trash.take(&made);
-        written?;
+        self.replace(&path, &tree.encode(facts))?;
         Ok((tree, facts))
+    }
+
+    /// Gives a small file of the store new content: after a crash it has the old one or this.
+    pub(crate) fn replace(&self, place: &Path, bytes: &[u8]) -> Result<(), Error> {
+        let made = self.temporary("layers")?;
+        let new = made.join("new");
+        let written = write_synced(&new, bytes)
+            .and_then(|()| std::fs::rename(&new, place).map_err(Error::io("renaming to", place)));
+        self.trash.take(&made);
+        written
     }
 
     /// Unpacks a layer that is kept as a tar, for a kernel that cannot mount it.
@@ -243,7 +248,11 @@ impl Store {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let root = rustix::fs::open(&diff, flags, Mode::empty())
                 .map_err(Error::errno("opening", &diff))?;
-            archive::pack(root.as_fd(), &Pack::default(), BufWriter::new(&file))?
+            let pack = Pack {
+                user_attributes: true,
+                ..Pack::default()
+            };
+            archive::pack(&root.as_fd(), &pack, BufWriter::new(&file))?
                 .flush()
                 .map_err(Error::io("writing", &path))?;
             let file = File::open(&path).map_err(Error::io("opening", &path))?;

@@ -118,11 +118,6 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Whether a line ends with this entry.
-    pub fn ends_line(&self) -> bool {
-        self.newline || self.log.ends_with(b"\n")
-    }
-
     /// Labels, variables and tag that the log was asked to carry, by key.
     pub fn attrs(&self) -> BTreeMap<String, String> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

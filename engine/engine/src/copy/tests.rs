@@ -121,7 +121,7 @@ fn stats() {
 fn packed(view: &View, path: &str, base: &str) -> BTreeMap<String, (u8, String)> {
     let logical = view.resolve(path, wants_target(path)).expect(path);
     let mut bytes = Vec::new();
-    pack::tree(view, &logical, base.as_bytes(), &mut bytes).expect("pack");
+    pack::tree(view, &logical, base, &mut bytes).expect("pack");
     listed(&bytes)
 }
 

@@ -180,6 +180,10 @@ impl View {
         Ok(FileType::from_raw_mode(fs::fstat(found)?.st_mode) == FileType::Directory)
     }
 
+    pub(super) fn has_mounts(&self) -> bool {
+        !self.mounts.is_empty()
+    }
+
     /// Whether something of ours is shown at exactly this place.
     pub(super) fn is_mount(&self, logical: &[OsString]) -> bool {
         self.mounts.iter().any(|mount| mount.at == logical)

@@ -136,7 +136,7 @@ fn collect(inner: &Inner, marks: Watermarks, dry: bool) -> Result<Collection> {
         return Ok(done);
     }
     let kept = inner.images.removed();
-    done.freed = kept.iter().map(|removed| removed.unique).sum();
+    done.freed = inner.images.kept_bytes();
     done.removed = kept.iter().map(|removed| removed.id.to_string()).collect();
     if !dry {
         done.freed = inner.images.expire(true)?.bytes;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dockerapi::{Map, Volume as ApiVolume, VolumeCreate, VolumeList, VolumePruneReport};
 use state::{Change, Table};
 
-use super::{ANONYMOUS, Row, Volume, Volumes, event, references, tree};
+use super::{ANONYMOUS, Row, Volume, Volumes, event, references};
 use crate::options::Filters;
 use crate::{Engine, Error, Inner, Result, clock, names};
 
@@ -163,7 +163,7 @@ fn prune(inner: &Inner, all: bool, filters: &Filters) -> VolumePruneReport {
         if !chosen {
             continue;
         }
-        let size = tree::size(&inner.volumes.path(&row.name));
+        let size = images::disk_usage(&inner.volumes.path(&row.name));
         match inner.volumes.remove(inner, &volume, None) {
             Ok(()) => {
                 report.space_reclaimed += size;

@@ -1,7 +1,7 @@
-use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use dockerapi::Map;
 use state::{Change, State, Table};
@@ -164,5 +164,50 @@ fn copies_everything() {
     let mut value = [0; 8];
     let length = rustix::fs::lgetxattr(to.join("sub"), "trusted.corten", &mut value).expect("get");
     assert_eq!(&value[..length], b"x");
-    assert_eq!(tree::size(&to), 100_000 + "/etc/passwd".len() as u64);
+    assert_eq!(
+        images::disk_usage(&to),
+        100_000 + "/etc/passwd".len() as u64
+    );
+}
+
+#[test]
+fn a_tree_deeper_than_any_stack_is_copied_or_refused() {
+    use rustix::fs::{Mode, OFlags};
+    let dir = Dir::new("deep");
+    let [from, to, again] = ["from", "to", "again"].map(|name| {
+        let path = dir.0.join(name);
+        fs::create_dir(&path).expect("make");
+        path
+    });
+    let mut at: std::os::fd::OwnedFd = open(&from).into();
+    let mut deepen = |levels: usize| {
+        for _ in 0..levels {
+            rustix::fs::mkdirat(at.as_fd(), "d", 0o751.into()).expect("mkdir");
+            let below = rustix::fs::openat(at.as_fd(), "d", OFlags::DIRECTORY, Mode::empty());
+            at = below.expect("open");
+        }
+    };
+    // "d/d" and so on, as long as a path may be; what is beside the way comes on the way back.
+    deepen(2047);
+    fs::write(from.join("d/d/z"), "beside").expect("file");
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(7);
+    open(&from.join("d/d"))
+        .set_modified(time)
+        .expect("set the time");
+    tree::copy(open(&from).as_fd(), open(&to).as_fd()).expect("copy");
+    assert_eq!(fs::read(to.join("d/d/z")).expect("read"), b"beside");
+    let facts = fs::metadata(to.join("d/d")).expect("facts");
+    assert_eq!(facts.modified().expect("time"), time);
+    let deepest = ["d"; 2047].join("/");
+    let deepest = sys::rooted::open(
+        open(&to).as_fd(),
+        Path::new(&deepest),
+        OFlags::PATH,
+        Mode::empty(),
+    );
+    let facts = rustix::fs::fstat(deepest.expect("the deepest")).expect("facts");
+    assert_eq!(facts.st_mode & 0o7777, 0o751);
+    deepen(10);
+    let error = tree::copy(open(&from).as_fd(), open(&again).as_fd()).expect_err("too deep");
+    assert_eq!(error.kind(), io::ErrorKind::InvalidFilename);
 }

@@ -2,10 +2,12 @@
 //! links, devices.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::fs::{
     self, AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timestamps, Uid, XattrFlags,
@@ -13,77 +15,122 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 /// Copies the content of `from` into the empty directory `to`, which gets `from`'s own attributes.
+///
+/// How deep the tree is is somebody else's choice: of the directories on the way only the lowest is
+/// open, the others are names.
 pub(super) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
     let stat = fs::fstat(from)?;
     let mut copier = Copier {
-        root: to,
+        roots: (from, to),
+        path: Vec::new(),
         links: HashMap::new(),
     };
-    copier.directory(from, to, &mut Vec::new())?;
+    copier.tree()?;
     attributes(from, c".", to, c".", &stat)
 }
 
+/// A directory, and its copy.
+type Pair = (OwnedFd, OwnedFd);
+
 struct Copier<'a> {
-    root: BorrowedFd<'a>,
+    roots: (BorrowedFd<'a>, BorrowedFd<'a>),
+    /// Where we are, below both roots.
+    path: Vec<u8>,
     /// First path of files with several names, by device and inode.
     links: HashMap<(u64, u64), CString>,
 }
 
+/// A directory on the way: what is still to come of it, and the length of its path.
+struct Level {
+    children: std::vec::IntoIter<CString>,
+    path: usize,
+    /// What it is called, and its attributes, which are set last. Of the root there are none.
+    own: Option<(CString, Stat)>,
+}
+
 impl Copier<'_> {
-    /// `path` is where `to` is, below the root.
-    fn directory(
-        &mut self,
-        from: BorrowedFd<'_>,
-        to: BorrowedFd<'_>,
-        path: &mut Vec<u8>,
-    ) -> io::Result<()> {
-        for entry in Dir::read_from(from)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
+    fn tree(&mut self) -> io::Result<()> {
+        let mut here = self.open()?;
+        let mut way = vec![self.level(&here, None)?];
+        while let Some(level) = way.last_mut() {
+            if let Some(name) = level.children.next() {
+                let length = level.path;
+                if length > 0 {
+                    self.path.push(b'/');
+                }
+                self.path.extend(name.to_bytes());
+                match self.entry(&here, &name)? {
+                    Some(stat) => {
+                        here = (
+                            open_directory(here.0.as_fd(), &name)?,
+                            open_directory(here.1.as_fd(), &name)?,
+                        );
+                        way.push(self.level(&here, Some((name, stat)))?);
+                    }
+                    None => self.path.truncate(length),
+                }
                 continue;
             }
-            let length = path.len();
-            if length > 0 {
-                path.push(b'/');
+            let done = way.pop().and_then(|level| level.own);
+            if let (Some((name, stat)), Some(above)) = (done, way.last()) {
+                self.path.truncate(above.path);
+                here = self.open()?;
+                attributes(here.0.as_fd(), &name, here.1.as_fd(), &name, &stat)?;
             }
-            path.extend(name.to_bytes());
-            self.entry(from, to, name, path)?;
-            path.truncate(length);
         }
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        from: BorrowedFd<'_>,
-        to: BorrowedFd<'_>,
-        name: &CStr,
-        path: &mut Vec<u8>,
-    ) -> io::Result<()> {
+    /// Where we are. Too long a path is refused here, by the kernel.
+    fn open(&self) -> io::Result<Pair> {
+        let path = Path::new(OsStr::from_bytes(&self.path));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let open = |root| sys::rooted::open(root, path, flags, Mode::empty());
+        Ok((open(self.roots.0)?, open(self.roots.1)?))
+    }
+
+    fn level(&self, here: &Pair, own: Option<(CString, Stat)>) -> io::Result<Level> {
+        let mut children = Vec::new();
+        for entry in Dir::read_from(&here.0)? {
+            let entry = entry?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                children.push(entry.file_name().to_owned());
+            }
+        }
+        Ok(Level {
+            children: children.into_iter(),
+            path: self.path.len(),
+            own,
+        })
+    }
+
+    /// Copies one entry. Of a directory, which is only made, answers what it is like.
+    fn entry(&mut self, here: &Pair, name: &CStr) -> io::Result<Option<Stat>> {
+        let (from, to) = (here.0.as_fd(), here.1.as_fd());
         let stat = fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind != FileType::Directory && stat.st_nlink > 1 {
-            let here = CString::new(path.clone())?;
+            let path = CString::new(self.path.clone())?;
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
-                return Ok(fs::linkat(self.root, first, to, name, AtFlags::empty())?);
+                fs::linkat(self.roots.1, first, to, name, AtFlags::empty())?;
+                return Ok(None);
             }
-            self.links.insert((stat.st_dev, stat.st_ino), here);
+            self.links.insert((stat.st_dev, stat.st_ino), path);
         }
         match kind {
             FileType::Directory => {
                 fs::mkdirat(to, name, Mode::RWXU)?;
-                let (from, to) = (open_directory(from, name)?, open_directory(to, name)?);
-                self.directory(from.as_fd(), to.as_fd(), path)?;
+                return Ok(Some(stat));
             }
             FileType::RegularFile => file(from, to, name)?,
             FileType::Symlink => {
                 fs::symlinkat(&*fs::readlinkat(from, name, Vec::new())?, to, name)?;
             }
-            FileType::Socket => return Ok(()),
+            FileType::Socket => return Ok(None),
             kind => fs::mknodat(to, name, kind, Mode::RUSR, stat.st_rdev)?,
         }
-        attributes(from, name, to, name, &stat)
+        attributes(from, name, to, name, &stat)?;
+        Ok(None)
     }
 }
 
@@ -171,26 +218,4 @@ fn extended(
         }
     }
     Ok(())
-}
-
-/// Bytes of all files below a directory, each inode counted once.
-pub(super) fn size(path: &std::path::Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let mut seen = std::collections::HashSet::new();
-    let mut waiting = vec![path.to_owned()];
-    let mut total = 0;
-    while let Some(directory) = waiting.pop() {
-        // What vanishes or cannot be read is not counted.
-        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            if metadata.is_dir() {
-                waiting.push(entry.path());
-            } else if metadata.nlink() == 1 || seen.insert((metadata.dev(), metadata.ino())) {
-                total += metadata.len();
-            }
-        }
-    }
-    total
 }

@@ -204,10 +204,14 @@ fn names_links_owners_and_times_are_exact() {
     assert_eq!(&value[..read], b"\x00value");
 
     // Packed and applied again, it is the same.
-    let packed = pack(tree.fd().as_fd(), &Pack::default(), Vec::new()).expect("packed");
+    let everything = Pack {
+        user_attributes: true,
+        ..Pack::default()
+    };
+    let packed = pack(&tree.fd().as_fd(), &everything, Vec::new()).expect("packed");
     let again = Tree::new();
     again.apply(&packed, Target::Layer).expect("applied");
-    let repacked = pack(again.fd().as_fd(), &Pack::default(), Vec::new()).expect("packed");
+    let repacked = pack(&again.fd().as_fd(), &everything, Vec::new()).expect("packed");
     assert!(packed == repacked, "an archive changes on its way");
     let target = std::fs::read_link(again.path("odd-link")).expect("link");
     assert_eq!(target.as_os_str().as_bytes(), b"tar\xffget/./x/");
@@ -407,4 +411,64 @@ fn links_to_what_comes_later_and_loops_are_the_archives_fault() {
     // As far as the kernel follows links; then an error, not a crash.
     let _ = tree.layer(tar);
     let _ = tree.layer(Tar::new().file("d", "no directory"));
+}
+
+#[test]
+fn a_whiteout_hides_only_what_is_below_the_layer() {
+    let tree = Tree::new();
+    let tar = Tar::new()
+        // Before and after the directory, told of and implied, with and without one of its files.
+        .file(".wh.before", "")
+        .dir("before")
+        .dir("after")
+        .file("after/kept", "1")
+        .file(".wh.after", "")
+        .file(".wh.implied", "")
+        .file("implied/deeper/file", "2")
+        .file("file", "3")
+        .file(".wh.file", "")
+        .file(".wh.replaced", "")
+        .file("replaced", "4");
+    tree.layer(tar).expect("applied");
+    for name in ["before", "after", "implied"] {
+        let mut value = [0u8; 8];
+        let read = rustix::fs::getxattr(tree.path(name), OPAQUE, &mut value[..]);
+        assert_eq!(&value[..read.expect(name)], b"y", "{name}");
+    }
+    let files = ["after/kept", "implied/deeper/file", "file", "replaced"];
+    assert_eq!(files.map(|name| tree.read(name)).concat(), "1234");
+    let deeper = rustix::fs::getxattr(tree.path("implied/deeper"), OPAQUE, &mut [0u8; 8][..]);
+    assert_eq!(deeper, Err(Errno::NODATA));
+    // It is no file that a link could lead to.
+    let error = tree.layer(Tar::new().file(".wh.gone", "").link("link", "gone"));
+    assert_eq!(error.expect_err("a link").kind(), crate::Kind::Invalid);
+}
+
+#[test]
+fn a_tree_deeper_than_any_stack_is_packed_or_refused() {
+    let tree = Tree::new();
+    let mut at = tree.fd();
+    let deepen = |at: &mut OwnedFd, levels: usize| {
+        for _ in 0..levels {
+            rustix::fs::mkdirat(at.as_fd(), "d", 0o700.into()).expect("mkdir");
+            let below = rustix::fs::openat(&*at, "d", OFlags::DIRECTORY, Mode::empty());
+            *at = below.expect("open");
+        }
+    };
+    let packed = || pack(&tree.fd().as_fd(), &Pack::default(), Vec::new());
+    // "d/d" and so on, as long as a path may be; what is beside the way comes on the way back.
+    deepen(&mut at, 2047);
+    std::fs::write(tree.path("d/d/z"), "beside").expect("file");
+    let archive = packed().expect("packed");
+    let mut names = Vec::new();
+    crate::scan(archive.as_slice(), &mut |item| {
+        names.push(item.path);
+        Ok(())
+    })
+    .expect("an archive");
+    assert_eq!(names.len(), 2048);
+    assert_eq!(names.last().expect("names"), Path::new("d/d/z"));
+    deepen(&mut at, 10);
+    let error = packed().expect_err("too deep").to_string();
+    assert!(error.contains("File name too long"), "{error}");
 }

@@ -157,7 +157,7 @@ fn unpack(
         at: 0,
     };
     let rename = wanted.as_deref().map(|wanted| (own, wanted));
-    archive::apply_renamed(&mut reader, root.as_fd(), kind, rename)?;
+    archive::apply_at(&mut reader, &root.as_fd(), kind, rename)?;
     // The end of the stream is behind the end of the archive.
     let _ = std::io::copy(&mut reader, &mut std::io::sink());
     Ok(())
@@ -364,15 +364,16 @@ fn pack(sender: BodySender, dir: &str, base: String, rename: OsString) -> Option
     let packed = std::fs::File::open(dir).and_then(|root| {
         let pack = Pack {
             path: PathBuf::from(base),
-            rename: rename.into(),
-            skip: Vec::new(),
+            name: rename,
+            user_attributes: true,
+            ..Pack::default()
         };
         let writer = Pieces {
             sender: sender.clone(),
             buffer: Vec::with_capacity(CHUNK),
             sent: 0,
         };
-        let mut writer = archive::pack(root.as_fd(), &pack, writer).map_err(fault)?;
+        let mut writer = archive::pack(&root.as_fd(), &pack, writer).map_err(fault)?;
         writer.flush()?;
         Ok(writer.sent)
     });
