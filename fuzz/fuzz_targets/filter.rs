@@ -1,6 +1,8 @@
 //! A profile made of the bytes: its program decides as the profile reads.
 #![no_main]
 
+mod profiles;
+
 use std::sync::OnceLock;
 
 use arbitrary::{Arbitrary, Unstructured};
@@ -8,8 +10,12 @@ use libfuzzer_sys::fuzz_target;
 use seccomp::reference::{
     AUDIT_AARCH64, AUDIT_X86, AUDIT_X86_64, Call, calls, interpret, value, verdict,
 };
-use seccomp::{Action, Arch, Arg, Compare, Profile, Rule, compile};
+use seccomp::{Action, Arch, Profile, Rule, compile};
 
+use profiles::{arg, some, value as value_of};
+
+/// Bits by which values are off an edge.
+const NEAR: u8 = 255;
 const ARCHS: [Arch; 4] = [Arch::X86_64, Arch::X86, Arch::X32, Arch::Aarch64];
 
 fn names() -> &'static [&'static str] {
@@ -47,45 +53,11 @@ fn action(u: &mut Unstructured<'_>) -> arbitrary::Result<Action> {
     })
 }
 
-/// Often near an edge, so that comparisons meet.
-fn value_of(u: &mut Unstructured<'_>) -> arbitrary::Result<u64> {
-    Ok(match u.int_in_range(0..=3)? {
-        0 => u.arbitrary()?,
-        1 => u64::from(u.arbitrary::<u8>()?),
-        2 => u64::from(u.arbitrary::<u8>()?) << 32,
-        _ => u64::MAX - u64::from(u.arbitrary::<u8>()?),
-    })
-}
-
-fn arg(u: &mut Unstructured<'_>) -> arbitrary::Result<Arg> {
-    Ok(Arg {
-        index: u.int_in_range(0..=5)?,
-        compare: match u.int_in_range(0..=6)? {
-            0 => Compare::Ne,
-            1 => Compare::Lt,
-            2 => Compare::Le,
-            3 => Compare::Eq,
-            4 => Compare::Ge,
-            5 => Compare::Gt,
-            _ => Compare::MaskedEq(value_of(u)?),
-        },
-        value: value_of(u)?,
-    })
-}
-
-fn some<T>(
-    u: &mut Unstructured<'_>,
-    most: usize,
-    mut one: impl FnMut(&mut Unstructured<'_>) -> arbitrary::Result<T>,
-) -> arbitrary::Result<Vec<T>> {
-    (0..u.int_in_range(0..=most)?).map(|_| one(u)).collect()
-}
-
 fn rule(u: &mut Unstructured<'_>) -> arbitrary::Result<Rule> {
     Ok(Rule {
         names: some(u, 6, |u| u.choose(names()).map(|n| (*n).to_owned()))?,
         action: action(u)?,
-        args: some(u, 4, arg)?,
+        args: some(u, 4, |u| arg(u, NEAR))?,
     })
 }
 
@@ -128,7 +100,7 @@ impl<'a> Arbitrary<'a> for Case {
             };
             let mut args = [0; 6];
             for slot in &mut args {
-                *slot = value_of(u)?;
+                *slot = value_of(u, NEAR)?;
             }
             Ok(Call {
                 arch: if u.ratio(1, 50)? {

@@ -7,6 +7,8 @@
 //! several mean together is the affair of `filter`.
 #![no_main]
 
+mod profiles;
+
 use std::collections::{HashMap, HashSet};
 use std::io::{Read as _, Seek as _};
 use std::sync::OnceLock;
@@ -20,6 +22,10 @@ use libseccomp::{
 use seccomp::reference::{AUDIT_AARCH64, AUDIT_X86, AUDIT_X86_64, Call, calls, interpret};
 use seccomp::{Action, Arch, Arg, Compare, Instruction, Profile, Rule, compile};
 
+use profiles::{arg, some, value as value_of};
+
+/// Bits by which values are off an edge.
+const NEAR: u8 = 3;
 const ARCHS: [(Arch, ScmpArch, u32); 4] = [
     (Arch::X86_64, ScmpArch::X8664, AUDIT_X86_64),
     (Arch::X86, ScmpArch::X86, AUDIT_X86),
@@ -75,40 +81,6 @@ fn action(u: &mut Unstructured<'_>) -> arbitrary::Result<Action> {
     })
 }
 
-/// Often near an edge, so that comparisons meet.
-fn value_of(u: &mut Unstructured<'_>) -> arbitrary::Result<u64> {
-    Ok(match u.int_in_range(0..=3)? {
-        0 => u.arbitrary()?,
-        1 => u64::from(u.arbitrary::<u8>()? & 3),
-        2 => u64::from(u.arbitrary::<u8>()? & 3) << 32,
-        _ => u64::MAX - u64::from(u.arbitrary::<u8>()? & 3),
-    })
-}
-
-fn arg(u: &mut Unstructured<'_>) -> arbitrary::Result<Arg> {
-    Ok(Arg {
-        index: u.int_in_range(0..=5)?,
-        compare: match u.int_in_range(0..=6)? {
-            0 => Compare::Ne,
-            1 => Compare::Lt,
-            2 => Compare::Le,
-            3 => Compare::Eq,
-            4 => Compare::Ge,
-            5 => Compare::Gt,
-            _ => Compare::MaskedEq(value_of(u)?),
-        },
-        value: value_of(u)?,
-    })
-}
-
-fn some<T>(
-    u: &mut Unstructured<'_>,
-    most: usize,
-    mut one: impl FnMut(&mut Unstructured<'_>) -> arbitrary::Result<T>,
-) -> arbitrary::Result<Vec<T>> {
-    (0..u.int_in_range(0..=most)?).map(|_| one(u)).collect()
-}
-
 #[derive(Debug)]
 struct Case {
     profile: Profile,
@@ -122,7 +94,7 @@ impl<'a> Arbitrary<'a> for Case {
             Ok(Rule {
                 names: some(u, 4, |u| u.choose(names()).map(|n| (*n).to_owned()))?,
                 action: action(u)?,
-                args: some(u, 3, arg)?,
+                args: some(u, 3, |u| arg(u, NEAR))?,
             })
         })?;
         let mut named = HashSet::new();
@@ -155,7 +127,7 @@ impl<'a> Arbitrary<'a> for Case {
             };
             let mut args = [0; 6];
             for slot in &mut args {
-                *slot = value_of(u)?;
+                *slot = value_of(u, NEAR)?;
             }
             Ok(Call {
                 arch: audit,

@@ -16,6 +16,29 @@ fn started(name: &str) -> Option<Lab> {
 }
 
 #[test]
+fn the_callers_groups_are_kept_where_asked() {
+    let Some(lab) = Lab::new("keep-groups") else {
+        return;
+    };
+    for (wish, own) in [("0", true), ("1", false)] {
+        lab.configure(&["/bin/sleep", "1000"], |c| {
+            c["annotations"]["run.oci.keep_original_groups"] = wish.into();
+            c["process"]["user"]["additionalGids"] = serde_json::json!([7777]);
+        });
+        lab.run(&["run", "-d", "g"]).ok();
+        let pid = lab.state("g")["pid"].as_i64().unwrap();
+        let first = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let second = lab.run(&["exec", "g", "cat", "/proc/self/status"]).ok();
+        for status in [first, second] {
+            let groups = status.lines().find(|l| l.starts_with("Groups:")).unwrap();
+            assert_eq!(groups.contains("7777"), own, "{wish}: {groups}");
+        }
+        lab.run(&["delete", "-f", "g"]).ok();
+    }
+    lab.assert_clean();
+}
+
+#[test]
 fn options_of_the_process() {
     let Some(lab) = started("exec") else { return };
     assert_eq!(lab.run(&["exec", "c", "/bin/echo", "-n", "hi"]).ok(), "hi");

@@ -44,7 +44,7 @@ fn said(lab: &Lab, script: &str, change: impl FnOnce(&mut Value)) -> String {
 }
 
 #[test]
-#[ignore = "cgroup v2 alone"]
+#[ignore = "needs cgroup v2 alone: cargo xtask guest"]
 fn limits_are_what_the_kernel_has() {
     let lab = lab("limits");
     lab.configure(&["/bin/sleep", "1000"], |c| {
@@ -86,7 +86,7 @@ fn limits_are_what_the_kernel_has() {
 }
 
 #[test]
-#[ignore = "cgroup v2 alone"]
+#[ignore = "needs cgroup v2 alone: cargo xtask guest"]
 fn what_version_one_had_is_refused() {
     let lab = lab("refused");
     for (resources, words) in [
@@ -111,7 +111,7 @@ fn what_version_one_had_is_refused() {
 }
 
 #[test]
-#[ignore = "cgroup v2 alone"]
+#[ignore = "needs cgroup v2 alone: cargo xtask guest"]
 fn unified_keys() {
     let lab = lab("keys");
     lab.configure(&["/bin/sleep", "1000"], |c| {
@@ -128,7 +128,7 @@ fn unified_keys() {
 }
 
 #[test]
-#[ignore = "cgroup v2 alone"]
+#[ignore = "needs cgroup v2 alone: cargo xtask guest"]
 fn too_many_processes() {
     let lab = lab("pids");
     let script = "for i in 1 2 3 4 5 6; do sleep 1000 & done; echo not here";
@@ -144,7 +144,7 @@ fn too_many_processes() {
 
 /// Frozen processes get no processor time, and all of them are meant.
 #[test]
-#[ignore = "cgroup v2 alone"]
+#[ignore = "needs cgroup v2 alone: cargo xtask guest"]
 fn frozen() {
     let lab = lab("freeze");
     let script = "(while :; do :; done) & while :; do :; done";
@@ -171,7 +171,7 @@ fn frozen() {
 
 /// Without a pid namespace nothing but cgroup.kill ends the children.
 #[test]
-#[ignore = "cgroup v2 alone"]
+#[ignore = "needs cgroup v2 alone: cargo xtask guest"]
 fn killed_with_all_that_it_started() {
     let lab = lab("kill");
     let script = "for i in 1 2 3 4 5 6 7 8; do setsid sleep 1000 & done; exec sleep 1000";
@@ -200,7 +200,7 @@ fn killed_with_all_that_it_started() {
 }
 
 #[test]
-#[ignore = "cgroup v2 alone"]
+#[ignore = "needs cgroup v2 alone: cargo xtask guest"]
 fn memory_runs_out() {
     let lab = lab("oom");
     lab.configure(&["/bin/sleep", "1000"], |c| {
@@ -246,7 +246,7 @@ fn memory_runs_out() {
 
 /// The eBPF program lets through what is listed, and nothing else; nodes can be made.
 #[test]
-#[ignore = "cgroup v2 alone"]
+#[ignore = "needs cgroup v2 alone: cargo xtask guest"]
 fn devices() {
     let lab = lab("devices");
     for applet in ["mknod", "od"] {
@@ -299,7 +299,7 @@ fn devices() {
 }
 
 #[test]
-#[ignore = "cgroup v2 alone"]
+#[ignore = "needs cgroup v2 alone: cargo xtask guest"]
 fn meters() {
     let lab = lab("stats");
     let script = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exec sleep 1000";
@@ -324,7 +324,7 @@ fn meters() {
 }
 
 #[test]
-#[ignore = "cgroup v2 alone"]
+#[ignore = "needs cgroup v2 alone: cargo xtask guest"]
 fn processors() {
     let lab = lab("cpuset");
     let out = said(&lab, "cat /proc/self/status", |c| {
@@ -340,7 +340,7 @@ fn processors() {
 
 /// The disk is the guest's own, made for this.
 #[test]
-#[ignore = "cgroup v2 alone"]
+#[ignore = "needs cgroup v2 alone: cargo xtask guest"]
 fn block_devices() {
     let disk = std::env::var("CORTEN_GUEST_DISK").unwrap();
     let name = disk.rsplit('/').next().unwrap();
@@ -381,7 +381,7 @@ fn block_devices() {
 
 /// The container sees its own cgroup as the root, which it cannot write to.
 #[test]
-#[ignore = "cgroup v2 alone"]
+#[ignore = "needs cgroup v2 alone: cargo xtask guest"]
 fn a_namespace_of_its_own() {
     let lab = lab("ns");
     let script = "cat /proc/self/cgroup; stat -f -c %t /sys/fs/cgroup; cat /sys/fs/cgroup/pids.max; \
@@ -399,7 +399,7 @@ fn a_namespace_of_its_own() {
 /// The container divides what it was given, as an init of its own would; then others can still be
 /// let in, beside its first process.
 #[test]
-#[ignore = "cgroup v2 alone"]
+#[ignore = "needs cgroup v2 alone: cargo xtask guest"]
 fn delegated() {
     let lab = lab("delegated");
     let script = "cd /sys/fs/cgroup && mkdir init && echo 1 >init/cgroup.procs && \
@@ -434,7 +434,7 @@ fn delegated() {
 /// With a user namespace, a cgroup namespace and a writable mount the cgroup belongs to the
 /// container's root (config-linux.md#cgroup-ownership).
 #[test]
-#[ignore = "cgroup v2 alone"]
+#[ignore = "needs cgroup v2 alone: cargo xtask guest"]
 fn owned_by_the_root_of_a_user_namespace() {
     let lab = lab("owned");
     let script = "cd /sys/fs/cgroup && mkdir a && echo 1 >a/cgroup.procs && \

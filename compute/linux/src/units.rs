@@ -1,5 +1,4 @@
-//! Cgroups that are systemd's: known by their path, which is `slice:prefix:name` and not from the
-//! root.
+//! Cgroups that are systemd's: known by their path, which is `slice:prefix:name`.
 
 use cgroup::systemd::{Manager, Unit};
 use cgroup::{Cgroup, Resources};
@@ -9,12 +8,7 @@ use crate::internal;
 
 /// The unit that a path in a specification names; `None` for a plain path.
 pub(crate) fn unit(path: &str) -> Result<Option<Unit>> {
-    match path.contains(':') && !path.starts_with('/') {
-        true => Unit::parse(path, "system.slice")
-            .map(Some)
-            .map_err(internal),
-        false => Ok(None),
-    }
+    Unit::of_path(path, "system.slice").map_err(internal)
 }
 
 /// Stops the unit, if it is one that is still there.

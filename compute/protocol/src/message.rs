@@ -19,8 +19,9 @@ pub struct Call {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     /// Build and start the container. Descriptors, in this order: run directory, root mount,
-    /// network namespace (if `netns`), init program (if `init`), one mount per tree, one stream per attachment, one
-    /// socket per port. Bytes: the seccomp filter, then `already_read` of each attachment.
+    /// network namespace (if `netns`), init program (if `init`), one mount per tree, one stream per
+    /// attachment, one socket per port. Bytes: the seccomp filter, then `already_read` of each
+    /// attachment.
     Launch(Box<Launch>),
     /// Tell the state to a new daemon; this connection gets the events from now on.
     Adopt,

@@ -231,7 +231,8 @@ pub struct Exec<'a> {
     pub cgroup: Option<&'a cgroup::Cgroup>,
     /// The container's filter.
     pub seccomp: Option<&'a Filter>,
-    /// What only a command line asks for; `fifo` and `no_pivot` mean nothing here.
+    /// What only a command line asks for; `fifo`, `no_pivot` and `trees` mean nothing
+    /// here.
     pub extras: Extras<'a>,
 }
 

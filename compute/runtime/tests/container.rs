@@ -15,7 +15,7 @@ use std::os::fd::AsFd;
 
 use oci::runtime::*;
 use runtime::*;
-use support::bed::{Bed, null, read_all, wait};
+use support::bed::{Bed, joining, null, plain, read_all, wait};
 use support::{linux, process, spec};
 
 fn main() {
@@ -154,18 +154,12 @@ fn create_then_start(bed: &Bed) {
     let spec = spec(&["sh", "-c", "echo started"], true);
     let (r, w) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let null = null();
-    let build = Build {
-        spec: &spec,
-        rootfs: Rootfs::Mount(rootfs.as_fd()),
-        netns: None,
-        identity: None,
-        create_cwd: false,
-        init: None,
-        stdio: Stdio::Fds([null.as_fd(), w.as_fd(), w.as_fd()]),
-        cgroup: Some(&cgroup),
-        seccomp: None,
-        extras: Extras::default(),
-    };
+    let build = plain(
+        &spec,
+        &rootfs,
+        &cgroup,
+        [null.as_fd(), w.as_fd(), w.as_fd()],
+    );
     let created = create(&build).unwrap();
     assert!(created.process().mntns.is_some());
     assert_eq!(cgroup.procs().unwrap(), [created.process().pid]);
@@ -184,36 +178,23 @@ fn exec_joins(bed: &Bed) {
     let rootfs = bed.lab.rootfs();
     let spec = spec(&["sleep", "60"], true);
     let null = null();
-    let started = launch(&Build {
-        spec: &spec,
-        rootfs: Rootfs::Mount(rootfs.as_fd()),
-        netns: None,
-        identity: None,
-        create_cwd: false,
-        init: None,
-        stdio: Stdio::Fds([null.as_fd(); 3]),
-        cgroup: Some(&cgroup),
-        seccomp: None,
-        extras: Extras::default(),
-    })
-    .unwrap();
+    let started = launch(&plain(&spec, &rootfs, &cgroup, [null.as_fd(); 3])).unwrap();
     let own = std::fs::read_link("/proc/self/ns/pid_for_children").unwrap();
     let mut process = spec.process.clone().unwrap();
     let mut exec_in = |args: &[&str], user: &str| {
         process.args = args.iter().map(|s| (*s).to_owned()).collect();
         let (r, w) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let done = exec(&Exec {
-            target: started.pidfd.as_fd(),
-            process: &process,
             identity: Some(Identity {
                 user,
                 extra_groups: &[],
             }),
-            create_cwd: false,
-            stdio: Stdio::Fds([null.as_fd(), w.as_fd(), w.as_fd()]),
-            cgroup: Some(&cgroup),
-            seccomp: None,
-            extras: Extras::default(),
+            ..joining(
+                started.pidfd.as_fd(),
+                &process,
+                &cgroup,
+                [null.as_fd(), w.as_fd(), w.as_fd()],
+            )
         });
         drop(w);
         done.map(|p| {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::message::FIXED;
 use crate::{Error, Kind, Message, Result, address};
@@ -49,7 +49,7 @@ impl Connection {
 
     /// Calls, and waits for the answer; [`Error::Remote`] when that is an error.
     pub fn call(&mut self, call: Message, until: Instant) -> Result<Message> {
-        let serial = self.send(call)?;
+        let serial = self.send(call, until)?;
         loop {
             let message = self.receive(until)?;
             match message.kind {
@@ -85,11 +85,11 @@ impl Connection {
         }
     }
 
-    fn send(&mut self, mut message: Message) -> Result<u32> {
+    fn send(&mut self, mut message: Message, until: Instant) -> Result<u32> {
         self.serial = self.serial.checked_add(1).unwrap_or(1);
         message.serial = self.serial;
         let bytes = message.to_bytes()?;
-        self.write(&bytes)?;
+        self.write(&bytes, until)?;
         Ok(self.serial)
     }
 
@@ -114,7 +114,7 @@ impl Connection {
     /// a message that comes in one piece with BEGIN stays in the buffer of systemd's side, which
     /// looks for nothing more there.
     fn authenticate(&mut self, until: Instant) -> Result<()> {
-        self.write(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+        self.write(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n", until)?;
         loop {
             let line = self.line(until)?;
             if line.starts_with("OK") {
@@ -141,8 +141,11 @@ impl Connection {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    fn write(&mut self, bytes: &[u8], until: Instant) -> Result<()> {
+        let limited = self.stream.set_write_timeout(Some(left(until)?));
+        limited.map_err(|source| socket("set timeout of D-Bus", source))?;
         match self.stream.write_all(bytes) {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Err(Error::Timeout),
             Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
                 Err(Error::Closed)
             }
@@ -153,11 +156,7 @@ impl Connection {
     fn fill(&mut self, until: Instant) -> Result<()> {
         let mut chunk = [0; 4096];
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Error::Timeout);
-            }
-            let limited = self.stream.set_read_timeout(Some(left));
+            let limited = self.stream.set_read_timeout(Some(left(until)?));
             limited.map_err(|source| socket("set timeout of D-Bus", source))?;
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(Error::Closed),
@@ -171,6 +170,15 @@ impl Connection {
                 Err(source) => return Err(socket("read from D-Bus", source)),
             }
         }
+    }
+}
+
+/// How long until then.
+fn left(until: Instant) -> Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    match left.is_zero() {
+        true => Err(Error::Timeout),
+        false => Ok(left),
     }
 }
 
@@ -189,7 +197,6 @@ fn bus(member: &str) -> Message {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
-    use std::time::Duration;
 
     use super::*;
     use crate::Value;
@@ -272,6 +279,25 @@ mod tests {
         let error = connection.call(call, later()).unwrap_err();
         assert_eq!(error.name(), "a.b.NoSuchUnit");
         assert_eq!(error.to_string(), "Unit x not found.");
+    }
+
+    #[test]
+    fn nobody_reads() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bus");
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"OK 0123\r\n").unwrap();
+            stream
+        });
+        let address = format!("unix:path={}", path.display());
+        let mut connection = Connection::open(&address, later()).unwrap();
+        let _unread = server.join().unwrap();
+        let soon = Instant::now() + Duration::from_millis(200);
+        // More than a socket holds.
+        let call = Message::call("", "/", "a.b", "M").with("x".repeat(3 << 20).as_str());
+        assert!(matches!(connection.call(call, soon), Err(Error::Timeout)));
     }
 
     #[test]

@@ -20,6 +20,11 @@ const INSIDE: &str = "CORTEN_BENCH_RUNTIME_INSIDE";
 
 const BUNDLE: &str = "/var/lib/lab/bundle";
 
+/// Runs a command and writes down what it needed.
+const METER: [&str; 6] = ["/bin/busybox", "time", "-f", "most %M", "-o", TOLD];
+
+const TOLD: &str = "/tmp/most";
+
 /// `cargo xtask bench --only runtime`.
 pub(crate) fn bench(runs: usize, root: Option<&Path>, keeper: Option<&Path>) -> Result<()> {
     if let (true, Some(root), Some(keeper)) = (std::env::var_os(INSIDE).is_some(), root, keeper) {
@@ -56,6 +61,7 @@ struct Runtime {
 
 fn inside(runs: usize, root: &Path, keeper: &Path) -> Result<()> {
     let _room = Room::enter(root, keeper)?;
+    check_meter()?;
     let mut runtimes = vec![Runtime {
         name: "keeper",
         program: RUNTIME.into(),
@@ -190,15 +196,11 @@ impl Runtime {
     /// what a process has before it becomes another the kernel counts the most, too, and that
     /// of busybox is below everything here.
     fn most(&self, words: &[&str]) -> Result<f64> {
-        let told = "/tmp/most";
-        let before = ["/bin/busybox", "time", "-f", "most %M", "-o", told];
-        let status = self.command(&before, words).status()?;
-        if !status.success() {
-            bail!("{} {words:?}: {status}", self.name);
+        let status = self.command(&METER, words).status()?;
+        match status.success() {
+            true => told(),
+            false => bail!("{} {words:?}: {status}", self.name),
         }
-        let text = std::fs::read_to_string(told)?;
-        let figure = text.lines().find_map(|line| line.strip_prefix("most "));
-        Ok(figure.context("no figure")?.trim().parse()?)
     }
 
     /// Resident memory and its share of it of the process that waits for `start`, KiB.
@@ -224,6 +226,26 @@ impl Runtime {
         until("the end of a container", || {
             Ok((!state.exists()).then_some(()))
         })
+    }
+}
+
+/// What [`METER`] told last.
+fn told() -> Result<f64> {
+    let text = std::fs::read_to_string(TOLD)?;
+    let figure = text.lines().find_map(|line| line.strip_prefix("most "));
+    Ok(figure.context("no figure")?.trim().parse()?)
+}
+
+/// Older busyboxes take the kernel's KiB for pages, and tell four times too much.
+fn check_meter() -> Result<()> {
+    let own = ["/bin/busybox", "grep", "VmHWM:", "/proc/self/status"];
+    let status = run_here(&[METER.as_slice(), &own].concat())?;
+    let kernel = status.trim().trim_start_matches("VmHWM:");
+    let kernel: f64 = kernel.trim_end_matches("kB").trim().parse()?;
+    let told = told()?;
+    match told > 2.0 * kernel {
+        true => bail!("busybox tells {told} KiB of itself, the kernel {kernel}: take a newer one"),
+        false => Ok(()),
     }
 }
 

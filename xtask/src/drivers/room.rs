@@ -72,7 +72,8 @@ fn remove(dir: &Path) -> Result<()> {
             remove(&entry.path())?;
         }
     }
-    // The kernel lets go of the last process a moment after it was reaped.
+    // The kernel lets go of the last process a moment after it was reaped, and version 1 has no
+    // event for that.
     let end = Instant::now() + PATIENCE;
     loop {
         match std::fs::remove_dir(dir) {
@@ -205,7 +206,7 @@ impl Room {
                 let said = std::fs::read_to_string(&log)?;
                 bail!("{} does not answer:\n{said}", words[0]);
             }
-            // Nothing tells when somebody begins to listen.
+            // Nothing tells when somebody begins to answer: a socket is there before that.
             std::thread::sleep(Duration::from_millis(20));
         }
         self.daemons.borrow_mut().push((words[0].to_owned(), child));
@@ -299,6 +300,7 @@ impl Room {
             if Instant::now() > end {
                 bail!("left behind: {}", found.join("; "));
             }
+            // Of cgroups, mounts and other people's children, the last to go is not known before.
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -369,7 +371,7 @@ fn cgroups(at: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits for what comes by itself elsewhere, looking often.
+/// Waits for what comes by itself elsewhere, looking often: other people's programs tell nobody.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let end = Instant::now() + PATIENCE;
     loop {

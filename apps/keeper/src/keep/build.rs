@@ -321,15 +321,15 @@ fn make_cgroup(
             })
             .collect(),
     };
-    // As compute-linux tells them apart.
-    let (cgroup, holder, limits) = match path.contains(':') && !path.starts_with('/') {
-        false => (
+    let unit = Unit::of_path(path, "system.slice").map_err(internal)?;
+    let (cgroup, holder, limits) = match unit {
+        None => (
             Cgroup::create(&layout, path).map_err(internal)?,
             None,
             limits,
         ),
-        true => {
-            let made = make_unit(&layout, path, &launch.id, limits.unwrap_or_default());
+        Some(unit) => {
+            let made = make_unit(&layout, &unit, &launch.id, limits.unwrap_or_default());
             let made = made.map_err(internal)?;
             (made.cgroup, made.holder, Some(made.resources))
         }
@@ -346,14 +346,13 @@ fn make_cgroup(
 
 fn make_unit(
     layout: &Layout,
-    path: &str,
+    unit: &Unit,
     id: &str,
     limits: cgroup::Resources,
 ) -> cgroup::Result<Made> {
-    let unit = Unit::parse(path, "system.slice")?;
     let description = format!("Corten container {id}");
     let description = ("Description".to_owned(), description.as_str().into());
-    Manager::connect(false)?.make(layout, &unit, vec![description], limits)
+    Manager::connect(false)?.make(layout, unit, vec![description], limits)
 }
 
 fn owns_pid_namespace(spec: &Spec) -> bool {

@@ -6,6 +6,7 @@
 //! ```
 
 mod buffer;
+mod child;
 mod compress;
 mod files;
 mod local;
@@ -148,7 +149,7 @@ impl Log {
     pub(crate) fn close(&mut self) {
         match self.target.take().map(|target| target.sink) {
             Some(Sink::Files(mut files)) => files.close(),
-            Some(Sink::Buffer(mut buffer)) => buffer.close(),
+            Some(Sink::Buffer(buffer)) => drop(buffer),
             None => {}
         }
     }
@@ -414,6 +415,61 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_compressed_loses_no_entries() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut log = open(dir.path(), LogFormat::Local, 1000, 100, None);
+        std::fs::create_dir(dir.path().join("log.partial")).expect("in the way");
+        let mut told = Vec::new();
+        for n in 0..100 {
+            let line = format!("line {n:03}\n");
+            told.extend(log.write(Stream::Stdout, line.as_bytes()).err());
+        }
+        assert!(!told.is_empty());
+        log.close();
+        let files = (1..).map(|n| dir.path().join(format!("log.{n}")));
+        let files: Vec<_> = files.take_while(|path| path.exists()).collect();
+        assert!(files.len() > 2, "{files:?}");
+        let mut all = Vec::new();
+        for path in files.iter().rev().chain([&dir.path().join("log")]) {
+            all.extend(std::fs::read(path).expect("log"));
+        }
+        for n in 0..100 {
+            let text = format!("line {n:03}");
+            assert!(
+                all.windows(text.len()).any(|w| w == text.as_bytes()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_child_that_hangs_holds_the_end_up_only_so_long() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut log = open(dir.path(), LogFormat::Json, 0, 1, Some(64 << 10));
+        let Some(Target {
+            sink: Sink::Buffer(buffer),
+            ..
+        }) = &log.target
+        else {
+            panic!("not buffered");
+        };
+        let child = buffer.child();
+        let stop = rustix::process::Signal::STOP;
+        rustix::process::pidfd_send_signal(&child, stop).expect("stop");
+        // More than the pipe takes at once: a part of it is left over.
+        let lines = [&[b'x'; 999][..], b"\n"].concat().repeat(60);
+        for _ in 0..3 {
+            let _ = log.write(Stream::Stdout, &lines);
+        }
+        log.close();
+        let mut fds = [rustix::event::PollFd::new(
+            &child,
+            rustix::event::PollFlags::IN,
+        )];
+        assert_eq!(rustix::event::poll(&mut fds, None), Ok(1), "it is gone");
+    }
+
+    #[test]
     fn a_buffered_log_never_waits_and_keeps_entries_whole() {
         let dir = tempfile::tempdir().expect("tempdir");
         let mut log = open(dir.path(), LogFormat::Json, 0, 1, Some(64 << 10));
@@ -425,7 +481,7 @@ mod tests {
             panic!("not buffered");
         };
         let child = buffer.child();
-        let signal = |signal| rustix::process::pidfd_send_signal(child.as_ref(), signal);
+        let signal = |signal| rustix::process::pidfd_send_signal(&child, signal);
         signal(rustix::process::Signal::STOP).expect("stop");
         let line = [&[b'x'; 999][..], b"\n"].concat();
         let told: Vec<_> = (0..500)

@@ -130,6 +130,13 @@ pub(crate) fn has_namespace(spec: &Spec, kind: &str) -> bool {
     namespaces.any(|n| n.kind == kind)
 }
 
+/// crun's annotation, which podman writes for `--group-add keep-groups`: of every process of the
+/// container.
+pub(crate) fn keeps_groups(annotations: &BTreeMap<String, String>) -> bool {
+    let wish = annotations.get("run.oci.keep_original_groups");
+    wish.is_some_and(|value| value == "1")
+}
+
 /// A namespace of this kind is made for the container alone.
 pub(crate) fn makes_namespace(spec: &Spec, kind: &str) -> bool {
     let linux = spec.linux.iter();

@@ -83,6 +83,7 @@ fn run(global: &Global, args: &Args) -> Result<u8> {
         extras: Extras {
             preserve_fds: wishes.preserve_fds,
             keep_keyring: container.state.no_new_keyring,
+            keep_groups: bundle::keeps_groups(&container.state.annotations),
             plain_newlines: !wishes.detach,
             personality: container.state.personality.as_ref(),
             root: root.as_ref().map(AsFd::as_fd),

@@ -138,12 +138,6 @@ impl Plan {
         })
     }
 
-    /// crun's annotation, which podman writes for `--group-add keep-groups`.
-    fn keep_groups(&self) -> bool {
-        let wish = self.spec.annotations.get("run.oci.keep_original_groups");
-        wish.is_some_and(|value| value == "1")
-    }
-
     fn state(&self, rootless: bool) -> State {
         let later = self.spec.hooks.as_ref().and_then(|h| {
             let later = Hooks {
@@ -357,7 +351,7 @@ impl Making {
                 preserve_fds: plan.wishes.preserve_fds,
                 no_pivot: plan.no_pivot,
                 keep_keyring: plan.keep_keyring,
-                keep_groups: plan.keep_groups(),
+                keep_groups: bundle::keeps_groups(&plan.spec.annotations),
                 plain_newlines: !plan.wishes.detach,
                 fifo: fifo.as_ref().map(AsFd::as_fd),
                 ..Extras::default()

@@ -12,7 +12,7 @@ use runtime::*;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 
 use super::mounts::add;
-use crate::support::bed::{Bed, Test, null, read_all, wait};
+use crate::support::bed::{Bed, Test, joining, null, plain, read_all, wait};
 use crate::support::{linux, process, spec};
 
 pub const TESTS: &[Test] = &[
@@ -68,32 +68,14 @@ fn descriptors_and_cwd(bed: &Bed) {
     let cgroup = bed.cgroup();
     let rootfs = bed.lab.rootfs();
     let null = null();
-    let started = launch(&Build {
-        spec: &s,
-        rootfs: Rootfs::Mount(rootfs.as_fd()),
-        netns: None,
-        identity: None,
-        create_cwd: false,
-        init: None,
-        stdio: Stdio::Fds([null.as_fd(); 3]),
-        cgroup: Some(&cgroup),
-        seccomp: None,
-        extras: Extras::default(),
-    })
-    .unwrap();
+    let started = launch(&plain(&s, &rootfs, &cgroup, [null.as_fd(); 3])).unwrap();
     let mut one = s.process.clone().unwrap();
     let mut run = |cwd: &str, program: &str| {
         one.cwd = cwd.into();
         one.args = vec![program.into(), "true".into()];
         exec(&Exec {
-            target: started.pidfd.as_fd(),
-            process: &one,
-            identity: None,
             create_cwd: true,
-            stdio: Stdio::Fds([null.as_fd(); 3]),
-            cgroup: Some(&cgroup),
-            seccomp: None,
-            extras: Extras::default(),
+            ..joining(started.pidfd.as_fd(), &one, &cgroup, [null.as_fd(); 3])
         })
     };
     run(&way, "busybox").unwrap_err();
@@ -113,19 +95,7 @@ fn own_program(bed: &Bed) {
     let cgroup = bed.cgroup();
     let rootfs = bed.lab.rootfs();
     let null = null();
-    let created = create(&Build {
-        spec: &s,
-        rootfs: Rootfs::Mount(rootfs.as_fd()),
-        netns: None,
-        identity: None,
-        create_cwd: false,
-        init: None,
-        stdio: Stdio::Fds([null.as_fd(); 3]),
-        cgroup: Some(&cgroup),
-        seccomp: None,
-        extras: Extras::default(),
-    })
-    .unwrap();
+    let created = create(&plain(&s, &rootfs, &cgroup, [null.as_fd(); 3])).unwrap();
     let mut look = s.process.clone().unwrap();
     // The numbers of its descriptors may be seen, but not what they are.
     let script = "busybox readlink /proc/1/exe; busybox readlink /proc/1/fd/*; \
@@ -133,16 +103,12 @@ fn own_program(bed: &Bed) {
                   cat /proc/1/maps; cat /proc/1/root/etc/passwd; echo end";
     look.args = ["sh", "-c", script].map(str::to_owned).to_vec();
     let (r, w) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-    let seen = exec(&Exec {
-        target: created.process().pidfd.as_fd(),
-        process: &look,
-        identity: None,
-        create_cwd: false,
-        stdio: Stdio::Fds([null.as_fd(), w.as_fd(), null.as_fd()]),
-        cgroup: Some(&cgroup),
-        seccomp: None,
-        extras: Extras::default(),
-    })
+    let seen = exec(&joining(
+        created.process().pidfd.as_fd(),
+        &look,
+        &cgroup,
+        [null.as_fd(), w.as_fd(), null.as_fd()],
+    ))
     .unwrap();
     drop(w);
     assert_eq!(read_all(r), "end\n");

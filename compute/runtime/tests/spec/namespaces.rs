@@ -8,7 +8,7 @@ use oci::runtime::*;
 use runtime::*;
 
 use super::mounts::{map, user};
-use crate::support::bed::{Bed, Test};
+use crate::support::bed::{Bed, Test, plain};
 use crate::support::{linux, process, spec};
 
 pub const TESTS: &[Test] = &[
@@ -46,19 +46,7 @@ fn beside(bed: &Bed, spec: &Spec, owner: u32, body: impl FnOnce(&Started)) {
     let cgroup = bed.cgroup();
     let rootfs = bed.lab.rootfs_of(owner);
     let null = crate::support::bed::null();
-    let started = launch(&Build {
-        spec,
-        rootfs: Rootfs::Mount(rootfs.as_fd()),
-        netns: None,
-        identity: None,
-        create_cwd: false,
-        init: None,
-        stdio: Stdio::Fds([null.as_fd(); 3]),
-        cgroup: Some(&cgroup),
-        seccomp: None,
-        extras: Default::default(),
-    })
-    .unwrap();
+    let started = launch(&plain(spec, &rootfs, &cgroup, [null.as_fd(); 3])).unwrap();
     body(&started);
     sys::process::pidfd_signal(started.pidfd.as_fd(), 9).unwrap();
     crate::support::bed::wait(started.pidfd.as_fd());

@@ -6,7 +6,7 @@ use oci::runtime::*;
 use runtime::*;
 
 use super::mounts::user;
-use crate::support::bed::{Bed, Test, read_all, wait};
+use crate::support::bed::{Bed, Test, joining, plain, read_all, wait};
 use crate::support::{linux, process, spec};
 
 pub const TESTS: &[Test] = &[
@@ -169,19 +169,7 @@ fn affinity_of_exec(bed: &Bed) {
     let cgroup = bed.cgroup();
     let rootfs = bed.lab.rootfs();
     let null = crate::support::bed::null();
-    let started = launch(&Build {
-        spec: &s,
-        rootfs: Rootfs::Mount(rootfs.as_fd()),
-        netns: None,
-        identity: None,
-        create_cwd: false,
-        init: None,
-        stdio: Stdio::Fds([null.as_fd(); 3]),
-        cgroup: Some(&cgroup),
-        seccomp: None,
-        extras: Default::default(),
-    })
-    .unwrap();
+    let started = launch(&plain(&s, &rootfs, &cgroup, [null.as_fd(); 3])).unwrap();
     let mut process = s.process.clone().unwrap();
     process.args = ["busybox", "grep", "Cpus_allowed_list", "/proc/self/status"]
         .map(str::to_owned)
@@ -192,16 +180,12 @@ fn affinity_of_exec(bed: &Bed) {
             last: last.into(),
         });
         let (r, w) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-        let done = exec(&Exec {
-            target: started.pidfd.as_fd(),
-            process: &process,
-            identity: None,
-            create_cwd: false,
-            stdio: Stdio::Fds([null.as_fd(), w.as_fd(), w.as_fd()]),
-            cgroup: Some(&cgroup),
-            seccomp: None,
-            extras: Default::default(),
-        });
+        let done = exec(&joining(
+            started.pidfd.as_fd(),
+            &process,
+            &cgroup,
+            [null.as_fd(), w.as_fd(), w.as_fd()],
+        ));
         drop(w);
         done.map(|p| {
             let text = read_all(r);

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use oci::runtime::*;
 use runtime::*;
 
-use crate::support::bed::{Bed, Test};
+use crate::support::bed::{Bed, Test, joining, plain};
 use crate::support::{linux, process, spec};
 
 pub const TESTS: &[Test] = &[
@@ -68,18 +68,7 @@ fn agent_decides(bed: &Bed) {
             bundle: &bundle,
         };
         let started = launch_named(
-            &Build {
-                spec: &s,
-                rootfs: Rootfs::Mount(rootfs.as_fd()),
-                netns: None,
-                identity: None,
-                create_cwd: false,
-                init: None,
-                stdio: Stdio::Fds([null.as_fd(), w.as_fd(), w.as_fd()]),
-                cgroup: Some(&cgroup),
-                seccomp: None,
-                extras: Extras::default(),
-            },
+            &plain(&s, &rootfs, &cgroup, [null.as_fd(), w.as_fd(), w.as_fd()]),
             &name,
         )
         .unwrap();
@@ -165,31 +154,13 @@ fn agent_of_exec(bed: &Bed) {
     let cgroup = bed.cgroup();
     let rootfs = bed.lab.rootfs();
     let null = crate::support::bed::null();
-    let started = launch(&Build {
-        spec: &s,
-        rootfs: Rootfs::Mount(rootfs.as_fd()),
-        netns: None,
-        identity: None,
-        create_cwd: false,
-        init: None,
-        stdio: Stdio::Fds([null.as_fd(); 3]),
-        cgroup: Some(&cgroup),
-        seccomp: None,
-        extras: Extras::default(),
-    })
-    .unwrap();
+    let started = launch(&plain(&s, &rootfs, &cgroup, [null.as_fd(); 3])).unwrap();
     let mut one = s.process.clone().unwrap();
     one.args = ["busybox", "mkdir", "/tmp/e"].map(str::to_owned).to_vec();
     let with = |state: Option<&State>| {
         let exec = Exec {
-            target: started.pidfd.as_fd(),
-            process: &one,
-            identity: None,
-            create_cwd: false,
-            stdio: Stdio::Fds([null.as_fd(); 3]),
-            cgroup: Some(&cgroup),
             seccomp: Some(&filter),
-            extras: Extras::default(),
+            ..joining(started.pidfd.as_fd(), &one, &cgroup, [null.as_fd(); 3])
         };
         match state {
             Some(state) => exec_named(&exec, state),

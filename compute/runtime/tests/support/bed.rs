@@ -173,6 +173,46 @@ impl Bed {
     }
 }
 
+/// A container that nothing more is said of.
+pub fn plain<'a>(
+    spec: &'a Spec,
+    rootfs: &'a OwnedFd,
+    cgroup: &'a cgroup::Cgroup,
+    streams: [BorrowedFd<'a>; 3],
+) -> Build<'a> {
+    Build {
+        spec,
+        rootfs: Rootfs::Mount(rootfs.as_fd()),
+        netns: None,
+        identity: None,
+        create_cwd: false,
+        init: None,
+        stdio: Stdio::Fds(streams),
+        cgroup: Some(cgroup),
+        seccomp: None,
+        extras: Extras::default(),
+    }
+}
+
+/// One more process in the container of `target`.
+pub fn joining<'a>(
+    target: BorrowedFd<'a>,
+    process: &'a Process,
+    cgroup: &'a cgroup::Cgroup,
+    streams: [BorrowedFd<'a>; 3],
+) -> Exec<'a> {
+    Exec {
+        target,
+        process,
+        identity: None,
+        create_cwd: false,
+        stdio: Stdio::Fds(streams),
+        cgroup: Some(cgroup),
+        seccomp: None,
+        extras: Extras::default(),
+    }
+}
+
 pub fn null() -> OwnedFd {
     rustix::fs::open(
         "/dev/null",

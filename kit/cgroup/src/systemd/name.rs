@@ -31,6 +31,15 @@ impl Unit {
         Self::new(&name, slice)
     }
 
+    /// The unit that a `cgroupsPath` names; `None` for a path in the hierarchies, which is from the
+    /// root or has no colon.
+    pub fn of_path(path: &str, default: &str) -> Result<Option<Self>> {
+        match path.contains(':') && !path.starts_with('/') {
+            true => Self::parse(path, default).map(Some),
+            false => Ok(None),
+        }
+    }
+
     /// A unit by its full name.
     pub fn new(name: &str, slice: &str) -> Result<Self> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b);
@@ -109,6 +118,15 @@ mod tests {
         assert_eq!(path("-.slice:x:y"), "x-y.scope");
         assert_eq!(path("a.slice:x:b-c.slice"), "b.slice/b-c.slice");
         assert!(Unit::parse("::a.slice", "system.slice").unwrap().is_slice());
+    }
+
+    #[test]
+    fn paths_are_no_units() {
+        let unit = |path| Unit::of_path(path, "system.slice");
+        assert_eq!(unit("/a/b:c").unwrap(), None);
+        assert_eq!(unit("a/b").unwrap(), None);
+        assert_eq!(unit(":a:b").unwrap().unwrap().name(), "a-b.scope");
+        assert!(unit("a:b").is_err());
     }
 
     #[test]

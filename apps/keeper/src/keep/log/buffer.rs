@@ -1,30 +1,26 @@
 //! The non-blocking mode: entries go through a pipe to a child that writes the files, and are
 //! dropped when the pipe is full. The container never waits for the disk.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use keeper_protocol::LogFile;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, waitid};
 
-use super::compress::confine;
+use super::child::Child;
 use super::files::Files;
 
 /// How long the end of the container waits for what is buffered, as dockerd does.
-const LAST: Timespec = Timespec {
-    tv_sec: 10,
-    tv_nsec: 0,
-};
+const LAST: Duration = Duration::from_secs(10);
 
-/// The writing end.
+/// The writing end. Dropped, it waits for what is buffered to be written, so long and no longer.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     pipe: Option<OwnedFd>,
-    pidfd: OwnedFd,
+    child: Child,
     /// End of an entry of which the pipe took the beginning.
     begun: Vec<u8>,
     /// Entries dropped since this was told last.
@@ -42,19 +38,13 @@ impl Buffer {
             .clamp(64 << 10, 64 << 20);
         fcntl_setpipe_size(&write, size)?;
         rustix::io::ioctl_fionbio(&write, true)?;
-        let parent = rustix::process::getpid();
-        match sys::process::fork()? {
-            Some(pid) => Ok(Self {
-                pipe: Some(write),
-                pidfd: pidfd_open(pid, PidfdFlags::empty())?,
-                begun: Vec::new(),
-                dropped: false,
-            }),
-            None => {
-                let done = child(parent, read, log);
-                sys::process::exit_now(i32::from(done.is_err()));
-            }
-        }
+        let child = Child::start(&[read.as_fd()], || take(&read, log))?;
+        Ok(Self {
+            pipe: Some(write),
+            child,
+            begun: Vec::new(),
+            dropped: false,
+        })
     }
 
     /// Takes whole entries, or drops them; an error is given for the first of a row.
@@ -90,8 +80,8 @@ impl Buffer {
 
     /// For tests that stop it.
     #[cfg(test)]
-    pub(crate) fn child(&self) -> std::sync::Arc<OwnedFd> {
-        std::sync::Arc::new(self.pidfd.try_clone().expect("pidfd"))
+    pub(crate) fn child(&self) -> OwnedFd {
+        self.child.as_fd().try_clone_to_owned().expect("pidfd")
     }
 
     fn dropping(&mut self) -> io::Result<()> {
@@ -102,40 +92,46 @@ impl Buffer {
             )),
         }
     }
-
-    /// Waits for what is buffered to be written.
-    pub(crate) fn close(&mut self) {
-        if let Some(pipe) = self.pipe.take() {
-            // The child takes it all sooner or later; the end is near, so waiting is right.
-            let _ = rustix::io::ioctl_fionbio(&pipe, false);
-            let begun = std::mem::take(&mut self.begun);
-            let ready = poll(&mut [PollFd::new(&pipe, PollFlags::OUT)], Some(&LAST));
-            if !begun.is_empty() && ready.is_ok_and(|n| n > 0) {
-                let _ = io::Write::write_all(&mut File::from(pipe), &begun);
-            }
-        }
-        let _ = poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&LAST));
-    }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.close();
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
-        let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+        let until = Instant::now() + LAST;
+        if let Some(pipe) = self.pipe.take() {
+            let mut rest = self.begun.as_slice();
+            while !rest.is_empty() && happens(&pipe, PollFlags::OUT, until) {
+                match rustix::io::write(&pipe, rest) {
+                    Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+                    Err(Errno::AGAIN | Errno::INTR) => {}
+                    Err(_) => break,
+                }
+            }
+        }
+        happens(&self.child, PollFlags::IN, until);
     }
 }
 
-fn child(parent: Pid, read: OwnedFd, log: &LogFile) -> io::Result<()> {
-    confine(parent, &[read.as_fd()])?;
+/// Waits for it; false when it does not happen until then.
+fn happens(fd: impl AsFd, what: PollFlags, until: Instant) -> bool {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).unwrap_or_default();
+        match poll(&mut [PollFd::new(&fd, what)], Some(&left)) {
+            Err(Errno::INTR) => {}
+            other => return other.is_ok_and(|n| n > 0),
+        }
+    }
+}
+
+/// The child's work.
+fn take(pipe: &OwnedFd, log: &LogFile) -> io::Result<()> {
     // A keeper that is killed closes the pipe; what is in it is still written.
     rustix::process::set_parent_process_death_signal(None)?;
     let mut files = Files::open(log)?;
-    let mut pipe = File::from(read);
     let mut held = Vec::new();
     let mut buffer = vec![0; 64 << 10];
     loop {
-        let mut waiting = vec![PollFd::new(&pipe, PollFlags::IN)];
+        let mut waiting = vec![PollFd::new(pipe, PollFlags::IN)];
         if let Some((compressing, _)) = files.compressing() {
             waiting.push(PollFd::from_borrowed_fd(compressing, PollFlags::IN));
         }
@@ -150,7 +146,7 @@ fn child(parent: Pid, read: OwnedFd, log: &LogFile) -> io::Result<()> {
         if !ready {
             continue;
         }
-        let n = pipe.read(&mut buffer)?;
+        let n = rustix::io::read(pipe, &mut buffer[..])?;
         if n == 0 {
             files.close();
             return Ok(());

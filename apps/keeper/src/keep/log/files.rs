@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use keeper_protocol::{LogFile, LogFormat};
 use rustix::process::Pid;
 
-use super::compress::Compressor;
-use super::local;
+use super::child::Child;
+use super::{compress, local};
 
 /// Rotated files, the current one, and its size.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(crate) struct Files {
     max_files: u32,
     compress: bool,
     /// At work, and the number that the file it reads has now.
-    compressor: Option<(Compressor, u32)>,
+    compressor: Option<(Child, u32)>,
 }
 
 impl Files {
@@ -72,12 +72,16 @@ impl Files {
         }
     }
 
-    /// Writes whole entries, rotating between them where the file would grow too large.
+    /// Writes whole entries, rotating between them where the file would grow too large. What
+    /// befalls the compressing of rotated files is told when the entries are written.
     pub(crate) fn write(&mut self, mut entries: &[u8]) -> io::Result<()> {
+        let mut compressing = Ok(());
         while !entries.is_empty() {
             let fits = self.fitting(entries);
             if fits == 0 {
+                let before = self.compressed();
                 self.rotate()?;
+                compressing = compressing.and(before).and(self.compress_next());
                 continue;
             }
             let (now, later) = entries.split_at(fits);
@@ -92,7 +96,7 @@ impl Files {
             self.size += now.len() as u64;
             entries = later;
         }
-        Ok(())
+        compressing
     }
 
     /// Bytes of whole entries that the current file still takes; an empty file takes one always.
@@ -124,7 +128,6 @@ impl Files {
 
     /// `log` becomes `log.1`, `log.1` becomes `log.2`, …; the last falls away.
     fn rotate(&mut self) -> io::Result<()> {
-        self.compressed()?;
         if self.max_files > 1 {
             let last = self.max_files - 1;
             missing_is_fine(std::fs::remove_file(self.numbered(last, "")))?;
@@ -145,7 +148,7 @@ impl Files {
             // What it reads is gone.
             _ => self.compressor = None,
         }
-        self.compress_next()
+        Ok(())
     }
 
     /// Begins with the oldest file that is not compressed yet.
@@ -158,7 +161,7 @@ impl Files {
                 Ok(file) => {
                     let about = file.metadata()?;
                     let last = (about.mtime(), about.mtime_nsec());
-                    let made = Compressor::start(&file, &self.partial(), about.ino(), last)?;
+                    let made = compress::start(&file, &self.partial(), about.ino(), last)?;
                     self.compressor = Some((made, at));
                     return Ok(());
                 }
