@@ -180,7 +180,8 @@ impl Pull {
             .unless_cancelled(self.repository.select(top, &self.platform))
             .await?;
         if let Some(policy) = &self.inner.registries.settings().signature_policy {
-            trust::check(policy, &self.repository, reference, &resolved).await?;
+            let checked = trust::check(policy, &self.repository, reference, &resolved);
+            self.unless_cancelled(checked).await?;
         }
         let digest = resolved.top.digest.clone();
         let mut names = vec![reference.with_digest(digest.clone())];
@@ -268,12 +269,12 @@ impl Pull {
         Ok(())
     }
 
-    async fn unless_cancelled<T>(
+    async fn unless_cancelled<T, E: Into<Error>>(
         &self,
-        work: impl Future<Output = std::result::Result<T, registry::Error>>,
+        work: impl Future<Output = std::result::Result<T, E>>,
     ) -> Result<T> {
         match self.cancel.run_until_cancelled(work).await {
-            Some(done) => Ok(done?),
+            Some(done) => done.map_err(Into::into),
             None => Err(cancelled()),
         }
     }
