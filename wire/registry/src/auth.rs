@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::Full;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::backoff::retry_after;
 use crate::config::{Endpoint, Origin, is_loopback};
@@ -24,7 +24,7 @@ const TOKEN_LIMIT: usize = 1 << 20;
 const DEFAULT_LIFE: u64 = 60;
 
 /// Credentials of one call; all empty is anonymous.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
     /// Account.
     pub username: String,

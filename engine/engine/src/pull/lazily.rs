@@ -10,7 +10,7 @@ use registry::Content;
 
 use super::layers::Wanted;
 use super::{Pull, blocking};
-use crate::lazy::{LoginOf, unfinished};
+use crate::lazy::unfinished;
 use crate::{Error, Result};
 
 /// On an image's manifest: digest of its SOCI index, version 2.
@@ -125,10 +125,10 @@ impl Pull {
                 return Ok(());
             };
             let image = inner.images.resolve(id.as_str())?;
-            let login = LoginOf::from(credentials).0;
+            lazy.configure(&inner);
             for (chain, dir) in unfinished(&inner, &image) {
                 lazy.supplier
-                    .add(&chain, &dir, Some(login.clone()))
+                    .add(&chain, &dir, Some(credentials.clone()))
                     .map_err(|error| Error::system(error.to_string()))?;
             }
             lazy.wake();
