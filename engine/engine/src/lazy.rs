@@ -12,7 +12,6 @@
 //! told, and what cannot be told to be right is fetched again. Nothing here is durable but what the
 //! store has: after a crash the next open begins with the same layers.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
@@ -281,18 +280,9 @@ fn ingest(inner: &Inner, dir: PathBuf) -> std::result::Result<(), images::Error>
     inner.images.ingest_layer(blob, &expected).map(|_| ())
 }
 
-/// Chains of an image that are not whole.
-pub(crate) fn unfinished(inner: &Inner, image: &images::Image) -> Vec<(String, PathBuf)> {
-    let all: HashSet<String> = inner.images.lazy_chains().into_iter().collect();
-    all.into_iter()
-        .filter(|chain| inner.images.has_layer(image, chain))
-        .filter_map(|chain| inner.images.lazy(&chain).map(|dir| (chain, dir)))
-        .collect()
-}
-
 /// Refuses what needs an image's layers as they are in a registry, while they are still coming.
 pub(crate) fn check_whole(inner: &Inner, image: &images::Image) -> Result<()> {
-    match unfinished(inner, image).len() {
+    match inner.images.unfinished(image).len() {
         0 => Ok(()),
         layers => Err(Error::conflict(format!(
             "image {} has not come whole yet ({layers} of its layers are still being fetched): try \

@@ -366,7 +366,8 @@ fn wanted(layers: &[Descriptor], config: &ImageConfig) -> Result<Vec<Wanted>> {
     Ok(layers.iter().zip(diff_ids).map(one).collect())
 }
 
-async fn blocking<T: Send + 'static>(
+/// Work that waits for the disk.
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work)

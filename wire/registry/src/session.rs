@@ -378,14 +378,10 @@ impl Repository {
         else {
             return Ok(None);
         };
-        let own = format!(
-            "repository:{}:{}",
-            session.reference.path(),
-            session.actions
-        );
         let mut wanted = scopes(scope);
-        if wanted.is_empty() {
-            wanted.push(own);
+        if wanted.is_empty() && session.actions != SEARCH {
+            let (path, actions) = (session.reference.path(), session.actions);
+            wanted.push(format!("repository:{path}:{actions}"));
         }
         for other in lock(&session.scopes).iter() {
             if !wanted.contains(other) {
