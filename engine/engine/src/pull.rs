@@ -301,10 +301,8 @@ impl Pull {
             return;
         };
         let actual = Platform {
-            os: image.config.os.clone(),
-            architecture: image.config.architecture.clone(),
-            variant: image.config.variant.clone(),
-            ..Platform::default()
+            os_version: String::new(),
+            ..image.config.platform()
         }
         .normalized();
         // Variants are not compared: an older one runs on a newer processor, and was chosen so.

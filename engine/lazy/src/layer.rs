@@ -90,15 +90,7 @@ impl Layer {
             .and_then(|blob| blob.set_len(source.size).map(|()| blob))
             .map_err(|error| named(BLOB, &error))?;
         let here = data(&blob, source.size).map_err(|error| named(BLOB, &error))?;
-        let descriptor = Descriptor {
-            media_type: media::OCI_LAYER.into(),
-            digest: source.blob.clone(),
-            size: source.size,
-            urls: Vec::new(),
-            annotations: Default::default(),
-            platform: None,
-            artifact_type: None,
-        };
+        let descriptor = Descriptor::new(media::OCI_LAYER, source.blob.clone(), source.size);
         let state = State {
             blocks: Blocks::new(source.size, &here),
             failures: 0,

@@ -424,15 +424,11 @@ impl Images {
         let id = self.0.put_blob(config)?;
         let manifest = manifest
             .map(|(media_type, bytes)| -> Result<Descriptor, Error> {
-                Ok(Descriptor {
-                    media_type: media_type.to_owned(),
-                    digest: self.0.put_blob(bytes)?,
-                    size: bytes.len() as u64,
-                    urls: Vec::new(),
-                    annotations: Default::default(),
-                    platform: None,
-                    artifact_type: None,
-                })
+                Ok(Descriptor::new(
+                    media_type,
+                    self.0.put_blob(bytes)?,
+                    bytes.len() as u64,
+                ))
             })
             .transpose()?;
         // What is known only here of an image that comes again stays.

@@ -539,15 +539,7 @@ mod tests {
         let reference: oci::Reference = reference.parse().expect("reference");
         let client = registry::Client::new(registry::Config::default());
         let repository = client.repository(&reference, &registry::Credentials::default());
-        let blob = Descriptor {
-            media_type: String::new(),
-            digest,
-            size: 100,
-            urls: Vec::new(),
-            annotations: Default::default(),
-            platform: None,
-            artifact_type: None,
-        };
+        let blob = Descriptor::new(String::new(), digest, 100);
         // As when the writer has ended.
         let (to, _) = mpsc::channel(1);
         let (retry, _) = watch::channel(None);
