@@ -23,7 +23,8 @@ impl Engine {
     fn measure(&self, options: DiskUsageOptions) -> Result<DiskUsage> {
         let mut usage = DiskUsage::default();
         if options.images {
-            usage.layers_size = signed(self.0.images.usage()?.layers);
+            let store = self.0.images.usage()?;
+            usage.layers_size = signed(store.layers.saturating_add(store.partial));
             usage.images = Some(self.image_list(false, &Filters::default(), true)?);
         }
         if options.containers {

@@ -52,15 +52,11 @@ impl Engine {
                 .into_iter()
                 .collect(),
         };
-        let descriptor = Descriptor {
-            media_type: document.media_type,
-            digest: document.digest,
-            size: document.bytes.len() as u64,
-            urls: Vec::new(),
-            annotations: Default::default(),
-            platform: None,
-            artifact_type: None,
-        };
+        let descriptor = Descriptor::new(
+            document.media_type,
+            document.digest,
+            document.bytes.len() as u64,
+        );
         Ok(DistributionInspect {
             descriptor,
             platforms,
@@ -74,12 +70,6 @@ async fn platform(repository: &Repository, config: &Descriptor) -> Result<Option
     let Ok(config) = serde_json::from_slice::<ImageConfig>(&bytes) else {
         return Ok(None);
     };
-    let platform = Platform {
-        os: config.os,
-        os_version: config.os_version,
-        architecture: config.architecture,
-        variant: config.variant,
-        ..Platform::default()
-    };
+    let platform = config.platform();
     Ok((!platform.os.is_empty() || !platform.architecture.is_empty()).then_some(platform))
 }

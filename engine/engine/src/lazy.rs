@@ -12,13 +12,12 @@
 //! told, and what cannot be told to be right is fetched again. Nothing here is durable but what the
 //! store has: after a crash the next open begins with the same layers.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use ::lazy::{BLOB, Login, News, Settings, Source, Supplier};
+use ::lazy::{BLOB, News, Settings, Source, Supplier};
 use images::{Expected, Kind};
 
 use crate::{Config, Error, Inner, Result, events};
@@ -45,16 +44,12 @@ struct Wake {
 impl Lazy {
     pub(crate) fn of(config: &Config) -> Option<Self> {
         let program = config.supplier.clone()?;
-        // As they are when the daemon begins; a supplier that is started later has the same.
-        let of = crate::registries::client_config(&config.live.registries, 1);
+        let registries = crate::registries::client_config(
+            &config.live.registries,
+            config.live.max_download_attempts.max(1),
+        );
         let settings = Settings {
-            insecure: of.insecure,
-            mirrors: of.mirrors,
-            hosts_dirs: of.hosts_dirs,
-            http_proxy: of.proxy.http,
-            https_proxy: of.proxy.https,
-            no_proxy: of.proxy.none,
-            offline: of.offline,
+            registries,
             slots: config.live.max_concurrent_downloads,
         };
         Some(Self {
@@ -73,6 +68,14 @@ impl Lazy {
                 false
             }
         })
+    }
+
+    /// Has layers fetched as settings are now. Blocks.
+    pub(crate) fn configure(&self, inner: &Inner) {
+        self.supplier.configure(Settings {
+            registries: registry::Config::clone(&inner.registries.client().config()),
+            slots: inner.live().max_concurrent_downloads,
+        });
     }
 
     /// There are more layers than before.
@@ -145,12 +148,16 @@ fn supervise(weak: &Weak<Inner>, supplier: &Supplier, wake: &Wake, whole: &SyncS
             return;
         };
         let images = inner.images.clone();
-        drop(inner);
         let chains = images.lazy_chains();
         if chains.is_empty() && !supplier.is_running() {
+            drop(inner);
             wake.wait(None);
             continue;
         }
+        if let Some(lazy) = &inner.lazy {
+            lazy.configure(&inner);
+        }
+        drop(inner);
         let mut added = chains.is_empty();
         for chain in chains {
             let Some(dir) = images.lazy(&chain) else {
@@ -273,32 +280,9 @@ fn ingest(inner: &Inner, dir: PathBuf) -> std::result::Result<(), images::Error>
     inner.images.ingest_layer(blob, &expected).map(|_| ())
 }
 
-impl From<registry::Credentials> for LoginOf {
-    fn from(credentials: registry::Credentials) -> Self {
-        Self(Login {
-            username: credentials.username,
-            password: credentials.password,
-            identity_token: credentials.identity_token,
-            registry_token: credentials.registry_token,
-        })
-    }
-}
-
-/// Credentials in the supplier's form.
-pub(crate) struct LoginOf(pub(crate) Login);
-
-/// Chains of an image that are not whole.
-pub(crate) fn unfinished(inner: &Inner, image: &images::Image) -> Vec<(String, PathBuf)> {
-    let all: HashSet<String> = inner.images.lazy_chains().into_iter().collect();
-    all.into_iter()
-        .filter(|chain| inner.images.has_layer(image, chain))
-        .filter_map(|chain| inner.images.lazy(&chain).map(|dir| (chain, dir)))
-        .collect()
-}
-
 /// Refuses what needs an image's layers as they are in a registry, while they are still coming.
 pub(crate) fn check_whole(inner: &Inner, image: &images::Image) -> Result<()> {
-    match unfinished(inner, image).len() {
+    match inner.images.unfinished(image).len() {
         0 => Ok(()),
         layers => Err(Error::conflict(format!(
             "image {} has not come whole yet ({layers} of its layers are still being fetched): try \

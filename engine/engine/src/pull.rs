@@ -180,7 +180,8 @@ impl Pull {
             .unless_cancelled(self.repository.select(top, &self.platform))
             .await?;
         if let Some(policy) = &self.inner.registries.settings().signature_policy {
-            trust::check(policy, &self.repository, reference, &resolved).await?;
+            let checked = trust::check(policy, &self.repository, reference, &resolved);
+            self.unless_cancelled(checked).await?;
         }
         let digest = resolved.top.digest.clone();
         let mut names = vec![reference.with_digest(digest.clone())];
@@ -268,12 +269,12 @@ impl Pull {
         Ok(())
     }
 
-    async fn unless_cancelled<T>(
+    async fn unless_cancelled<T, E: Into<Error>>(
         &self,
-        work: impl Future<Output = std::result::Result<T, registry::Error>>,
+        work: impl Future<Output = std::result::Result<T, E>>,
     ) -> Result<T> {
         match self.cancel.run_until_cancelled(work).await {
-            Some(done) => Ok(done?),
+            Some(done) => done.map_err(Into::into),
             None => Err(cancelled()),
         }
     }
@@ -300,10 +301,8 @@ impl Pull {
             return;
         };
         let actual = Platform {
-            os: image.config.os.clone(),
-            architecture: image.config.architecture.clone(),
-            variant: image.config.variant.clone(),
-            ..Platform::default()
+            os_version: String::new(),
+            ..image.config.platform()
         }
         .normalized();
         // Variants are not compared: an older one runs on a newer processor, and was chosen so.
@@ -365,7 +364,8 @@ fn wanted(layers: &[Descriptor], config: &ImageConfig) -> Result<Vec<Wanted>> {
     Ok(layers.iter().zip(diff_ids).map(one).collect())
 }
 
-async fn blocking<T: Send + 'static>(
+/// Work that waits for the disk.
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work)

@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use self::layer::Layer;
-use crate::pull::Report;
+use crate::pull::{Report, blocking};
 use crate::registries::credentials;
 use crate::{Engine, Error, Inner, Lines, Result, events};
 
@@ -230,12 +230,4 @@ impl Push {
         }
         Ok(blobs.into_iter().flatten().collect())
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| Error::system("interrupted"))?
 }

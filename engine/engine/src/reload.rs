@@ -15,6 +15,14 @@ impl Engine {
         inner.registries.take(&live);
         let attributes = attributes(&live, &inner.config);
         *inner.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+        if inner.lazy.is_some() {
+            let inner = Arc::clone(inner);
+            tokio::task::spawn_blocking(move || {
+                if let Some(lazy) = &inner.lazy {
+                    lazy.configure(&inner);
+                }
+            });
+        }
         let event = events::make("daemon", "reload", &inner.images.engine_id(), attributes);
         let written = inner.state.commit(state::Change::new().event(&event)).await;
         if let Err(error) = written {

@@ -3,7 +3,6 @@
 //! `sha256-<hex>.sig`; one of an index counts for every image in it.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -87,11 +86,11 @@ fn rejected(text: String) -> Error {
     Error::forbidden(format!("Source image rejected: {text}"))
 }
 
-async fn read(file: &Path) -> Result<Arc<Policy>> {
+async fn read(file: &Path) -> Result<Policy> {
     let wrong =
         |text: String| Error::invalid(format!("signature policy {}: {text}", file.display()));
     let bytes = contents(file).await.map_err(wrong)?;
-    Policy::parse(&bytes).map(Arc::new).map_err(wrong)
+    Policy::parse(&bytes).map_err(wrong)
 }
 
 async fn contents(file: &Path) -> std::result::Result<Vec<u8>, String> {

@@ -6,19 +6,18 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use oci::image::{Descriptor, media};
-use registry::{Client, Repository};
+use registry::{Client, Credentials, Repository};
 use rustix::fs::SeekFrom;
 use seekable::Map;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::blocks::{Blocks, Need};
 use crate::plan::text;
-use crate::protocol::Login;
 use crate::{BLOB, MAP, SOURCE, Source, WINDOWS};
 
 /// Tries of a part that somebody waits for, and the pauses between them.
@@ -48,7 +47,7 @@ pub(crate) struct Layer {
     /// How often its device is open.
     pub(crate) open: AtomicU32,
     /// Nobody will ask for it again.
-    pub(crate) forgotten: AtomicBool,
+    forgotten: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -57,7 +56,7 @@ struct State {
     /// How many parts failed, and how the last one did.
     failures: u64,
     failure: String,
-    login: Login,
+    login: Credentials,
     /// Kept while it works: it has connections and tokens.
     repository: Option<Repository>,
     complained: Option<Instant>,
@@ -65,7 +64,12 @@ struct State {
 
 impl Layer {
     /// Opens what the store has of a layer.
-    pub(crate) fn open(chain: &str, dir: &Path, number: u64, login: Login) -> Result<Self, String> {
+    pub(crate) fn open(
+        chain: &str,
+        dir: &Path,
+        number: u64,
+        login: Credentials,
+    ) -> Result<Self, String> {
         let named = |name: &str, error: &dyn std::fmt::Display| {
             format!("{}: {error}", dir.join(name).display())
         };
@@ -86,15 +90,7 @@ impl Layer {
             .and_then(|blob| blob.set_len(source.size).map(|()| blob))
             .map_err(|error| named(BLOB, &error))?;
         let here = data(&blob, source.size).map_err(|error| named(BLOB, &error))?;
-        let descriptor = Descriptor {
-            media_type: media::OCI_LAYER.into(),
-            digest: source.blob.clone(),
-            size: source.size,
-            urls: Vec::new(),
-            annotations: Default::default(),
-            platform: None,
-            artifact_type: None,
-        };
+        let descriptor = Descriptor::new(media::OCI_LAYER, source.blob.clone(), source.size);
         let state = State {
             blocks: Blocks::new(source.size, &here),
             failures: 0,
@@ -115,7 +111,7 @@ impl Layer {
             state: Mutex::new(state),
             changed: Notify::new(),
             open: AtomicU32::new(0),
-            forgotten: AtomicBool::new(false),
+            forgotten: watch::Sender::new(false),
         })
     }
 
@@ -123,10 +119,15 @@ impl Layer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set_login(&self, login: Login) {
+    pub(crate) fn set_login(&self, login: Credentials) {
         let mut state = self.state();
         state.login = login;
         state.repository = None;
+    }
+
+    /// The next part is asked for as settings are then.
+    pub(crate) fn reconnect(&self) {
+        self.state().repository = None;
     }
 
     pub(crate) fn is_whole(&self) -> bool {
@@ -134,7 +135,18 @@ impl Layer {
     }
 
     pub(crate) fn is_forgotten(&self) -> bool {
-        self.forgotten.load(Ordering::Acquire)
+        *self.forgotten.borrow()
+    }
+
+    pub(crate) fn set_forgotten(&self) {
+        self.forgotten.send_replace(true);
+    }
+
+    /// Waits for a while, unless nobody will ask for it again.
+    pub(crate) async fn pause(&self, pause: Duration) {
+        let mut forgotten = self.forgotten.subscribe();
+        let forgotten = forgotten.wait_for(|forgotten| *forgotten);
+        let _ = tokio::time::timeout(pause, forgotten).await;
     }
 
     /// Whether a directory is the one that this layer's blob is in.
@@ -255,7 +267,7 @@ impl Layer {
         self.check_room(part.end - part.start)?;
         let repository = {
             let mut state = self.state();
-            let credentials = state.login.credentials();
+            let credentials = state.login.clone();
             let make = || client.repository(&self.reference, &credentials);
             state.repository.get_or_insert_with(make).clone()
         };

@@ -28,7 +28,7 @@ mod supplier;
 mod table;
 
 pub use plan::{Plan, Source};
-pub use protocol::{Login, News, Settings};
+pub use protocol::{News, Settings};
 pub use server::main;
 pub use supplier::{Program, Supplier};
 

@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use registry::Client;
 use seekable::{Coding, Piece};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::layer::Shared;
 use crate::plan::{blocking, text};
 
 /// Bytes of pieces that are kept.
 const KEPT: u64 = 48 << 20;
+/// Most MiB of pieces that are decoded at once, more than any one takes: who makes an image chooses
+/// their lengths, who reads it how many.
+const DECODED: usize = 256;
 /// Tries of a piece whose bytes are wrong.
 const TRIES: u32 = 3;
 
@@ -21,8 +24,21 @@ type Slot = Arc<OnceCell<Arc<Vec<u8>>>>;
 type Key = (u64, u64);
 
 /// Pieces of all layers.
-#[derive(Debug, Default)]
-pub(crate) struct Pieces(Mutex<Kept>);
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    kept: Mutex<Kept>,
+    /// MiB for decoding.
+    room: Semaphore,
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self {
+            kept: Mutex::default(),
+            room: Semaphore::new(DECODED),
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -81,12 +97,12 @@ impl Pieces {
         piece: &Piece,
     ) -> Result<Arc<Vec<u8>>, Trouble> {
         let slot = self.slot((layer.number, piece.at), piece.length);
-        let made = slot.get_or_try_init(|| async { decoded(client, layer, piece).await });
+        let made = slot.get_or_try_init(|| decoded(client, layer, piece, &self.room));
         made.await.cloned()
     }
 
     fn slot(&self, key: Key, length: u64) -> Slot {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.clock += 1;
         let now = kept.clock;
         if let Some((slot, _, used)) = kept.slots.get_mut(&key) {
@@ -111,7 +127,12 @@ impl Pieces {
 
 /// A piece from the blob. Wrong bytes are fetched anew: they may have been damaged on their way or
 /// on disk.
-async fn decoded(client: &Client, layer: &Shared, piece: &Piece) -> Result<Arc<Vec<u8>>, Trouble> {
+async fn decoded(
+    client: &Client,
+    layer: &Shared,
+    piece: &Piece,
+    room: &Semaphore,
+) -> Result<Arc<Vec<u8>>, Trouble> {
     let mut wrong = String::new();
     for _ in 0..TRIES {
         let ensured = layer.ensure(client, &piece.blob).await;
@@ -119,6 +140,8 @@ async fn decoded(client: &Client, layer: &Shared, piece: &Piece) -> Result<Arc<V
             corrupt: false,
             text,
         })?;
+        // Never closed.
+        let _room = room.acquire_many(mebibytes(piece)).await;
         let (from, piece_too) = (Arc::clone(layer), piece.clone());
         let decoded = blocking(move || decode(&from, &piece_too)).await;
         match decoded {
@@ -131,6 +154,12 @@ async fn decoded(client: &Client, layer: &Shared, piece: &Piece) -> Result<Arc<V
         corrupt: true,
         text: wrong,
     })
+}
+
+/// What decoding a piece takes: its bytes, those before it and the compressed ones.
+fn mebibytes(piece: &Piece) -> u32 {
+    let bytes = piece.length + piece.inner + (piece.blob.end - piece.blob.start);
+    u32::try_from(bytes.div_ceil(1 << 20).min(DECODED as u64)).unwrap_or(1)
 }
 
 pub(crate) fn decode(layer: &Shared, piece: &Piece) -> Result<Vec<u8>, String> {

@@ -6,54 +6,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use registry::Credentials;
 use serde::{Deserialize, Serialize};
 
 /// Longest line.
 const LONGEST: usize = 64 << 10;
 
-/// How registries are reached.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How bytes are got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// As [`registry::Config`].
-    pub insecure: Vec<String>,
-    /// As [`registry::Config`].
-    pub mirrors: Vec<String>,
-    /// As [`registry::Config`].
-    pub hosts_dirs: Vec<PathBuf>,
-    /// As [`registry::Proxy`].
-    pub http_proxy: String,
-    /// As [`registry::Proxy`].
-    pub https_proxy: String,
-    /// As [`registry::Proxy`].
-    pub no_proxy: String,
-    /// As [`registry::Config`].
-    pub offline: bool,
+    /// How registries are reached.
+    pub registries: registry::Config,
     /// Layers fetched at once.
     pub slots: usize,
-}
-
-/// Who one is to a registry.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Login {
-    /// User.
-    pub username: String,
-    /// Password or token.
-    pub password: String,
-    /// From an earlier log-in.
-    pub identity_token: String,
-    /// A ready bearer token.
-    pub registry_token: String,
-}
-
-impl Login {
-    pub(crate) fn credentials(&self) -> registry::Credentials {
-        registry::Credentials {
-            username: self.username.clone(),
-            password: self.password.clone(),
-            identity_token: self.identity_token.clone(),
-            registry_token: self.registry_token.clone(),
-        }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,8 +28,10 @@ pub(crate) enum Ask {
         chain: String,
         dir: PathBuf,
         /// `None` leaves what is known.
-        login: Option<Login>,
+        login: Option<Credentials>,
     },
+    /// Settings have changed, or may have.
+    Configure(Settings),
     /// Nobody will ask for it again; who has it open keeps it.
     Forget { chain: String },
     /// All of it came, and it was not what it should be: what cannot be told to be right is fetched

@@ -10,8 +10,6 @@ use rustix::fs::{Mode, OFlags};
 use crate::protocol::{self, Answer, Ask, Lines, Settings};
 use crate::table::{Served, Table};
 
-/// Silence after which a registry has stalled: somebody's read waits.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a daemon may take from starting the supplier to watching it.
 const FIRST: Duration = Duration::from_secs(30);
 
@@ -31,21 +29,7 @@ pub fn main(listener: OwnedFd, settings: &Settings) -> Result<(), String> {
         .thread_name("supply")
         .build()
         .map_err(failed("starting threads"))?;
-    let client = registry::Client::new(registry::Config {
-        insecure: settings.insecure.clone(),
-        mirrors: settings.mirrors.clone(),
-        hosts_dirs: settings.hosts_dirs.clone(),
-        proxy: registry::Proxy {
-            http: settings.http_proxy.clone(),
-            https: settings.https_proxy.clone(),
-            none: settings.no_proxy.clone(),
-        },
-        offline: settings.offline,
-        stall: PATIENCE,
-        patience: PATIENCE,
-        ..registry::Config::default()
-    });
-    let table = Table::new(client, settings.slots, runtime.handle().clone());
+    let table = Table::new(settings, runtime.handle().clone());
     let files: Arc<dyn fuse::Files> = Arc::new(Served(Arc::clone(&table)));
     std::thread::Builder::new()
         .name("fuse".into())
@@ -102,13 +86,17 @@ fn serve(table: &Arc<Table>, mount: &OwnedFd, stream: UnixStream) -> std::io::Re
             table.forget(&chain);
             sent
         }
+        Ask::Configure(settings) => {
+            table.configure(&settings);
+            protocol::send(&stream, &Answer::Done, None)
+        }
         Ask::Refetch { chain } => {
             table.refetch(&chain);
             protocol::send(&stream, &Answer::Done, None)
         }
         Ask::Watch => {
-            let news = table.watch();
-            let told = watch(table, &stream, &news);
+            let (whole, news) = table.watch();
+            let told = watch(table, &stream, (whole, news));
             table.unwatch();
             told
         }
@@ -119,7 +107,10 @@ fn serve(table: &Arc<Table>, mount: &OwnedFd, stream: UnixStream) -> std::io::Re
 fn watch(
     table: &Arc<Table>,
     stream: &UnixStream,
-    news: &std::sync::mpsc::Receiver<protocol::News>,
+    (whole, news): (
+        Vec<protocol::News>,
+        std::sync::mpsc::Receiver<protocol::News>,
+    ),
 ) -> std::io::Result<()> {
     protocol::send(stream, &Answer::Done, None)?;
     let (other, table) = (stream.try_clone()?, Arc::clone(table));
@@ -130,7 +121,7 @@ fn watch(
             let _ = std::io::Read::read(&mut end, &mut [0]);
             table.close_watchers();
         })?;
-    while let Ok(news) = news.recv() {
+    for news in whole.into_iter().chain(news) {
         if protocol::send(stream, &news, None).is_err() {
             break;
         }

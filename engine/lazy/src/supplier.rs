@@ -11,7 +11,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::protocol::{self, Answer, Ask, Lines, Login, News, Settings};
+use registry::Credentials;
+
+use crate::protocol::{self, Answer, Ask, Lines, News, Settings};
 
 /// Longest answer: opening a device reads no blob.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,11 +40,10 @@ pub struct Supplier {
     socket: PathBuf,
     log: PathBuf,
     program: Program,
-    settings: Settings,
-    /// Held while one is being started.
-    starting: Mutex<()>,
+    /// For the next one that is started; held while that is done.
+    settings: Mutex<Settings>,
     /// By chain, for another supplier: this one does not write them down.
-    logins: Mutex<HashMap<String, Login>>,
+    logins: Mutex<HashMap<String, Credentials>>,
 }
 
 impl Supplier {
@@ -52,8 +53,7 @@ impl Supplier {
             socket: run.join("lazy.sock"),
             log: run.join("lazy.log"),
             program,
-            settings,
-            starting: Mutex::default(),
+            settings: Mutex::new(settings),
             logins: Mutex::default(),
         }
     }
@@ -62,7 +62,7 @@ impl Supplier {
     ///
     /// # Errors
     /// When there is no supplier or it cannot.
-    pub fn add(&self, chain: &str, dir: &Path, login: Option<Login>) -> io::Result<OwnedFd> {
+    pub fn add(&self, chain: &str, dir: &Path, login: Option<Credentials>) -> io::Result<OwnedFd> {
         let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(login) = &login {
             logins.insert(chain.to_owned(), login.clone());
@@ -106,6 +106,14 @@ impl Supplier {
         });
     }
 
+    /// Takes these settings, also for the one that runs: an earlier daemon may have started it.
+    pub fn configure(&self, settings: Settings) {
+        let mut known = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone_from(&settings);
+        // Whoever is being started is told before or has them.
+        self.tell(&Ask::Configure(settings));
+    }
+
     /// Whether there is one.
     pub fn is_running(&self) -> bool {
         UnixStream::connect(&self.socket).is_ok()
@@ -133,7 +141,7 @@ impl Supplier {
         if let Ok(stream) = UnixStream::connect(&self.socket)
             && let Err(error) = exchange(&stream, ask, HASTE)
         {
-            tracing::debug!(%error, ?ask, "telling the supplier");
+            tracing::warn!(%error, "telling the supplier");
         }
     }
 
@@ -142,7 +150,7 @@ impl Supplier {
         if let Ok(stream) = UnixStream::connect(&self.socket) {
             return Ok(stream);
         }
-        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(stream) = UnixStream::connect(&self.socket) {
             return Ok(stream);
         }
@@ -151,21 +159,18 @@ impl Supplier {
             _ => {}
         }
         let listener = UnixListener::bind(&self.socket)?;
-        self.spawn(listener.into())?;
+        self.spawn(listener.into(), &settings)?;
         UnixStream::connect(&self.socket)
     }
 
-    fn spawn(&self, listener: OwnedFd) -> io::Result<()> {
+    fn spawn(&self, listener: OwnedFd, settings: &Settings) -> io::Result<()> {
         let log = File::options().create(true).append(true).open(&self.log)?;
         let name = self.program.words.first().map_or("", String::as_str);
         let mut child = Command::new(&self.program.file)
             .arg0(name)
             .args(self.program.words.iter().skip(1))
             .current_dir("/")
-            .env(
-                &self.program.variable,
-                serde_json::to_string(&self.settings)?,
-            )
+            .env(&self.program.variable, serde_json::to_string(settings)?)
             .stdin(Stdio::from(listener))
             .stdout(Stdio::null())
             .stderr(log)

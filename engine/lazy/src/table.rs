@@ -8,17 +8,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fuse::{File, Files, Reply};
-use registry::Client;
+use registry::{Client, Credentials};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use crate::layer::{Layer, Shared};
 use crate::pieces::{self, Pieces, Trouble};
-use crate::protocol::{Login, News};
+use crate::protocol::{News, Settings};
 
 /// News that may wait for a slow daemon: it is told all that counts when it asks again.
 const QUEUE: usize = 256;
+/// Silence after which a registry has stalled: somebody's read waits.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Pauses of the background after failures: doubled up to the latter.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -33,7 +35,7 @@ pub(crate) struct Table {
     numbers: Mutex<HashMap<u64, Shared>>,
     next: AtomicU64,
     pieces: Arc<Pieces>,
-    slots: Semaphore,
+    settings: Mutex<(Settings, Arc<Semaphore>)>,
     /// How many reads wait for bytes: the background makes way.
     demand: watch::Sender<usize>,
     watchers: Mutex<Vec<SyncSender<News>>>,
@@ -43,15 +45,15 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(client: Client, slots: usize, runtime: Handle) -> Arc<Self> {
+    pub(crate) fn new(settings: &Settings, runtime: Handle) -> Arc<Self> {
         Arc::new(Self {
-            client,
+            client: Client::new(hurried(settings)),
             runtime,
             layers: Mutex::default(),
             numbers: Mutex::default(),
             next: AtomicU64::new(2),
             pieces: Arc::default(),
-            slots: Semaphore::new(slots.clamp(1, Semaphore::MAX_PERMITS)),
+            settings: Mutex::new((settings.clone(), slots(settings))),
             demand: watch::Sender::new(0),
             watchers: Mutex::default(),
             watching: AtomicUsize::new(0),
@@ -67,12 +69,31 @@ impl Table {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes settings, for what is asked for from now on.
+    pub(crate) fn configure(&self, new: &Settings) {
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        if settings.0 == *new {
+            return;
+        }
+        *settings = (new.clone(), slots(new));
+        drop(settings);
+        self.client.configure(hurried(new));
+        for layer in self.numbers().values() {
+            layer.reconnect();
+        }
+    }
+
+    fn slots(&self) -> Arc<Semaphore> {
+        let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&settings.1)
+    }
+
     /// Supplies a layer, if it does not already.
     pub(crate) fn add(
         self: &Arc<Self>,
         chain: &str,
         dir: &Path,
-        login: Option<Login>,
+        login: Option<Credentials>,
     ) -> Result<(), String> {
         let mut layers = self.layers();
         match layers.get(chain) {
@@ -83,14 +104,7 @@ impl Table {
                 return Ok(());
             }
             // Removed and pulled again; nobody told of the former.
-            Some(_) => {
-                let former = layers.remove(chain);
-                drop(layers);
-                if let Some(former) = former {
-                    self.let_go(&former);
-                }
-                layers = self.layers();
-            }
+            Some(former) => self.let_go(former),
             None => {}
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -115,7 +129,7 @@ impl Table {
     fn let_go(&self, layer: &Shared) {
         // Under the lock under which it is opened and released.
         let mut numbers = self.numbers();
-        layer.forgotten.store(true, Ordering::Release);
+        layer.set_forgotten();
         if layer.open.load(Ordering::Acquire) == 0 {
             numbers.remove(&layer.number);
         }
@@ -136,7 +150,7 @@ impl Table {
     fn begin(self: &Arc<Self>, layer: Shared, pause: Duration) {
         let table = Arc::clone(self);
         self.runtime.spawn(async move {
-            tokio::time::sleep(pause).await;
+            layer.pause(pause).await;
             table.background(&layer).await;
         });
     }
@@ -146,7 +160,7 @@ impl Table {
         let mut pause = FIRST_PAUSE;
         let mut at = 0;
         while !layer.is_whole() {
-            let Ok(slot) = self.slots.acquire().await else {
+            let Ok(slot) = self.slots().acquire_owned().await else {
                 return;
             };
             let mut demand = self.demand.subscribe();
@@ -168,7 +182,7 @@ impl Table {
                 Err(text) => {
                     let corrupt = false;
                     self.complain(layer, Trouble { corrupt, text });
-                    tokio::time::sleep(pause).await;
+                    layer.pause(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
@@ -194,19 +208,20 @@ impl Table {
         watchers.retain(|watcher| watcher.try_send(news.clone()).is_ok());
     }
 
-    /// News from now on, and what is whole already.
-    pub(crate) fn watch(&self) -> Receiver<News> {
+    /// What is whole already, and news from now on.
+    pub(crate) fn watch(&self) -> (Vec<News>, Receiver<News>) {
         let (sender, receiver) = sync_channel(QUEUE);
         self.watching.fetch_add(1, Ordering::AcqRel);
         self.begun.store(true, Ordering::Release);
         let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
-        watchers.push(sender.clone());
+        watchers.push(sender);
         drop(watchers);
-        for layer in self.layers().values().filter(|layer| layer.is_whole()) {
-            let chain = layer.chain.clone();
-            let _ = sender.try_send(News::Whole { chain });
-        }
-        receiver
+        let layers = self.layers();
+        let whole = layers.values().filter(|layer| layer.is_whole());
+        let told = whole.map(|layer| News::Whole {
+            chain: layer.chain.clone(),
+        });
+        (told.collect(), receiver)
     }
 
     /// Ends what waits for news; whoever is still there asks again.
@@ -240,6 +255,20 @@ impl Table {
             sys::process::exit_now(0);
         }
     }
+}
+
+/// Settings under which nobody who reads waits for long.
+fn hurried(settings: &Settings) -> registry::Config {
+    registry::Config {
+        stall: PATIENCE,
+        patience: PATIENCE,
+        ..settings.registries.clone()
+    }
+}
+
+fn slots(settings: &Settings) -> Arc<Semaphore> {
+    let slots = settings.slots.clamp(1, Semaphore::MAX_PERMITS);
+    Arc::new(Semaphore::new(slots))
 }
 
 /// Lets go of every block that no right piece vouches for.
@@ -344,5 +373,34 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.send_modify(|waiting| *waiting -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn settings_count_from_now_on() {
+        let mut settings = Settings {
+            registries: registry::Config::default(),
+            slots: 1,
+        };
+        let table = Table::new(&settings, Handle::current());
+        assert_eq!(table.slots().available_permits(), 1);
+        settings.registries.insecure.push("a.lan".into());
+        settings.slots = 3;
+        table.configure(&settings);
+        let config = table.client.config();
+        assert_eq!(
+            (config.insecure.as_slice(), config.stall),
+            (["a.lan".to_owned()].as_slice(), PATIENCE)
+        );
+        assert_eq!(table.slots().available_permits(), 3);
+        // The same again lets those be that are at work.
+        let slot = table.slots().try_acquire_owned();
+        table.configure(&settings);
+        assert_eq!(table.slots().available_permits(), 2);
+        drop(slot);
     }
 }

@@ -3,11 +3,14 @@
 
 use oci::image::{Descriptor, Manifest};
 use oci::{Digest, Reference};
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Images};
 
-/// In a layer's directory: the descriptor of the blob that was made of it.
+/// In a layer's directory: the blob that was made of it, or that it was in an image which has gone.
 const BLOB: &str = "blob";
+/// Most origins that are remembered of a blob.
+const ORIGINS: usize = 16;
 
 /// One compressed form of a layer.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +19,15 @@ pub struct KnownBlob {
     pub blob: Descriptor,
     /// Names, by digest, of images that came with it: where it may still be.
     pub origins: Vec<Reference>,
+}
+
+/// The same as it is written.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    #[serde(flatten)]
+    blob: Descriptor,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    origins: Vec<String>,
 }
 
 impl Images {
@@ -29,34 +41,19 @@ impl Images {
             Some(known) => known.origins.extend(origins),
             None => known.push(KnownBlob { blob, origins }),
         };
-        for image in self.list().unwrap_or_default() {
-            let layers = image.layers.iter();
-            let places: Vec<usize> = layers
-                .enumerate()
-                .filter_map(|(at, other)| (other == diff_id).then_some(at))
-                .collect();
-            if places.is_empty() {
-                continue;
-            }
-            let Some(manifest) = self.manifest(&image).ok().flatten() else {
-                continue;
-            };
-            for at in places {
-                if let Some(blob) = manifest.1.layers.get(at) {
-                    add(blob.clone(), image.digests.clone());
-                }
+        let images = self.list().unwrap_or_default();
+        for image in images.iter().filter(|it| it.layers.contains(diff_id)) {
+            let of = image.layers.iter().zip(self.blobs_of(&image.id));
+            for (_, known) in of.filter(|(layer, _)| *layer == diff_id) {
+                add(known.blob, known.origins);
             }
         }
         for chain in self.0.catalog.same(diff_id) {
-            let bytes = std::fs::read(self.0.layer_dir(&chain).join(BLOB));
-            let blob = bytes
-                .ok()
-                .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            if let Some(blob) = blob {
+            if let Some(known) = self.remembered(&chain) {
                 // Where images with the layer were pushed to, or came from.
-                let images = self.list().unwrap_or_default();
                 let with = images.iter().filter(|it| it.layers.contains(diff_id));
-                add(blob, with.flat_map(|it| it.digests.clone()).collect());
+                let now = with.flat_map(|it| it.digests.clone());
+                add(known.blob, known.origins.into_iter().chain(now).collect());
             }
         }
         known
@@ -67,12 +64,72 @@ impl Images {
     /// # Errors
     /// When it cannot be written.
     pub fn remember_blob(&self, diff_id: &Digest, blob: &Descriptor) -> Result<(), Error> {
-        let bytes = serde_json::to_vec(blob).map_err(|error| Error::Corrupt(error.to_string()))?;
         let chains = self.0.catalog.same(diff_id);
-        let Some(chain) = chains.iter().find(|chain| self.0.layer(chain).is_some()) else {
+        let whole = |chain: &&String| self.0.whole_layer(chain).is_some();
+        let Some(chain) = chains.iter().find(whole) else {
             return Ok(());
         };
-        self.0.replace(&self.0.layer_dir(chain).join(BLOB), &bytes)
+        let known = KnownBlob {
+            blob: blob.clone(),
+            origins: Vec::new(),
+        };
+        self.remember(chain, &known)
+    }
+
+    fn remembered(&self, chain: &str) -> Option<KnownBlob> {
+        let bytes = std::fs::read(self.0.layer_dir(chain).join(BLOB)).ok()?;
+        let Written { blob, origins } = serde_json::from_slice(&bytes).ok()?;
+        let origins = origins.iter().filter_map(|name| name.parse().ok());
+        Some(KnownBlob {
+            blob,
+            origins: origins.collect(),
+        })
+    }
+
+    /// The blobs that an image's layers came as, base first.
+    pub(crate) fn blobs_of(&self, id: &Digest) -> Vec<KnownBlob> {
+        let Ok(image) = self.resolve(id.as_str()) else {
+            return Vec::new();
+        };
+        let manifest = self.manifest(&image).ok().flatten();
+        // Names go before their image does.
+        let mut origins = self.0.catalog.untagged(id);
+        origins.retain(|name| name.digest().is_some());
+        origins.extend(image.digests);
+        let blobs = manifest.into_iter().flat_map(|(_, parsed)| parsed.layers);
+        blobs
+            .map(|blob| KnownBlob {
+                blob,
+                origins: origins.clone(),
+            })
+            .collect()
+    }
+
+    /// Writes down what blob a layer is.
+    pub(crate) fn remember(&self, chain: &str, known: &KnownBlob) -> Result<(), Error> {
+        let dir = self.0.layer_dir(chain);
+        if !dir.exists() {
+            return Ok(());
+        }
+        let mut origins = known.origins.clone();
+        if let Some(before) = self.remembered(chain)
+            && before.blob.digest == known.blob.digest
+        {
+            if origins.iter().all(|one| before.origins.contains(one)) {
+                return Ok(());
+            }
+            origins.extend(before.origins);
+        }
+        let mut names: Vec<String> = origins.iter().map(Reference::to_string).collect();
+        names.sort();
+        names.dedup();
+        names.truncate(ORIGINS);
+        let bytes = serde_json::to_vec(&Written {
+            blob: known.blob.clone(),
+            origins: names,
+        });
+        let bytes = bytes.map_err(|error| Error::Corrupt(error.to_string()))?;
+        self.0.replace(&dir.join(BLOB), &bytes)
     }
 
     /// The manifest an image came with, as bytes and parsed.
@@ -87,5 +144,51 @@ impl Images {
         let parsed = serde_json::from_slice(&bytes)
             .map_err(|error| Error::Corrupt(format!("image manifest: {error}")))?;
         Ok(Some((bytes, parsed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Expected;
+
+    #[test]
+    fn what_blob_a_layer_came_as_is_known_after_its_image() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let database = redb::Database::create(dir.path().join("db")).expect("database");
+        let images = Images::open(dir.path(), std::sync::Arc::new(database)).expect("store");
+        let tar = tar::Builder::new(Vec::new()).into_inner().expect("tar");
+        let layer = images.ingest_layer(tar.as_slice(), &Expected::default());
+        let diff_id = layer.expect("layer").diff_id;
+        let config = |author: &str| {
+            let rootfs = format!(r#"{{"type":"layers","diff_ids":["{diff_id}"]}}"#);
+            format!(r#"{{"os":"linux","author":"{author}","rootfs":{rootfs}}}"#)
+        };
+        let blob = Digest::sha256(&[7; 32]);
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"","digest":"{blob}","size":1}},
+            "layers":[{{"mediaType":"","digest":"{blob}","size":1}}]}}"#
+        );
+        let origin: Reference = "a.lan/base".parse().expect("name");
+        let origin = origin.with_digest(Digest::sha256(&[8; 32]));
+        let base = images.commit(
+            config("base").as_bytes(),
+            Some(("x/y", manifest.as_bytes())),
+            std::slice::from_ref(&origin),
+        );
+        // Another image on the same layer, without a manifest.
+        images
+            .commit(config("made").as_bytes(), None, &[])
+            .expect("image");
+        let before = images.known_blobs(&diff_id);
+        assert_eq!((&before[0].blob.digest, before.len()), (&blob, 1));
+        images.untag(&origin).expect("untagged");
+        images.remove(&base.expect("image")).expect("removed");
+        let after = images.known_blobs(&diff_id);
+        assert_eq!(after.len(), 1);
+        assert_eq!(
+            (&after[0].blob.digest, after[0].origins.as_slice()),
+            (&blob, [origin].as_slice())
+        );
     }
 }

@@ -392,6 +392,13 @@ impl Catalog {
         .for_each(|key| discard(&key));
     }
 
+    /// Names that were taken away from an image that is still there.
+    pub(crate) fn untagged(&self, id: &Digest) -> Vec<Reference> {
+        let memory = self.read();
+        let names = memory.untagged.get(id.hex()).into_iter().flatten();
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+
     /// Images that can be had back, the one removed last first.
     pub(crate) fn removed(&self) -> Vec<Arc<Removed>> {
         let mut all: Vec<_> = self.read().removed.values().cloned().collect();

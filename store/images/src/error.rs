@@ -74,6 +74,15 @@ pub enum Kind {
 }
 
 impl Error {
+    /// Whether the disk has no room for more.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Full { .. } => true,
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+
     /// What kind of failure.
     pub fn kind(&self) -> Kind {
         match self {

@@ -76,6 +76,15 @@ impl Images {
         chains.filter(|chain| self.lazy(chain).is_some()).collect()
     }
 
+    /// Chains of an image that are not whole, with their directories.
+    pub fn unfinished(&self, image: &crate::Image) -> Vec<(String, PathBuf)> {
+        let row = self.row(image);
+        let chains = row.iter().flat_map(|row| &row.chains);
+        chains
+            .filter_map(|chain| Some((chain.clone(), self.lazy(chain)?)))
+            .collect()
+    }
+
     /// Whether an image has a layer, by chain.
     pub fn has_layer(&self, image: &crate::Image, chain: &str) -> bool {
         self.row(image)

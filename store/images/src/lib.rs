@@ -140,7 +140,7 @@ impl Images {
             devices: OnceLock::new(),
         };
         store.sweep();
-        store.sweep_partials();
+        store.sweep_partials(false);
         store.read_marks();
         Ok(Self(Arc::new(store)))
     }
@@ -223,7 +223,14 @@ impl Images {
     pub fn remove(&self, id: &Digest) -> Result<Vec<Digest>, Error> {
         let discard = |key: &str| self.0.discard(key);
         let kept = !self.0.policy().keep_for.is_zero();
+        // What is known of layers that others have stays known.
+        let blobs = self.blobs_of(id);
         let (row, freed) = self.0.catalog.remove(id, kept, &discard)?;
+        let stay = row.chains.iter().zip(blobs);
+        for (chain, known) in stay.filter(|(chain, _)| !freed.contains(chain)) {
+            // Without it a push of the layer compresses it again, nothing more.
+            let _ = self.remember(chain, &known);
+        }
         let chains = row.chains.iter().zip(&row.config.rootfs.diff_ids);
         let gone = chains
             .filter(|(chain, _)| freed.contains(chain))
@@ -338,6 +345,7 @@ impl Images {
         Ok(Usage {
             layers: chains.filter_map(|chain| self.0.layer(chain)).sum(),
             disk: self.0.layers_on_disk(),
+            partial: self.0.partials_on_disk(),
             content: changes::disk_usage(&self.0.root.join("content")),
         })
     }
@@ -412,15 +420,11 @@ impl Images {
         let id = self.0.put_blob(config)?;
         let manifest = manifest
             .map(|(media_type, bytes)| -> Result<Descriptor, Error> {
-                Ok(Descriptor {
-                    media_type: media_type.to_owned(),
-                    digest: self.0.put_blob(bytes)?,
-                    size: bytes.len() as u64,
-                    urls: Vec::new(),
-                    annotations: Default::default(),
-                    platform: None,
-                    artifact_type: None,
-                })
+                Ok(Descriptor::new(
+                    media_type,
+                    self.0.put_blob(bytes)?,
+                    bytes.len() as u64,
+                ))
             })
             .transpose()?;
         // What is known only here of an image that comes again stays.

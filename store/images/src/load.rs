@@ -190,7 +190,8 @@ impl Images {
         let mut below = String::new();
         for ((path, stream), diff_id) in layers.into_iter().zip(&config.rootfs.diff_ids) {
             let chain = chain_id(&below, diff_id);
-            if self.layer_or_same(&chain, diff_id).is_none() {
+            let is_lazy = self.lazy(&chain).is_some();
+            if is_lazy || self.layer_or_same(&chain, diff_id).is_none() {
                 let file = spool.open(&path)?;
                 let total = file.metadata().map_or(0, |facts| facts.len());
                 progress(LoadEvent::Layer {
@@ -204,6 +205,7 @@ impl Images {
                     below,
                 };
                 self.0.ingest_file(file, &expected)?;
+                self.settle(&chain);
                 progress(LoadEvent::LayerDone { diff_id });
             }
             below = chain;

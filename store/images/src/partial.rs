@@ -10,14 +10,14 @@
 //! failure it may, which the blob's digest tells. Nothing here is verified: bytes are on their way
 //! to `ingest_layer`, which is.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use oci::Digest;
 
@@ -30,7 +30,7 @@ const SEGMENTS: u64 = 4096;
 const MARK: &[u8; 16] = b"corten-partial-1";
 /// Between two looks at how full the disk is.
 const ROOM: u64 = 64 << 20;
-/// What nobody came back for in this time goes at the next open.
+/// What nobody came back for in this time goes.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The bytes of one blob that are here. Shared by who writes and who reads; one at a time for each
@@ -70,6 +70,7 @@ impl Images {
             .create(true)
             .truncate(false)
             .open(&path)
+            .and_then(|file| file.lock_shared().map(|()| file))
             .map_err(Error::io("opening", &path))?;
         let segment = segment_of(size);
         let count = size.div_ceil(segment);
@@ -97,7 +98,7 @@ impl Images {
     /// Gives a layer that is there as a tar to another chain too, without another copy. False when
     /// that cannot be.
     pub fn take_over(&self, from: &str, to: &str) -> bool {
-        self.0.layer(from).is_some() && self.0.has_tar(from) && self.0.adopt(from, to).is_ok()
+        self.0.whole_layer(from).is_some() && self.0.has_tar(from) && self.0.adopt(from, to).is_ok()
     }
 }
 
@@ -106,16 +107,38 @@ impl Store {
         self.root.join("partial")
     }
 
-    /// Takes away what nobody came back for.
-    pub(crate) fn sweep_partials(&self) {
-        let entries = std::fs::read_dir(self.partials());
-        for entry in entries.into_iter().flatten().flatten() {
-            let written = entry.metadata().and_then(|facts| facts.modified());
-            let age = written.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
-            if age.is_ok_and(|age| age > KEPT) {
-                self.trash.take(&entry.path());
+    /// Takes away what nobody came back for in a week, or with `all` what nobody has open now.
+    /// Answers the bytes of the disk that it had.
+    pub(crate) fn sweep_partials(&self, all: bool) -> u64 {
+        let mut freed = 0;
+        for (path, facts) in self.partial_files() {
+            let age = facts.modified().map(|at| at.elapsed().unwrap_or_default());
+            if !all && age.is_ok_and(|age| age <= KEPT) {
+                continue;
+            }
+            // Whoever has it open has a share of its lock.
+            let free = File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
+            if free {
+                freed += facts.blocks() * 512;
+                self.trash.take(&path);
             }
         }
+        freed
+    }
+
+    /// Bytes of the disk that blobs on their way take.
+    pub(crate) fn partials_on_disk(&self) -> u64 {
+        let files = self.partial_files();
+        files.map(|(_, facts)| facts.blocks() * 512).sum()
+    }
+
+    fn partial_files(&self) -> impl Iterator<Item = (PathBuf, Metadata)> {
+        let entries = std::fs::read_dir(self.partials());
+        entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
     }
 }
 
@@ -378,6 +401,18 @@ mod tests {
         partial.spend();
         drop(partial);
         assert!(!place.exists());
+        // What is in use stays, whoever wants room.
+        let partial = images.partial(&digest(4), 9).expect("partial");
+        partial.write(0, b"abc").expect("write");
+        assert!(images.usage().expect("usage").partial > 0);
+        assert_eq!(images.expire(true).expect("expired").bytes, 0);
+        assert!(place.exists());
+        drop(partial);
+        assert_eq!(images.expire(false).expect("expired").bytes, 0);
+        assert!(place.exists(), "it may be wanted yet");
+        assert!(images.expire(true).expect("expired").bytes > 0);
+        assert!(!place.exists());
+        assert_eq!(images.usage().expect("usage").partial, 0);
         // A length that no disk holds is the disk's to refuse, not ours to believe.
         assert!(images.partial(&digest(5), u64::MAX / 2).is_err());
     }

@@ -226,7 +226,10 @@ impl Store {
                 "layer {diff_id} has not come whole yet: try again when it has"
             )));
         }
-        let Some(chain) = chains.iter().find(|chain| self.layer(chain).is_some()) else {
+        let Some(chain) = chains
+            .iter()
+            .find(|chain| self.whole_layer(chain).is_some())
+        else {
             return Err(Error::Corrupt(format!(
                 "layer {diff_id} is missing on disk: pull the image again"
             )));

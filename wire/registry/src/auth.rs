@@ -8,8 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Request, header};
-use http_body_util::Full;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::backoff::retry_after;
 use crate::config::{Endpoint, Origin, is_loopback};
@@ -24,7 +23,7 @@ const TOKEN_LIMIT: usize = 1 << 20;
 const DEFAULT_LIFE: u64 = 60;
 
 /// Credentials of one call; all empty is anonymous.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
     /// Account.
     pub username: String,
@@ -238,7 +237,7 @@ pub(crate) async fn fetch(
     Ok((Token { value, ends }, parsed.refresh_token))
 }
 
-fn request(credentials: &Credentials, want: &Want<'_>) -> Result<Request<Full<Bytes>>, Error> {
+fn request(credentials: &Credentials, want: &Want<'_>) -> Result<Request<Bytes>, Error> {
     let invalid = |error: http::Error| {
         Error::new(
             Kind::Unavailable,
@@ -255,7 +254,7 @@ fn request(credentials: &Credentials, want: &Want<'_>) -> Result<Request<Full<By
         ]);
         return Request::post(want.realm)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Full::from(form))
+            .body(Bytes::from(form))
             .map_err(invalid);
     }
     let mut pairs = vec![("service", want.service)];
@@ -271,7 +270,7 @@ fn request(credentials: &Credentials, want: &Want<'_>) -> Result<Request<Full<By
     if let Some(basic) = credentials.basic() {
         request = request.header(header::AUTHORIZATION, basic);
     }
-    request.body(Full::default()).map_err(invalid)
+    request.body(Bytes::new()).map_err(invalid)
 }
 
 fn leaks(realm: &str) -> bool {

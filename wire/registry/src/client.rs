@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
-use http_body_util::Full;
 use oci::Reference;
 
 use crate::auth::{self, Challenge, Credentials, NoToken, Want, scopes};
@@ -107,7 +107,7 @@ impl Client {
         };
         let request = request(at, Method::GET, &url)
             .header(header::AUTHORIZATION, authorization)
-            .body(Full::default())
+            .body(Bytes::new())
             .map_err(|error| Error::new(Kind::Invalid, error.to_string()))?;
         let answer = self.transport.send(request, &at.trust).await?;
         let status = answer.head.status;
@@ -126,7 +126,7 @@ impl Client {
     pub(crate) async fn ping(&self, endpoint: &Endpoint) -> Result<Option<Challenge>, Error> {
         let url = endpoint.url("");
         let request = request(endpoint, Method::GET, &url)
-            .body(Full::default())
+            .body(Bytes::new())
             .map_err(|error| Error::new(Kind::Invalid, format!("{url}: {error}")))?;
         let answer = self.transport.send(request, &endpoint.trust).await?;
         let challenge = Challenge::of(&answer.head.headers);

@@ -1,14 +1,16 @@
 //! Which hosts stand for a registry, and how far each is trusted.
 
-use http::{HeaderName, HeaderValue};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Kind, hosts};
 
 /// Settings of a client.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Hosts, `host:port`s or CIDRs that may be spoken to without TLS or with certificates nobody
     /// vouches for. Loopback addresses always may.
@@ -49,7 +51,7 @@ impl Default for Config {
 }
 
 /// `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proxy {
     /// URL for plain requests; empty for none.
     pub http: String,

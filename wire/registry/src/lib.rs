@@ -23,6 +23,7 @@ mod documents;
 mod error;
 mod hosts;
 mod manifest;
+mod paced;
 mod push;
 mod range;
 mod search;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri, header};
-use http_body_util::Full;
 use oci::Digest;
 
 use crate::auth::Challenge;
@@ -202,7 +201,7 @@ impl Repository {
                 request = request.header(header::AUTHORIZATION, authorization);
             }
             let request = request
-                .body(Full::new(body.clone()))
+                .body(body.clone())
                 .map_err(|error| invalid(url, &error))?;
             let answer = self.exchange(endpoint, request).await?;
             let status = answer.head.status;

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, Method, Request, StatusCode, Uri, header};
-use http_body_util::Full;
 use oci::Reference;
 use oci::image::Descriptor;
 use tokio::sync::Mutex as AsyncMutex;
@@ -177,7 +176,7 @@ impl Repository {
             for (name, value) in headers {
                 request = request.header(name, value);
             }
-            let Ok(request) = request.body(Full::default()) else {
+            let Ok(request) = request.body(Bytes::new()) else {
                 continue;
             };
             match self.follow(&endpoint, request).await {
@@ -260,7 +259,7 @@ impl Repository {
                 request = request.header(header::AUTHORIZATION, authorization);
             }
             let request = request
-                .body(Full::default())
+                .body(Bytes::new())
                 .map_err(|error| Error::new(Kind::Invalid, format!("{url}: {error}")))?;
             let answer = self.follow(endpoint, request).await?;
             let status = answer.head.status;
@@ -282,11 +281,7 @@ impl Repository {
     }
 
     /// Sends a request and follows redirects; our credentials stay with the first host.
-    async fn follow(
-        &self,
-        endpoint: &Endpoint,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Answer, Error> {
+    async fn follow(&self, endpoint: &Endpoint, request: Request<Bytes>) -> Result<Answer, Error> {
         let (mut request, mut trust) = (request, endpoint.trust.clone());
         for _ in 0..REDIRECTS {
             let from = request.uri().clone();
@@ -383,14 +378,10 @@ impl Repository {
         else {
             return Ok(None);
         };
-        let own = format!(
-            "repository:{}:{}",
-            session.reference.path(),
-            session.actions
-        );
         let mut wanted = scopes(scope);
-        if wanted.is_empty() {
-            wanted.push(own);
+        if wanted.is_empty() && session.actions != SEARCH {
+            let (path, actions) = (session.reference.path(), session.actions);
+            wanted.push(format!("repository:{path}:{actions}"));
         }
         for other in lock(&session.scopes).iter() {
             if !wanted.contains(other) {
@@ -462,7 +453,7 @@ impl Repository {
     pub(crate) async fn exchange(
         &self,
         endpoint: &Endpoint,
-        request: Request<Full<Bytes>>,
+        request: Request<Bytes>,
     ) -> Result<Answer, Error> {
         let home = endpoint.api.parse::<Uri>().ok();
         let home = home.and_then(|uri| Origin::of(&uri).ok());

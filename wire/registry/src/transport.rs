@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri, header};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::config::{Origin, Trust};
+use crate::paced::Paced;
 use crate::tls::Sources;
 use crate::{Config, Error, Kind};
 
@@ -28,7 +29,7 @@ const PROXY_HEAD: usize = 8 << 10;
 /// TLS settings remembered; they are forgotten when files change.
 const SETTINGS: usize = 64;
 
-type Sender = SendRequest<Full<Bytes>>;
+type Sender = SendRequest<Paced>;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
@@ -77,7 +78,7 @@ impl Transport {
     /// Sends one request. Errors say what was asked.
     pub(crate) async fn send(
         self: &Arc<Self>,
-        request: Request<Full<Bytes>>,
+        request: Request<Bytes>,
         trust: &Trust,
     ) -> Result<Answer, Error> {
         let (method, url) = (request.method().to_string(), request.uri().to_string());
@@ -88,7 +89,7 @@ impl Transport {
 
     async fn send_inner(
         self: &Arc<Self>,
-        mut request: Request<Full<Bytes>>,
+        mut request: Request<Bytes>,
         trust: &Trust,
     ) -> Result<Answer, Error> {
         let config = self.config();
@@ -114,7 +115,7 @@ impl Transport {
         let peer = (origin, trust.clone());
         let patience = config.patience;
         while let Some(mut sender) = self.take(&peer) {
-            if let Ok(response) = head(sender.send_request(request.clone()), patience).await? {
+            if let Ok(response) = head(&mut sender, request.clone(), patience).await? {
                 return Ok(self.answer(response, peer, sender));
             }
         }
@@ -126,7 +127,7 @@ impl Transport {
                 let text = format!("dial tcp {}:{}: i/o timeout", origin.host, origin.port);
                 Error::new(Kind::Timeout, text)
             })??;
-        let response = head(sender.send_request(request), patience)
+        let response = head(&mut sender, request, patience)
             .await?
             .map_err(|error| Error::new(Kind::Unavailable, reason(&error)))?;
         Ok(self.answer(response, peer, sender))
@@ -154,8 +155,12 @@ impl Transport {
             return;
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // Also of those who are not asked again: registries send us to ever other hosts.
+        kept.retain(|_, senders| {
+            senders.retain(|sender| !sender.is_closed());
+            !senders.is_empty()
+        });
         let senders = kept.entry(peer).or_default();
-        senders.retain(|sender| !sender.is_closed());
         if senders.len() < KEPT {
             senders.push(sender);
         }
@@ -230,8 +235,17 @@ impl Transport {
     }
 }
 
-async fn head<T>(answer: impl Future<Output = T>, patience: Duration) -> Result<T, Error> {
-    tokio::time::timeout(patience, answer).await.map_err(|_| {
+/// Sends a request and waits for the head of its answer: so long after the last of the request went.
+async fn head(
+    to: &mut Sender,
+    request: Request<Bytes>,
+    patience: Duration,
+) -> Result<hyper::Result<Response<Incoming>>, Error> {
+    let (head, body) = request.into_parts();
+    let (body, progress) = Paced::new(body);
+    let answer = to.send_request(Request::from_parts(head, body));
+    let answer = progress.within(patience, answer).await;
+    answer.ok_or_else(|| {
         let text = format!(
             "net/http: timeout awaiting response headers ({} s)",
             patience.as_secs()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use faulty::{Fault, Registry, Reply, digest};
 use oci::image::Descriptor;
 use oci::{Platform, Reference};
-use registry::{Client, Config, Credentials, Error, Kind, Piece, Repository};
+use registry::{Begun, Client, Config, Credentials, Error, Kind, Piece, Repository};
 use serde_json::{Value, json};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -385,4 +385,91 @@ async fn what_is_not_there_is_told_in_dockers_words() {
             .kind,
         Kind::Denied
     );
+}
+
+/// A registry that reads what is sent to it slowly; answers its address and, in the end, how often
+/// bytes were sent.
+async fn slow_reader() -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    // So that what was sent is what was read, nearly.
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(8).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&sent);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let counted = std::sync::Arc::clone(&counted);
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while let Ok(byte) = stream.read_u8().await {
+                    head.push(byte);
+                    if head[0] == 0x16 {
+                        return;
+                    }
+                    if !head.ends_with(b"\r\n\r\n") {
+                        continue;
+                    }
+                    let text = String::from_utf8(std::mem::take(&mut head)).unwrap();
+                    let length = text.lines().find_map(|line| {
+                        let (name, value) = line.split_once(": ")?;
+                        let is = name.eq_ignore_ascii_case("content-length");
+                        is.then(|| value.parse::<usize>().ok())?
+                    });
+                    let mut left = length.unwrap_or(0);
+                    let mut buffer = vec![0; 512 << 10];
+                    while left > 0 {
+                        let read = left.min(buffer.len());
+                        if stream.read_exact(&mut buffer[..read]).await.is_err() {
+                            return;
+                        }
+                        left -= read;
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
+                    let status = match text.split(' ').next() {
+                        Some("POST") => 202,
+                        Some("PATCH") => {
+                            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                            202
+                        }
+                        Some("PUT") => 201,
+                        _ => 200,
+                    };
+                    let answer = format!(
+                        "HTTP/1.1 {status} x\r\nLocation: /upload\r\nContent-Length: 0\r\n\r\n"
+                    );
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (address, sent)
+}
+
+#[tokio::test]
+async fn a_slow_line_is_no_silent_registry() {
+    let (address, sent) = slow_reader().await;
+    let client = Client::new(Config {
+        attempts: 1,
+        // Less than the bytes take, more than what is in buffers does.
+        patience: Duration::from_secs(2),
+        ..Config::default()
+    });
+    let reference: Reference = format!("{address}/x").parse().unwrap();
+    let repository = client.writable(&reference, &Credentials::default());
+    let Begun::Upload(mut upload) = repository.begin(None).await.expect("begun") else {
+        panic!("mounted from nowhere");
+    };
+    let piece = noise(8 << 20);
+    let hash = digest(&piece).parse().unwrap();
+    upload.send(piece.into()).await.expect("sent");
+    upload
+        .commit(&hash, Default::default())
+        .await
+        .expect("committed");
+    assert_eq!(sent.load(std::sync::atomic::Ordering::Relaxed), 1);
 }

@@ -88,6 +88,9 @@ impl Engine {
         blocking(move || {
             let (image, names) = inner.images.restore(&name)?;
             super::tell(&inner, &image, "restore", image.id.as_str());
+            if let Some(lazy) = &inner.lazy {
+                lazy.wake();
+            }
             let names = names.iter().map(oci::Reference::familiar).collect();
             Ok((image.id.to_string(), names))
         })

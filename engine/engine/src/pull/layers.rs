@@ -204,11 +204,6 @@ impl Fetch {
         let stopped = fetching.stop.is_cancelled() && !self.cancel.is_cancelled();
         match (downloaded, unpacked) {
             (_, Err(Failed::Other(error))) if stopped => Err(Failed::Other(error)),
-            // The disk refused the bytes: they are in the way now.
-            (Err(error), _) if is_full(&error) => {
-                partial.spend();
-                Err(Failed::Other(error))
-            }
             // A failed download is the reason why unpacking failed too.
             (Err(error), _) => Err(Failed::Other(error)),
             (Ok(()), Err(Failed::Stream(error, _))) => {
@@ -314,6 +309,10 @@ impl Fetching<'_> {
         };
         drop((slot, sender));
         let written = writing.await.map_err(|_| Error::system("interrupted"))?;
+        if written.as_ref().is_err_and(images::Error::is_full) {
+            // The disk refused the bytes: they are in the way now.
+            self.partial.spend();
+        }
         written.map_err(unpacking_failed)?;
         fetched
     }
@@ -430,9 +429,9 @@ async fn part_of(
                     return Err(Error::system("the registry does not send parts"));
                 }
                 let bytes = part.advance(bytes);
-                // The writer failed: it says why.
+                // The writer failed, and says why: what would still come is of no use.
                 if !bytes.is_empty() && to.send((offset, bytes)).await.is_err() {
-                    return Ok(());
+                    return Err(cancelled());
                 }
             }
             Ok(Some(Piece::Retrying { after, why })) => {
@@ -458,10 +457,6 @@ fn ticks() -> Interval {
     let mut tick = interval_at(Instant::now() + INTERVAL, INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick
-}
-
-fn is_full(error: &Error) -> bool {
-    error.message.contains("no space left on device")
 }
 
 /// Never shown: whoever cancels has a reason of its own, or nobody to tell.
@@ -497,7 +492,62 @@ fn unpacking_failed(error: images::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::unpacking_failed;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A registry with one blob of 100 bytes; answers its address.
+    async fn registry() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
+        let address = listener.local_addr().expect("address").to_string();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = Vec::new();
+                while stream
+                    .read_buf(&mut request)
+                    .await
+                    .is_ok_and(|read| read > 0)
+                {
+                    // TLS is tried first.
+                    if request[0] == 0x16 {
+                        break;
+                    }
+                    if !request.ends_with(b"\r\n\r\n") {
+                        continue;
+                    }
+                    request.clear();
+                    let body = "x".repeat(100);
+                    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{body}");
+                    let sent = stream.write_all(answer.as_bytes()).await;
+                    sent.expect("sent");
+                }
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn nothing_more_is_asked_for_when_nothing_can_be_written() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let state = state::State::open(&dir.path().join("state.redb")).expect("state");
+        let images = images::Images::open(dir.path(), state.database()).expect("store");
+        let digest = Digest::sha256(&[1; 32]);
+        let partial = Arc::new(images.partial(&digest, 100).expect("partial"));
+        let parts = Parts::new(partial);
+        let reference = format!("{}/x", registry().await);
+        let reference: oci::Reference = reference.parse().expect("reference");
+        let client = registry::Client::new(registry::Config::default());
+        let repository = client.repository(&reference, &registry::Credentials::default());
+        let blob = Descriptor::new(String::new(), digest, 100);
+        // As when the writer has ended.
+        let (to, _) = mpsc::channel(1);
+        let (retry, _) = watch::channel(None);
+        let part = parts.take().expect("all of it");
+        let fetched = part_of(&repository, &blob, &parts, part, &to, Some(&retry)).await;
+        // Otherwise the rest would be asked for, piece by piece, to be thrown away.
+        assert!(fetched.is_err());
+    }
 
     #[test]
     fn a_full_disk_is_told_as_go_does() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::{StreamExt as _, stream};
 use lazy::{Plan, Source};
 use oci::Digest;
 use oci::image::{Descriptor, Manifest};
@@ -10,7 +11,6 @@ use registry::Content;
 
 use super::layers::Wanted;
 use super::{Pull, blocking};
-use crate::lazy::{LoginOf, unfinished};
 use crate::{Error, Result};
 
 /// On an image's manifest: digest of its SOCI index, version 2.
@@ -30,10 +30,20 @@ impl Pull {
             return (wanted, false);
         }
         let ztocs = self.ztocs(manifest).await;
+        // Some round trips for each: side by side, as many as layers are fetched.
+        let most = self.inner.live().max_concurrent_downloads.max(1);
+        let planned: Vec<_> = stream::iter(wanted)
+            .map(|layer| async {
+                let planned = self.plan(&layer, &ztocs).await;
+                (layer, planned)
+            })
+            .buffered(most)
+            .collect()
+            .await;
         let mut rest = Vec::new();
         let mut any = false;
-        for layer in wanted {
-            match self.plan(&layer, &ztocs).await {
+        for (layer, planned) in planned {
+            match planned {
                 Ok(true) => {
                     any = true;
                     self.report
@@ -41,6 +51,8 @@ impl Pull {
                         .await;
                 }
                 Ok(false) => rest.push(layer),
+                // Nothing of it comes.
+                Err(_) if self.cancel.is_cancelled() => rest.push(layer),
                 Err(error) => {
                     let blob = &layer.blob.digest;
                     tracing::warn!(%blob, err = %error.message, "a layer has to come as a whole");
@@ -125,10 +137,10 @@ impl Pull {
                 return Ok(());
             };
             let image = inner.images.resolve(id.as_str())?;
-            let login = LoginOf::from(credentials).0;
-            for (chain, dir) in unfinished(&inner, &image) {
+            lazy.configure(&inner);
+            for (chain, dir) in inner.images.unfinished(&image) {
                 lazy.supplier
-                    .add(&chain, &dir, Some(login.clone()))
+                    .add(&chain, &dir, Some(credentials.clone()))
                     .map_err(|error| Error::system(error.to_string()))?;
             }
             lazy.wake();

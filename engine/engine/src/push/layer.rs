@@ -119,15 +119,7 @@ impl Layer {
         let (upload, last) = sent?;
         let (digest, size) = compressed?;
         upload.commit(&digest, last).await?;
-        let blob = Descriptor {
-            media_type: media::DOCKER_LAYER_GZIP.into(),
-            digest,
-            size,
-            urls: Vec::new(),
-            annotations: Default::default(),
-            platform: None,
-            artifact_type: None,
-        };
+        let blob = Descriptor::new(media::DOCKER_LAYER_GZIP, digest, size);
         let (inner, diff_id, remembered) =
             (Arc::clone(&self.inner), self.diff_id.clone(), blob.clone());
         blocking(move || Ok(inner.images.remember_blob(&diff_id, &remembered)?)).await?;

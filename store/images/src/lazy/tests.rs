@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 
 use super::{Devices, LazyFiles};
-use crate::{Expected, Images};
+use crate::{Expected, Images, Policy};
 
 /// Supplies a file; remembers what it was told.
 #[derive(Debug)]
@@ -159,6 +159,34 @@ fn a_layer_goes_with_its_image() {
     bed.images.remove(&id).expect("removed");
     assert_eq!(bed.images.layer(&bed.chain), None);
     assert_eq!(bed.forgotten(), std::slice::from_ref(&bed.chain));
+}
+
+#[test]
+fn a_removed_image_comes_back_with_what_has_not_come() {
+    let bed = bed();
+    let images = &bed.images;
+    images.set_policy(Policy {
+        keep_for: std::time::Duration::from_secs(3600),
+        ..Policy::default()
+    });
+    let id = images.commit(&bed.config, None, &[]).expect("image");
+    images.remove(&id).expect("removed");
+    assert!(images.lazy(&bed.chain).is_some(), "kept like any other");
+    assert!(bed.forgotten().is_empty());
+    let (image, _) = images.restore(id.hex()).expect("restored");
+    assert!(images.is_whole(&image));
+    assert_eq!(images.lazy_chains(), std::slice::from_ref(&bed.chain));
+    images.remove(&id).expect("removed");
+    images.expire(true).expect("expired");
+    assert_eq!(bed.forgotten(), std::slice::from_ref(&bed.chain));
+}
+
+#[test]
+fn a_scrub_finds_nothing_wrong_with_what_has_not_come() {
+    let bed = bed();
+    bed.images.commit(&bed.config, None, &[]).expect("image");
+    let found = bed.images.scrub().expect("scrubbed");
+    assert_eq!((found.layers, found.damaged), (0, vec![]));
 }
 
 #[test]

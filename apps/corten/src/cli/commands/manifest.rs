@@ -311,14 +311,7 @@ async fn entry_of(
         let config = repository.config(&manifest.config).await;
         let config = config.map_err(|error| Failure::new(error.to_string()))?;
         if let Ok(config) = serde_json::from_slice::<ImageConfig>(&config) {
-            let platform = Platform {
-                os: config.os,
-                os_version: config.os_version,
-                architecture: config.architecture,
-                variant: config.variant,
-                ..Platform::default()
-            };
-            descriptor.insert("platform".into(), platform_json(&platform));
+            descriptor.insert("platform".into(), platform_json(&config.platform()));
         }
     }
     Ok(Entry {
