@@ -131,12 +131,11 @@ impl Client {
         let answer = self.transport.send(request, &endpoint.trust).await?;
         let challenge = Challenge::of(&answer.head.headers);
         match answer.head.status {
-            StatusCode::UNAUTHORIZED => Ok(challenge),
             // Registries need not answer here to be one.
             status if !status.is_server_error() => {
                 // Read to its end, so that the connection can be used again.
                 let _ = answer.read(REFUSAL_LIMIT, self.config().stall).await;
-                Ok(None)
+                Ok(challenge.filter(|_| status == StatusCode::UNAUTHORIZED))
             }
             _ => {
                 let refusal = self.refusal(answer).await;

@@ -85,6 +85,7 @@ impl Repository {
             SEARCH if reference.domain() == "docker.io" => config.endpoints("index.docker.io"),
             _ => config.endpoints(reference.domain()),
         };
+        let endpoints = endpoints.map(|found| plain_first(&client, found));
         Self(Arc::new(Session {
             client,
             config,
@@ -326,7 +327,15 @@ impl Repository {
         }
         let _turn = self.0.turn.lock().await;
         if self.access(endpoint).is_none() {
-            let challenge = self.0.client.ping(endpoint).await?;
+            let transport = &self.0.client.transport;
+            let challenge = match transport.challenge(endpoint) {
+                Some(known) => known,
+                None => {
+                    let found = self.0.client.ping(endpoint).await?;
+                    transport.challenged(endpoint, found.clone());
+                    found
+                }
+            };
             let token = None;
             self.set_access(endpoint, Access { challenge, token });
         }
@@ -500,6 +509,19 @@ impl Repository {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A registry that may do without TLS and is being talked to without it is not asked for TLS first.
+fn plain_first(client: &Client, mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
+    for at in 1..endpoints.len() {
+        let (secure, plain) = (&endpoints[at - 1], &endpoints[at]);
+        let same = secure.api.strip_prefix("https://") == plain.api.strip_prefix("http://");
+        if same && secure.api.starts_with("https://") && client.transport.challenge(plain).is_some()
+        {
+            endpoints.swap(at - 1, at);
+        }
+    }
+    endpoints
 }
 
 /// A redirect's target, seen from `base`.

@@ -17,7 +17,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::config::{Origin, Trust};
+use crate::auth::Challenge;
+use crate::config::{Endpoint, Origin, Trust};
 use crate::paced::Paced;
 use crate::tls::Sources;
 use crate::{Config, Error, Kind};
@@ -28,6 +29,8 @@ const KEPT: usize = 4;
 const PROXY_HEAD: usize = 8 << 10;
 /// TLS settings remembered; they are forgotten when files change.
 const SETTINGS: usize = 64;
+/// Endpoints whose challenges are remembered.
+const CHALLENGES: usize = 64;
 
 type Sender = SendRequest<Paced>;
 
@@ -41,6 +44,8 @@ type Peer = (Origin, Trust);
 pub(crate) struct Transport {
     config: RwLock<Arc<Config>>,
     kept: Mutex<HashMap<Peer, Vec<Sender>>>,
+    /// What endpoints wanted to know of callers, by root of their API.
+    challenges: Mutex<HashMap<String, Option<Challenge>>>,
     tls: Mutex<HashMap<Sources, Arc<rustls::ClientConfig>>>,
 }
 
@@ -57,6 +62,7 @@ impl Transport {
         Arc::new(Self {
             config: RwLock::new(config),
             kept: Mutex::default(),
+            challenges: Mutex::default(),
             tls: Mutex::default(),
         })
     }
@@ -73,6 +79,36 @@ impl Transport {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
+    }
+
+    /// What an endpoint wants to know of callers, when it said so before and a connection to it is
+    /// still open: then it is the same server, and need not be found and asked anew.
+    pub(crate) fn challenge(&self, endpoint: &Endpoint) -> Option<Option<Challenge>> {
+        let origin = Origin::of(&endpoint.api.parse().ok()?).ok()?;
+        let peer = (origin, endpoint.trust.clone());
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = |senders: &Vec<Sender>| senders.iter().any(Sender::is_ready);
+        if !kept.get(&peer).is_some_and(open) {
+            return None;
+        }
+        drop(kept);
+        let known = self
+            .challenges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.get(&endpoint.api).cloned()
+    }
+
+    /// Remembers what an endpoint wants to know of callers.
+    pub(crate) fn challenged(&self, endpoint: &Endpoint, challenge: Option<Challenge>) {
+        let mut known = self
+            .challenges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= CHALLENGES {
+            known.clear();
+        }
+        known.insert(endpoint.api.clone(), challenge);
     }
 
     /// Sends one request. Errors say what was asked.

@@ -286,6 +286,30 @@ async fn tokens_are_fetched_and_renewed() {
 }
 
 #[tokio::test]
+async fn a_server_is_asked_once_what_it_wants() {
+    for tokens in [false, true] {
+        let registry = Registry::start().await;
+        let wanted = descriptor(&registry.blob("x", b"body"), 4);
+        if tokens {
+            with_tokens(&registry);
+        }
+        let client = client();
+        let reference: Reference = format!("{}/x", registry.address).parse().unwrap();
+        let get = async || {
+            let repository = client.repository(&reference, &Credentials::default());
+            assert_eq!(fetch(&repository, &wanted).await.expect("blob"), b"body");
+            let asked = registry.seen("/v2/").into_iter();
+            asked.filter(|it| it.line == "GET /v2/").count()
+        };
+        assert_eq!(get().await, 1);
+        assert_eq!(get().await, 1, "asked again (tokens: {tokens})");
+        // New settings may mean another server.
+        client.configure(Config::default());
+        assert_eq!(get().await, 2, "not asked again (tokens: {tokens})");
+    }
+}
+
+#[tokio::test]
 async fn log_in() {
     let registry = Registry::start().await;
     let domain = registry.address.to_string();
