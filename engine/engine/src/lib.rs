@@ -34,6 +34,7 @@ mod events;
 mod exec;
 mod health;
 mod image_ops;
+mod import_url;
 mod inspect;
 mod lazy;
 mod lifecycle;

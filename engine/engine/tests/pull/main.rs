@@ -5,6 +5,7 @@
 mod distribution;
 #[path = "../../../../wire/registry/tests/faulty/mod.rs"]
 mod faulty;
+mod import;
 mod push;
 mod resume;
 mod trust;
