@@ -85,6 +85,8 @@ async fn feed(mut from: Opened, to: mpsc::Sender<Result<Bytes>>, report: &Report
         let next = match next {
             Ok(None) => {
                 report.progress("", "Importing", current, total);
+                // dockerd's way to end the line that the bar stands in.
+                report.say("", String::new()).await;
                 return;
             }
             Ok(Some(bytes)) => Ok(bytes),

@@ -79,6 +79,7 @@ pub use options::{
 };
 
 pub use ::lazy::Program as SupplierProgram;
+pub use pull::plan::{Presence, PullPlan};
 pub use session::Session;
 
 /// A stream of bytes, bounded.

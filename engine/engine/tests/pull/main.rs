@@ -6,6 +6,7 @@ mod distribution;
 #[path = "../../../../wire/registry/tests/faulty/mod.rs"]
 mod faulty;
 mod import;
+mod plan;
 mod push;
 mod resume;
 mod trust;
