@@ -30,7 +30,6 @@ mod push;
 mod range;
 mod search;
 mod session;
-mod signature;
 mod tls;
 mod transport;
 
@@ -46,4 +45,3 @@ pub use push::{Begun, Upload};
 pub use range::Part;
 pub use search::Found;
 pub use session::Repository;
-pub use signature::PublicKey;

@@ -8,6 +8,7 @@ mod faulty;
 mod import;
 mod plan;
 mod push;
+mod referrers;
 mod resume;
 mod trust;
 
