@@ -37,26 +37,27 @@ pub(crate) async fn create(api: &Api, call: Call) -> Result<Answer> {
             .image_pull(image, &tag, platform.as_deref(), auth)?;
         return progress(lines).await;
     }
-    match query.text("fromSrc") {
-        Some("-") => {}
-        Some(_) => {
-            return Err(Error::not_implemented(
-                "import from a URL is not supported yet: POST /images/create?fromSrc",
-            ));
-        }
-        None => return Err(Error::invalid("fromImage or fromSrc must be given")),
-    }
+    let Some(source) = query.text("fromSrc") else {
+        return Err(Error::invalid("fromImage or fromSrc must be given"));
+    };
     let reference = query.text("repo").map(|repo| match tag.is_empty() {
         true => repo.to_owned(),
         false => format!("{repo}:{tag}"),
     });
     let options = ImportOptions {
         reference,
-        message: query.get("message").unwrap_or_default().to_owned(),
+        message: match query.get("message").unwrap_or_default() {
+            "" => format!("Imported from {source}"),
+            message => message.to_owned(),
+        },
         changes: query.all("changes"),
         platform,
     };
-    progress(api.0.engine.image_import(call.body.stream(), options)).await
+    let engine = &api.0.engine;
+    match source {
+        "-" => progress(engine.image_import(call.body.stream(), options)).await,
+        url => progress(engine.image_import_url(url, options).await?).await,
+    }
 }
 
 /// `POST /images/prune`.

@@ -127,6 +127,7 @@ async fn own(api: &Api, call: &Call, method: &str, segments: &[&str]) -> Result<
         ("POST", ["scrub"]) => store::scrub(api).await,
         ("POST", ["collect"]) => store::collect(api, call).await,
         ("GET", ["removed"]) => store::removed(api),
+        ("GET", ["plan"]) => store::plan(api, call).await,
         ("POST", [name @ .., "restore"]) if !name.is_empty() => {
             store::restore(api, &name.join("/")).await
         }

@@ -1,6 +1,6 @@
 //! Routes of our own about the image store: docs/api.md.
 
-use engine::{Error, Result, Watermarks, removed_at};
+use engine::{Error, Presence, Result, Watermarks, removed_at};
 
 use crate::Api;
 use crate::answer::{self, Answer};
@@ -28,6 +28,46 @@ pub(crate) async fn scrub(api: &Api) -> Result<Answer> {
         "Unpacked": found.unpacked,
         "Damaged": damaged,
         "Strays": found.strays,
+    }))
+}
+
+/// `GET /corten/images/plan`.
+pub(crate) async fn plan(api: &Api, call: &Call) -> Result<Answer> {
+    let query = &call.query;
+    let image = query.text("fromImage");
+    let image = image.ok_or_else(|| Error::invalid("fromImage must be given"))?;
+    let tag = query.get("tag").unwrap_or_default();
+    let (platform, auth) = (query.text("platform"), call.registry_auth());
+    let plan = api.0.engine.image_pull_plan(image, tag, platform, auth);
+    let plan = plan.await?;
+    let sum = |of: &dyn Fn(u64, Presence) -> u64| -> u64 {
+        plan.layers
+            .iter()
+            .map(|(_, size, here)| of(*size, *here))
+            .sum()
+    };
+    let layers: Vec<_> = plan
+        .layers
+        .iter()
+        .map(|(digest, size, here)| {
+            serde_json::json!({
+                "Digest": digest.as_str(),
+                "Size": size,
+                "Status": here.name(),
+                "Fetch": here.to_fetch(*size),
+            })
+        })
+        .collect();
+    answer::ok(&serde_json::json!({
+        "Name": plan.name,
+        "Digest": plan.digest.as_str(),
+        "Manifest": plan.manifest.as_str(),
+        "Id": plan.id.as_str(),
+        "Platform": plan.platform.to_string(),
+        "UpToDate": plan.up_to_date,
+        "Layers": layers,
+        "Size": sum(&|size, _| size),
+        "Fetch": sum(&|size, here| here.to_fetch(size)),
     }))
 }
 

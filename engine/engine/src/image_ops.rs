@@ -77,7 +77,7 @@ impl Engine {
     pub fn image_import(&self, body: ByteStream, options: ImportOptions) -> Lines<JsonMessage> {
         let inner = Arc::clone(&self.0);
         messages(move |out| {
-            let id = import(&inner, body, options)?;
+            let id = import(&inner, body, checked(options)?)?;
             say(
                 out,
                 JsonMessage {
@@ -116,7 +116,11 @@ impl Engine {
     }
 }
 
-fn import(inner: &Inner, body: ByteStream, options: ImportOptions) -> Result<Digest> {
+/// What a client asks of an import, once it is known to be sound.
+///
+/// # Errors
+/// Invalid parameter, naming what is wrong.
+pub(crate) fn checked(options: ImportOptions) -> Result<images::ImportOptions> {
     let reference = options.reference.as_deref().filter(|text| !text.is_empty());
     let reference = reference
         .map(str::parse::<Reference>)
@@ -141,16 +145,22 @@ fn import(inner: &Inner, body: ByteStream, options: ImportOptions) -> Result<Dig
             platform.os
         )));
     }
-    let id = inner.images.import(
-        Reader::new(body),
-        images::ImportOptions {
-            execution: changes::apply(&options.changes)?,
-            message: options.message,
-            platform,
-            reference: reference.map(Reference::or_latest),
-            created: clock::rfc3339(clock::now()),
-        },
-    )?;
+    Ok(images::ImportOptions {
+        execution: changes::apply(&options.changes)?,
+        message: options.message,
+        platform,
+        reference: reference.map(Reference::or_latest),
+        created: clock::rfc3339(clock::now()),
+    })
+}
+
+/// Makes the image. Blocking.
+pub(crate) fn import(
+    inner: &Inner,
+    body: ByteStream,
+    options: images::ImportOptions,
+) -> Result<Digest> {
+    let id = inner.images.import(Reader::new(body), options)?;
     let image = inner.images.resolve(id.as_str())?;
     tell(inner, &image, "import", id.as_str());
     for tag in &image.tags {

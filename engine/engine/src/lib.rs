@@ -34,6 +34,7 @@ mod events;
 mod exec;
 mod health;
 mod image_ops;
+mod import_url;
 mod inspect;
 mod lazy;
 mod lifecycle;
@@ -78,6 +79,7 @@ pub use options::{
 };
 
 pub use ::lazy::Program as SupplierProgram;
+pub use pull::plan::{Presence, PullPlan};
 pub use session::Session;
 
 /// A stream of bytes, bounded.

@@ -31,6 +31,7 @@ use crate::{Engine, Error, Inner, Lines, Result, events, trust};
 mod download;
 mod layers;
 mod lazily;
+pub(crate) mod plan;
 mod report;
 
 /// Lines that may wait for a slow client.

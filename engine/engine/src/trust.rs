@@ -1,6 +1,7 @@
 //! Signatures: what a pull must show before anything of it is unpacked, where a policy file asks for
-//! it. Signatures are cosign's, made with keys, kept in the image's repository under the tag
-//! `sha256-<hex>.sig`; one of an index counts for every image in it.
+//! it. One of an index counts for every image in it. Signatures are kept in the image's repository:
+//! cosign's, made with keys, under the tag `sha256-<hex>.sig` (this file), or in bundles that refer to
+//! the image (`bundles`); notation's refer to it too (`notation`).
 
 use std::path::Path;
 
@@ -8,13 +9,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use oci::image::Descriptor;
 use oci::{Digest, Reference};
-use registry::{Content, Kind, PublicKey, Repository, Resolved};
+use registry::{Content, Document, Kind, Repository, Resolved};
 use serde::Deserialize;
+use signature::PublicKey;
 
 use self::policy::{Identity, Policy, Requirement};
 use crate::{Error, Result};
 
+mod bundles;
+mod notation;
 mod policy;
+mod referrers;
 
 /// Media type of what cosign signs.
 const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -77,6 +82,15 @@ pub(crate) async fn check(
                 let keys = keys(requirement).await?;
                 signed(repository, reference, image, &keys, signed_identity).await?;
             }
+            Requirement::Bundle {
+                predicate_types, ..
+            } => {
+                let keys = keys(requirement).await?;
+                bundles::check(repository, image, &keys, predicate_types).await?;
+            }
+            Requirement::Notation { config_path } => {
+                notation::check(config_path, repository, reference, image).await?;
+            }
         }
     }
     Ok(())
@@ -104,29 +118,19 @@ async fn contents(file: &Path) -> std::result::Result<Vec<u8>, String> {
 
 /// The keys that a requirement names.
 async fn keys(of: &Requirement) -> Result<Vec<PublicKey>> {
-    let Requirement::Sigstore {
-        key_path,
-        key_paths,
-        key_data,
-        key_datas,
-        ..
-    } = of
-    else {
-        return Ok(Vec::new());
-    };
+    let sources = of.keys();
     let mut keys = Vec::new();
-    let paths = key_paths.iter().flatten();
-    for path in key_path.iter().chain(paths) {
+    for path in sources.paths {
         let wrong = |text: String| Error::invalid(format!("{}: {text}", path.display()));
         let pem = contents(path).await.map_err(wrong)?;
         keys.push(PublicKey::from_pem(&pem).map_err(|error| wrong(error.to_string()))?);
     }
-    let datas = key_datas.iter().flatten();
-    for data in key_data.iter().chain(datas) {
+    for data in sources.datas {
         let pem = STANDARD
             .decode(data)
             .map_err(|error| Error::invalid(format!("keyData: {error}")))?;
-        keys.push(PublicKey::from_pem(&pem)?);
+        let key = PublicKey::from_pem(&pem).map_err(|error| Error::invalid(error.to_string()))?;
+        keys.push(key);
     }
     Ok(keys)
 }
@@ -139,12 +143,8 @@ async fn signed(
     keys: &[PublicKey],
     identity: &Identity,
 ) -> Result<()> {
-    let mut digests = vec![&image.document.digest];
-    if image.top.digest != image.document.digest {
-        digests.push(&image.top.digest);
-    }
     let mut reasons = Vec::new();
-    for digest in digests {
+    for digest in documents(image).map(|document| &document.digest) {
         for layer in signatures(repository, digest).await? {
             match verified(repository, &layer, digest, reference, keys, identity).await? {
                 Ok(()) => return Ok(()),
@@ -152,14 +152,25 @@ async fn signed(
             }
         }
     }
-    Err(rejected(match reasons.as_slice() {
+    Err(unsigned(&reasons))
+}
+
+/// What may be signed: the image's manifest, and the index that it was chosen from.
+fn documents(image: &Resolved) -> impl Iterator<Item = &Document> {
+    let top = Some(&image.top).filter(|top| top.digest != image.document.digest);
+    std::iter::once(&image.document).chain(top)
+}
+
+/// No signature counts, for these reasons.
+fn unsigned(reasons: &[String]) -> Error {
+    rejected(match reasons {
         [] => "A signature was required, but no signature exists".into(),
         [reason] => reason.clone(),
         several => format!(
             "None of the signatures were accepted, reasons: {}",
             several.join("; ")
         ),
-    }))
+    })
 }
 
 /// The signatures that cosign keeps beside a manifest.

@@ -23,6 +23,7 @@ mod error;
 mod image;
 mod import;
 mod index;
+mod known;
 mod layers;
 mod lazy;
 mod lease;
@@ -59,6 +60,7 @@ pub use image::{
     Usage,
 };
 pub use index::{Scanned, scan};
+pub use known::Here;
 pub use layers::{Expected, Layer, chain_id};
 pub use lazy::{Devices, LazyFiles};
 pub use lease::Lease;

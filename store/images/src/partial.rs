@@ -142,6 +142,15 @@ impl Store {
     }
 }
 
+/// How many bytes of a blob of `size` are here. Nothing is made.
+pub(crate) fn bytes_of(store: &Store, digest: &Digest, size: u64) -> u64 {
+    let segment = segment_of(size);
+    let counts = File::open(store.partials().join(digest.hex()))
+        .ok()
+        .and_then(|file| read_counts(&file, size, segment, size.div_ceil(segment)));
+    counts.map_or(0, |counts| counts.iter().sum())
+}
+
 fn segment_of(size: u64) -> u64 {
     SEGMENT.max(size.div_ceil(SEGMENTS).next_multiple_of(4096))
 }

@@ -35,24 +35,40 @@ pub struct PushOptions {
     pub auth: String,
 }
 
-/// Of every request here: no connection, a broken one, or the engine's error.
-impl Client {
-    /// `POST /images/create`: pulls, with its progress.
-    pub async fn image_pull(&self, options: &PullOptions) -> Result<JsonLines<'_, JsonMessage>> {
+impl PullOptions {
+    /// Path with its query, and headers.
+    fn request(&self, path: &str) -> (String, Vec<(HeaderName, String)>) {
         let query = Query::new()
-            .with("fromImage", &options.name)
-            .with_some("platform", options.platform.to_lowercase())
-            .with_some("tag", &options.tag);
-        let headers: Vec<_> = Some(options.auth.clone())
+            .with("fromImage", &self.name)
+            .with_some("platform", self.platform.to_lowercase())
+            .with_some("tag", &self.tag);
+        let headers = Some(self.auth.clone())
             .filter(|auth| !auth.is_empty())
             .map(|auth| (HeaderName::from_static("x-registry-auth"), auth))
             .into_iter()
             .collect();
-        let path = query.on("/images/create");
+        (query.on(path), headers)
+    }
+}
+
+/// Of every request here: no connection, a broken one, or the engine's error.
+impl Client {
+    /// `POST /images/create`: pulls, with its progress.
+    pub async fn image_pull(&self, options: &PullOptions) -> Result<JsonLines<'_, JsonMessage>> {
+        let (path, headers) = options.request("/images/create");
         let response = self
             .request_with(Method::POST, &path, &headers, Body::Empty)
             .await?;
         Ok(response.json_lines())
+    }
+
+    /// `GET /corten/images/plan` (docs/api.md): what such a pull would fetch.
+    pub async fn image_plan(&self, options: &PullOptions) -> Result<serde_json::Value> {
+        let (path, headers) = options.request("/corten/images/plan");
+        let response = self
+            .request_with(Method::GET, &path, &headers, Body::Empty)
+            .await?;
+        response.json().await
     }
 
     /// `POST /images/{name}/push`: pushes, with its progress.

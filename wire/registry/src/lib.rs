@@ -6,6 +6,7 @@
 //!     Repository::config(descriptor) ──> bytes          (verified)
 //!     Repository::blob(descriptor, range) ──> Blob::next()…    (resumed; verified by its taker)
 //!     Repository::part(descriptor, range) ──> Part::next()…
+//!  Client ── open(url) ──> Opened::next()…               (no registry's)
 //!  Client ── writable(reference, credentials) ──> Repository
 //!     Repository::begin(mount) ──> Upload::send(piece)…, Upload::commit(digest)
 //!     Repository::put_manifest(name, …)
@@ -14,6 +15,7 @@
 //! HTTPS is tried first; plain HTTP only with loopback and configured insecure registries.
 //! Nothing is read without a limit on its size and on silence.
 
+mod anywhere;
 mod auth;
 mod backoff;
 mod blob;
@@ -28,10 +30,10 @@ mod push;
 mod range;
 mod search;
 mod session;
-mod signature;
 mod tls;
 mod transport;
 
+pub use anywhere::Opened;
 pub use auth::Credentials;
 pub use blob::{Blob, Piece};
 pub use client::Client;
@@ -43,4 +45,3 @@ pub use push::{Begun, Upload};
 pub use range::Part;
 pub use search::Found;
 pub use session::Repository;
-pub use signature::PublicKey;

@@ -29,8 +29,10 @@ pub(crate) fn command(program: &str, path: &str, command: &Command) -> String {
             .collect();
         let _ = write!(out, "\nAliases:\n  {}\n", names.join(", "));
     }
+    let own = |flag: &&Flag| program != "docker" || !OWN.contains(&(command.path, flag.name));
     if !command.flags.is_empty() {
-        let _ = write!(out, "\nOptions:\n{}", options(command.flags));
+        let flags = command.flags.iter().filter(own);
+        let _ = write!(out, "\nOptions:\n{}", options(flags));
     }
     out
 }
@@ -112,10 +114,13 @@ const HIDDEN: &[&str] = &[
     "io-maxiops",
 ];
 
+/// Options of docker's commands that docker has not: not shown to who called for docker.
+const OWN: &[(&str, &str)] = &[("image pull", "dry-run")];
+
 /// pflag's `FlagUsagesWrapped`.
-fn options(flags: &[Flag]) -> String {
+fn options<'a>(flags: impl IntoIterator<Item = &'a Flag>) -> String {
     let flags: Vec<&Flag> = flags
-        .iter()
+        .into_iter()
         .filter(|flag| !HIDDEN.contains(&flag.name))
         .collect();
     let heads: Vec<String> = flags

@@ -1,5 +1,9 @@
 //! The progress of pulls, loads and imports: lines that are redrawn in place on a terminal, plain
 //! lines of changed states elsewhere.
+//!
+//! Lines, bars and movements of the cursor are docker's (`jsonmessage`). Behind the sizes of a bar
+//! stand, where there is room, its speed and the time that is left: docker's CLI leaves a place for
+//! the time, and dockerd tells nothing to put there.
 
 use std::time::Instant;
 
@@ -7,6 +11,14 @@ use dockerapi::{JsonMessage, ProgressDetail};
 
 use super::failure::{Failure, Outcome};
 use super::{out, units};
+
+/// Width where the terminal tells none.
+const WIDTH: usize = 200;
+/// Bars are drawn in wider terminals only, and times in those wider than the second.
+const BARS: usize = 110;
+const TIMES: usize = 50;
+/// Milliseconds after which a speed says something.
+const SOON: u128 = 1000;
 
 /// Where progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +34,20 @@ pub(crate) enum Target {
 pub(crate) struct Display {
     target: Option<Target>,
     terminal: bool,
-    /// IDs in the order of their lines.
-    lines: Vec<String>,
-    started: Instant,
+    /// In the order in which they stand, the last one above the cursor.
+    lines: Vec<Line>,
+    /// The one without an ID.
+    single: Option<Line>,
+}
+
+/// A line that moves, and since when it does what it does.
+#[derive(Debug)]
+struct Line {
+    id: String,
+    status: String,
+    began: Instant,
+    /// Where it was then.
+    from: u64,
 }
 
 impl Display {
@@ -34,21 +57,20 @@ impl Display {
             Target::Output => out::is_terminal(),
             Target::Error => rustix::termios::isatty(rustix::stdio::stderr()),
         };
-        Self {
-            target: Some(target),
-            terminal,
-            lines: Vec::new(),
-            started: Instant::now(),
-        }
+        Self::on(Some(target), terminal)
     }
 
     /// Nowhere; errors are still errors.
     pub(crate) fn quiet() -> Self {
+        Self::on(None, false)
+    }
+
+    fn on(target: Option<Target>, terminal: bool) -> Self {
         Self {
-            target: None,
-            terminal: false,
+            target,
+            terminal,
             lines: Vec::new(),
-            started: Instant::now(),
+            single: None,
         }
     }
 
@@ -69,75 +91,61 @@ impl Display {
         if self.target.is_none() || message.aux.is_some() {
             return Ok(());
         }
-        let detail = message.progress_detail.as_ref();
-        let moving = detail.is_some_and(|detail| *detail != ProgressDetail::default());
-        if !self.terminal {
-            if !moving {
-                self.write(&plain(message));
-            }
-            return Ok(());
-        }
-        if message.id.is_empty() || (detail.is_none() && message.progress.is_empty()) {
-            if !message.id.is_empty() {
-                self.redraw(message, None);
-            } else {
-                self.lines.clear();
-                self.write(&plain(message));
-            }
-            return Ok(());
-        }
-        self.redraw(message, detail.filter(|_| moving));
+        let width = match usize::from(super::tty::size().1) {
+            0 => WIDTH,
+            width => width,
+        };
+        let text = match self.terminal {
+            true => self.drawn(message, width, Instant::now()),
+            false => plain(message),
+        };
+        self.write(&text);
         Ok(())
     }
 
-    /// Draws the line of the message's ID, wherever it stands above the cursor.
-    fn redraw(&mut self, message: &JsonMessage, detail: Option<&ProgressDetail>) {
-        let at = match self.lines.iter().position(|id| *id == message.id) {
-            Some(at) => at,
-            None => {
-                self.write("\n");
-                self.lines.push(message.id.clone());
+    /// What is sent to a terminal.
+    fn drawn(&mut self, message: &JsonMessage, width: usize, now: Instant) -> String {
+        let JsonMessage { id, status, .. } = message;
+        let detail = message.progress_detail.as_ref();
+        let moves = detail.is_some() || !message.progress.is_empty();
+        if id.is_empty() || !moves {
+            // What stands above is history from here on.
+            self.lines.clear();
+        }
+        if !moves || !message.stream.is_empty() {
+            self.single = None;
+            return text(message);
+        }
+        let mut drawn = String::new();
+        let mut up = 0;
+        let line = if id.is_empty() {
+            self.single.get_or_insert_with(|| Line::new(id, now))
+        } else {
+            let known = self.lines.iter().position(|line| line.id == *id);
+            let at = known.unwrap_or_else(|| {
+                drawn.push('\n');
+                self.lines.push(Line::new(id, now));
                 self.lines.len() - 1
-            }
+            });
+            up = self.lines.len() - at;
+            &mut self.lines[at]
         };
-        let up = self.lines.len() - at;
-        let mut text = format!("\x1b[{up}A\x1b[2K\r{}: {} ", message.id, message.status);
-        if let Some(detail) = detail {
-            text.push_str(&self.bar(detail));
+        if up > 0 {
+            drawn.push_str(&format!("\x1b[{up}A"));
         }
-        text.push_str(&format!("\x1b[{up}B\r"));
-        self.write(&text);
-    }
-
-    fn bar(&self, detail: &ProgressDetail) -> String {
-        let current = units::decimal_size(detail.current as f64, 4, "");
-        if detail.total == 0 {
-            return format!("{current:>8}");
+        drawn.push_str("\x1b[2K\r");
+        if !id.is_empty() {
+            drawn.push_str(&format!("{id}: "));
         }
-        let width = usize::from(super::tty::size().1).max(80);
-        let mut text = String::new();
-        if width > 110 {
-            let done = usize::try_from(detail.current.saturating_mul(50) / detail.total)
-                .unwrap_or(50)
-                .min(50);
-            let head = if done < 50 { ">" } else { "" };
-            let rest = 50usize.saturating_sub(done + head.len());
-            text.push_str(&format!(
-                "[{}{head}{}] ",
-                "=".repeat(done),
-                " ".repeat(rest)
-            ));
+        let bar = match detail {
+            Some(detail) => line.bar(status, detail, width, now),
+            None => message.progress.clone(),
+        };
+        drawn.push_str(&format!("{status} {bar}\r"));
+        if up > 0 {
+            drawn.push_str(&format!("\x1b[{up}B"));
         }
-        let total = units::decimal_size(detail.total as f64, 4, "");
-        text.push_str(&format!("{current:>8}/{total}"));
-        let elapsed = self.started.elapsed().as_secs();
-        if width > 50 && detail.current > 0 && detail.current < detail.total && elapsed > 0 {
-            let left = elapsed.saturating_mul(detail.total - detail.current) / detail.current;
-            if left > 0 {
-                text.push_str(&format!(" {}", units::short_duration(left)));
-            }
-        }
-        text
+        drawn
     }
 
     fn write(&self, text: &str) {
@@ -149,13 +157,191 @@ impl Display {
     }
 }
 
-fn plain(message: &JsonMessage) -> String {
-    if !message.stream.is_empty() {
-        return message.stream.clone();
+impl Line {
+    fn new(id: &str, now: Instant) -> Self {
+        Self {
+            id: id.to_owned(),
+            status: String::new(),
+            began: now,
+            from: 0,
+        }
     }
-    if message.id.is_empty() {
-        format!("{}\n", message.status)
-    } else {
-        format!("{}: {}\n", message.id, message.status)
+
+    /// `[====>     ]  1.2MB/3MB 400kB/s 4s`, as far as there is room.
+    fn bar(&mut self, status: &str, detail: &ProgressDetail, width: usize, now: Instant) -> String {
+        let ProgressDetail { current, total } = *detail;
+        if self.status != status || current < self.from {
+            status.clone_into(&mut self.status);
+            (self.began, self.from) = (now, current);
+        }
+        if current == 0 && total == 0 {
+            return String::new();
+        }
+        let size = |bytes: u64| units::human_size(as_float(bytes));
+        let shown = size(current);
+        let pace = (width > TIMES).then(|| self.pace(detail, now)).flatten();
+        if total == 0 {
+            let speed = pace.map_or(String::new(), |pace| format!(" {}/s", size(pace.speed)));
+            return format!("{shown:>8}{speed}");
+        }
+        let mut text = String::new();
+        if width > BARS {
+            // Halves of percents; what comes to more than was told of is full.
+            let done = usize::try_from(current.saturating_mul(100) / total / 2);
+            let done = done.unwrap_or(50).min(50);
+            let (done, left) = ("=".repeat(done), " ".repeat(50 - done));
+            text.push_str(&format!("[{done}>{left}] "));
+        }
+        match current > total {
+            true => text.push_str(&format!("{shown:>8}")),
+            false => text.push_str(&format!("{shown:>8}/{}", size(total))),
+        }
+        if let Some(pace) = pace {
+            let left = units::short_duration(pace.left);
+            text.push_str(&format!(" {}/s {left}", size(pace.speed)));
+        }
+        text
+    }
+
+    /// How fast it moves; nothing at its end, and until that can be told. What was there when it began
+    /// does not count.
+    fn pace(&self, detail: &ProgressDetail, now: Instant) -> Option<Pace> {
+        let millis = now.duration_since(self.began).as_millis();
+        let moved = detail.current.saturating_sub(self.from);
+        if millis < SOON || moved == 0 || (detail.total > 0 && detail.current >= detail.total) {
+            return None;
+        }
+        let speed = u128::from(moved) * 1000 / millis;
+        let left = u128::from(detail.total.saturating_sub(detail.current));
+        Some(Pace {
+            speed: u64::try_from(speed).unwrap_or(u64::MAX),
+            left: u64::try_from(left * millis / u128::from(moved) / 1000).unwrap_or(u64::MAX),
+        })
+    }
+}
+
+/// Bytes in a second, and seconds left.
+struct Pace {
+    speed: u64,
+    left: u64,
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "sizes are shown with four digits"
+)]
+fn as_float(bytes: u64) -> f64 {
+    bytes as f64
+}
+
+/// What is written where nothing can be redrawn: bars are left out.
+fn plain(message: &JsonMessage) -> String {
+    let detail = message.progress_detail.as_ref();
+    match detail.is_some_and(|detail| *detail != ProgressDetail::default()) {
+        true => String::new(),
+        false => text(message),
+    }
+}
+
+fn text(message: &JsonMessage) -> String {
+    let id = match message.id.as_str() {
+        "" => String::new(),
+        id => format!("{id}: "),
+    };
+    match message.stream.as_str() {
+        "" => format!("{id}{}\n", message.status),
+        stream => format!("{id}{stream}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn message(id: &str, status: &str, at: Option<(u64, u64)>) -> JsonMessage {
+        JsonMessage {
+            id: id.into(),
+            status: status.into(),
+            progress_detail: at.map(|(current, total)| ProgressDetail { current, total }),
+            ..JsonMessage::default()
+        }
+    }
+
+    #[test]
+    fn lines_are_redrawn_as_docker_does() {
+        let mut display = Display::on(None, true);
+        let now = Instant::now();
+        let mut draw = |id: &str, status: &str, at| {
+            let message = message(id, status, at);
+            display.drawn(&message, 120, now)
+        };
+        assert_eq!(draw("1", "Pulling from x", None), "1: Pulling from x\n");
+        let step = Some((0, 0));
+        assert_eq!(
+            draw("a", "Pulling fs layer", step),
+            "\n\x1b[1A\x1b[2K\ra: Pulling fs layer \r\x1b[1B"
+        );
+        assert_eq!(
+            draw("b", "Waiting", step),
+            "\n\x1b[1A\x1b[2K\rb: Waiting \r\x1b[1B"
+        );
+        assert_eq!(
+            draw("a", "Downloading", Some((1_200_000, 3_000_000))),
+            format!(
+                "\x1b[2A\x1b[2K\ra: Downloading [{}>{}]    1.2MB/3MB\r\x1b[2B",
+                "=".repeat(20),
+                " ".repeat(30)
+            )
+        );
+        assert_eq!(draw("", "Digest: x", None), "Digest: x\n");
+        assert_eq!(
+            draw("a", "Pull complete", step),
+            "\n\x1b[1A\x1b[2K\ra: Pull complete \r\x1b[1B",
+            "what was drawn before is left alone"
+        );
+        assert_eq!(
+            draw("", "Importing", Some((9, 0))),
+            "\x1b[2K\rImporting       9B\r"
+        );
+        assert_eq!(draw("", "", None), "\n");
+    }
+
+    #[test]
+    fn speed_and_time_left_of_what_came_since() {
+        let start = Instant::now();
+        let mut line = Line::new("a", start);
+        let mut bar = |current, seconds, width| {
+            let detail = ProgressDetail {
+                current,
+                total: 10_000_000,
+            };
+            let now = start + Duration::from_secs(seconds);
+            line.bar("Downloading", &detail, width, now)
+        };
+        // Half of it was there from before.
+        assert_eq!(bar(5_000_000, 0, 100), "     5MB/10MB");
+        assert_eq!(bar(6_000_000, 2, 100), "     6MB/10MB 500kB/s 8s");
+        assert_eq!(bar(6_000_000, 2, 50), "     6MB/10MB");
+        assert_eq!(bar(7_000_000, 100, 100), "     7MB/10MB 20kB/s 2m30s");
+        assert_eq!(bar(10_000_000, 200, 100), "    10MB/10MB");
+        assert_eq!(bar(11_000_000, 200, 100), "    11MB");
+        let full = format!("[{}>]     10MB/10MB", "=".repeat(50));
+        assert_eq!(bar(10_000_000, 200, 111), full);
+    }
+
+    #[test]
+    fn without_a_terminal_there_are_no_bars() {
+        assert_eq!(plain(&message("a", "Downloading", Some((1, 2)))), "");
+        assert_eq!(
+            plain(&message("a", "Pull complete", Some((0, 0)))),
+            "a: Pull complete\n"
+        );
+        let loaded = JsonMessage {
+            stream: "Loaded image: x\n".into(),
+            ..JsonMessage::default()
+        };
+        assert_eq!(plain(&loaded), "Loaded image: x\n");
     }
 }

@@ -4,8 +4,12 @@
 //! { "default": [{"type": "reject"}],
 //!   "transports": { "docker": {
 //!     "quay.io/team": [{"type": "sigstoreSigned", "keyPath": "/etc/keys/team.pub"}],
+//!     "new.io/team": [{"type": "sigstoreBundle", "keyPath": "/etc/keys/team.pub"}],
+//!     "acme.io": [{"type": "notationSigned", "configPath": "/etc/notation"}],
 //!     "*.lan": [{"type": "insecureAcceptAnything"}] } } }
 //! ```
+//!
+//! `sigstoreBundle` and `notationSigned` are ours.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -51,6 +55,43 @@ pub(crate) enum Requirement {
         #[serde(default)]
         signed_identity: Identity,
     },
+    /// A bundle of cosign 3, which has no name in it.
+    #[serde(rename = "sigstoreBundle", rename_all = "camelCase")]
+    Bundle {
+        /// As above.
+        #[serde(default)]
+        key_path: Option<PathBuf>,
+        /// As above.
+        #[serde(default)]
+        key_paths: Option<Vec<PathBuf>>,
+        /// As above.
+        #[serde(default)]
+        key_data: Option<String>,
+        /// As above.
+        #[serde(default)]
+        key_datas: Option<Vec<String>>,
+        /// What may have been said of the image: that it is signed, where none is named.
+        #[serde(default = "signed")]
+        predicate_types: Vec<String>,
+    },
+    /// A signature of notation.
+    #[serde(rename = "notationSigned", rename_all = "camelCase")]
+    Notation {
+        /// Directory of `trustpolicy.json` and `trust-store`.
+        config_path: PathBuf,
+    },
+}
+
+fn signed() -> Vec<String> {
+    vec![signature::SIGNED.to_owned()]
+}
+
+/// Where the keys of a requirement are.
+#[derive(Debug, Default)]
+pub(crate) struct Keys<'a> {
+    pub(crate) paths: Vec<&'a PathBuf>,
+    /// In base64.
+    pub(crate) datas: Vec<&'a String>,
 }
 
 /// How the name in a signature relates to that of the image.
@@ -137,15 +178,41 @@ fn names(reference: &Reference) -> Vec<String> {
 
 impl Requirement {
     fn check(&self) -> Result<(), String> {
-        let Self::Sigstore {
+        match self {
+            Self::Bundle {
+                predicate_types, ..
+            } if predicate_types.is_empty() => Err("predicateTypes must not be empty".into()),
+            Self::Notation { config_path } if !config_path.is_absolute() => {
+                Err("configPath must be absolute".into())
+            }
+            Self::Sigstore { .. } | Self::Bundle { .. } => match self.given() {
+                1 => Ok(()),
+                _ => Err(
+                    "exactly one of keyPath, keyPaths, keyData and keyDatas must be given".into(),
+                ),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// How many ways to name keys are used.
+    fn given(&self) -> usize {
+        let (Self::Sigstore {
             key_path,
             key_paths,
             key_data,
             key_datas,
             ..
-        } = self
+        }
+        | Self::Bundle {
+            key_path,
+            key_paths,
+            key_data,
+            key_datas,
+            ..
+        }) = self
         else {
-            return Ok(());
+            return 0;
         };
         let given = [
             key_path.is_some(),
@@ -153,12 +220,31 @@ impl Requirement {
             key_data.is_some(),
             key_datas.as_ref().is_some_and(|all| !all.is_empty()),
         ];
-        match given.iter().filter(|given| **given).count() {
-            1 => Ok(()),
-            _ => Err(
-                "sigstoreSigned takes exactly one of keyPath, keyPaths, keyData and keyDatas"
-                    .into(),
-            ),
+        given.iter().filter(|given| **given).count()
+    }
+
+    /// Where its keys are.
+    pub(crate) fn keys(&self) -> Keys<'_> {
+        let (Self::Sigstore {
+            key_path,
+            key_paths,
+            key_data,
+            key_datas,
+            ..
+        }
+        | Self::Bundle {
+            key_path,
+            key_paths,
+            key_data,
+            key_datas,
+            ..
+        }) = self
+        else {
+            return Keys::default();
+        };
+        Keys {
+            paths: key_path.iter().chain(key_paths.iter().flatten()).collect(),
+            datas: key_data.iter().chain(key_datas.iter().flatten()).collect(),
         }
     }
 }
@@ -254,6 +340,11 @@ mod tests {
             r#"{"default":[{"type":"sigstoreSigned","fulcio":{}}]}"#,
             r#"{"default":[{"type":"sigstoreSigned","keyPath":"x","rekorPublicKeyPath":"y"}]}"#,
             r#"{"default":[{"type":"reject"}],"extra":1}"#,
+            r#"{"default":[{"type":"sigstoreBundle"}]}"#,
+            r#"{"default":[{"type":"sigstoreBundle","keyPath":"x","predicateTypes":[]}]}"#,
+            r#"{"default":[{"type":"sigstoreBundle","keyPath":"x","signedIdentity":{}}]}"#,
+            r#"{"default":[{"type":"notationSigned"}]}"#,
+            r#"{"default":[{"type":"notationSigned","configPath":"etc"}]}"#,
         ] {
             assert!(Policy::parse(text.as_bytes()).is_err(), "{text}");
         }

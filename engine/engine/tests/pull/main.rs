@@ -5,7 +5,10 @@
 mod distribution;
 #[path = "../../../../wire/registry/tests/faulty/mod.rs"]
 mod faulty;
+mod import;
+mod plan;
 mod push;
+mod referrers;
 mod resume;
 mod trust;
 

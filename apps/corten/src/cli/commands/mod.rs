@@ -15,6 +15,7 @@ mod login;
 mod logs;
 mod manifest;
 mod observe;
+mod plan;
 mod prune;
 mod ps;
 mod pull;

@@ -21,7 +21,10 @@ pub(super) async fn run(call: &Call) -> Outcome {
     if all && !bare {
         return Err("tag can't be used with --all-tags/-a".into());
     }
-    let quiet = flags.on("quiet");
+    let (quiet, dry) = (flags.on("quiet"), flags.on("dry-run"));
+    if all && dry {
+        return Err("--dry-run can't be used with --all-tags/-a".into());
+    }
     if !all && bare && !quiet {
         out::line("Using default tag: latest");
     }
@@ -31,6 +34,11 @@ pub(super) async fn run(call: &Call) -> Outcome {
         reference.or_latest()
     };
     let platform = platform(call);
+    if dry {
+        let client = call.app.client().await?;
+        let options = options(call, &reference, &platform)?;
+        return super::plan::show(&client.image_plan(&options).await?, quiet);
+    }
     let display = if quiet {
         Display::quiet()
     } else {
@@ -65,19 +73,23 @@ pub(super) async fn for_create(
 
 async fn pull(call: &Call, reference: &Reference, platform: &str, mut display: Display) -> Outcome {
     let client = call.app.client().await?;
-    let tag = match (reference.digest(), reference.tag()) {
-        (Some(digest), _) => digest.to_string(),
-        (None, tag) => tag.unwrap_or_default().to_owned(),
-    };
-    let options = PullOptions {
-        name: format!("{}/{}", reference.domain(), reference.path()),
-        tag,
-        platform: platform.to_owned(),
-        auth: credentials::header(call.app.config(), reference.domain())?,
-    };
+    let options = options(call, reference, platform)?;
     let mut messages = client.image_pull(&options).await?;
     while let Some(message) = messages.next().await? {
         display.show(&message)?;
     }
     Ok(())
+}
+
+fn options(call: &Call, reference: &Reference, platform: &str) -> Outcome<PullOptions> {
+    let tag = match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => digest.to_string(),
+        (None, tag) => tag.unwrap_or_default().to_owned(),
+    };
+    Ok(PullOptions {
+        name: format!("{}/{}", reference.domain(), reference.path()),
+        tag,
+        platform: platform.to_owned(),
+        auth: credentials::header(call.app.config(), reference.domain())?,
+    })
 }

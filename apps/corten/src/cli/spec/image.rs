@@ -60,6 +60,7 @@ static IMAGE_PRUNE: &[Flag] = &[
 static IMAGE_PULL: &[Flag] = &[
     Flag { short: 'a', name: "all-tags", kind: Kind::Bool, value: "", default: "", usage: "Download all tagged images in the repository" },
     Flag { short: '\0', name: "disable-content-trust", kind: Kind::Bool, value: "", default: "true", usage: "Skip image verification (default true)" },
+    Flag { short: '\0', name: "dry-run", kind: Kind::Bool, value: "", default: "", usage: "Only tell what would be fetched" },
     Flag { short: '\0', name: "platform", kind: Kind::Text, value: "string", default: "", usage: "Set platform if server is multi-platform capable" },
     Flag { short: 'q', name: "quiet", kind: Kind::Bool, value: "", default: "", usage: "Suppress verbose output" },
 ];

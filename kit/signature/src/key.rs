@@ -1,14 +1,26 @@
 //! Public keys and the signatures made with their private ones: what cosign makes with `--key`.
-//! ECDSA on P-256 and P-384, Ed25519 and RSA, over SHA-2; the cryptography is rustls' provider's.
+//! ECDSA on P-256 and P-384, Ed25519 and RSA, over SHA-2.
 
-use rustls::crypto::ring;
-use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer};
+use webpki::ring;
 
-use crate::{Error, Kind};
+use crate::{Refused, der};
 
-const SEQUENCE: u8 = 0x30;
-const BIT_STRING: u8 = 0x03;
+/// What signatures may be: the kinds of keys and digests that cosign makes them with.
+const ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
+    ring::ECDSA_P256_SHA256,
+    ring::ECDSA_P256_SHA384,
+    ring::ECDSA_P384_SHA256,
+    ring::ECDSA_P384_SHA384,
+    ring::ED25519,
+    ring::RSA_PKCS1_2048_8192_SHA256,
+    ring::RSA_PKCS1_2048_8192_SHA384,
+    ring::RSA_PKCS1_2048_8192_SHA512,
+    ring::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
+    ring::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
+    ring::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+];
 
 /// A key that signatures are checked with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +34,13 @@ impl PublicKey {
     /// Of `-----BEGIN PUBLIC KEY-----`.
     ///
     /// # Errors
-    /// Invalid for anything else, and for kinds of keys that are not known.
-    pub fn from_pem(pem: &[u8]) -> Result<Self, Error> {
-        let invalid = |text: String| Error::new(Kind::Invalid, format!("public key: {text}"));
+    /// For anything else, and for kinds of keys that are not known.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, Refused> {
+        let invalid = |text: String| Refused(format!("public key: {text}"));
         let info = SubjectPublicKeyInfoDer::from_pem_slice(pem)
             .map_err(|error| invalid(error.to_string()))?;
         let (algorithm, key) =
-            parse(&info).ok_or_else(|| invalid("it is no SubjectPublicKeyInfo".into()))?;
+            der::key_info(&info).ok_or_else(|| invalid("it is no SubjectPublicKeyInfo".into()))?;
         let found = Self {
             algorithm: algorithm.to_vec(),
             key: key.to_vec(),
@@ -47,44 +59,10 @@ impl PublicKey {
     }
 
     /// What signatures of this kind of key may be; a wrong one is told apart by the signature.
-    fn algorithms(
-        &self,
-    ) -> impl Iterator<Item = &'static dyn rustls_pki_types::SignatureVerificationAlgorithm> {
-        let all = ring::default_provider()
-            .signature_verification_algorithms
-            .all;
-        all.iter()
-            .copied()
-            .filter(|it| it.public_key_alg_id().as_ref() == self.algorithm.as_slice())
+    fn algorithms(&self) -> impl Iterator<Item = &'static dyn SignatureVerificationAlgorithm> {
+        let all = ALGORITHMS.iter().copied();
+        all.filter(|it| it.public_key_alg_id().as_ref() == self.algorithm.as_slice())
     }
-}
-
-/// Algorithm and key of a SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
-fn parse(der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (info, rest) = element(der, SEQUENCE)?;
-    let (algorithm, more) = element(info, SEQUENCE)?;
-    let (bits, end) = element(more, BIT_STRING)?;
-    // No key has unused bits at its end.
-    let (unused, key) = bits.split_first()?;
-    (*unused == 0 && rest.is_empty() && end.is_empty()).then_some((algorithm, key))
-}
-
-/// Contents of one element in DER, and what follows it.
-fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (found, rest) = der.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = match *first {
-        short @ ..=0x7f => (usize::from(short), rest),
-        long @ 0x81..=0x84 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
-            let length = bytes
-                .iter()
-                .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
-            (length, rest)
-        }
-        _ => return None,
-    };
-    (*found == tag).then(|| rest.split_at_checked(length))?
 }
 
 #[cfg(test)]
