@@ -7,11 +7,17 @@
 //!  else (kept alive, HTTP/2)  200, a socketpair between the session and the bodies
 //! ```
 //!
+//! The stream begins when the client has read the head. Python's http.client reads into a buffer, and
+//! docker-py goes on with the socket beneath it: what came together with the head would be lost.
+//! (dockerd needs so long to start a process that it is read by then.) TCP does not tell what was
+//! read.
+//!
 //! A TLS connection has no socket that could be handed on in the clear: there it is a socketpair
 //! and a pump, too. A half-close of either side goes through.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use engine::{Error, Result, Session};
@@ -31,6 +37,9 @@ use crate::version::ApiVersion;
 
 /// Bytes copied at once.
 const CHUNK: usize = 32 << 10;
+
+/// How long a client may take to read the head of an answer before its stream begins.
+pub(crate) const HEAD_READ: Duration = Duration::from_secs(5);
 
 type Run = Box<dyn FnOnce(OwnedFd, Vec<u8>) -> BoxFuture<'static, Result<()>> + Send>;
 
@@ -104,8 +113,10 @@ impl Hijack {
         response
     }
 
-    /// Hands a connection's socket over.
+    /// Hands a connection's socket over, when the client has the head of the answer.
     pub(crate) async fn take(self, stream: Stream, mut read: Vec<u8>) {
+        // One that reads nothing gets its stream all the same.
+        let _ = tokio::time::timeout(HEAD_READ, stream.read_by_client()).await;
         let (socket, unread) = match stream.into_socket() {
             Ok(taken) => taken,
             Err(error) => return tracing::warn!(%error, "cannot take a client's socket over"),

@@ -13,6 +13,7 @@ mod answer;
 mod archive;
 mod body;
 mod call;
+mod commit;
 mod compat;
 mod connection;
 mod containers;

@@ -6,8 +6,8 @@ use http::StatusCode;
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::{
-    Api, answer, archive, containers, create, exec, images, store, streams, system, unsupported,
-    volumes,
+    Api, answer, archive, commit, containers, create, exec, images, store, streams, system,
+    unsupported, volumes,
 };
 
 /// Answers a call.
@@ -26,6 +26,7 @@ pub(crate) async fn route(api: &Api, call: Call) -> Result<Answer> {
         ("GET", ["events"]) => system::events(api, &call),
         ("POST", ["auth"]) => system::auth(api, call).await,
         (_, ["containers", rest @ ..]) => container(api, call, method.as_str(), rest).await,
+        ("POST", ["commit"]) => commit::commit(api, call).await,
         ("POST", ["exec", id, "start"]) => exec::start(api, call, id).await,
         ("POST", ["exec", id, "resize"]) => exec::resize(api, &call, id).await,
         ("GET", ["exec", id, "json"]) => exec::inspect(api, id),

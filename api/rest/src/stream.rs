@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, copy_bidirectional};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
@@ -36,6 +36,29 @@ impl Stream {
     /// Puts bytes back that will be read again first.
     pub(crate) fn put_back(&mut self, bytes: Vec<u8>) {
         self.unread = bytes;
+    }
+
+    /// Waits until the client has read all that was sent, as far as that can be seen: on a unix
+    /// socket. A client that closed, or that fails, is not waited for.
+    pub(crate) async fn read_by_client(&self) {
+        let Transport::Unix(stream) = &self.transport else {
+            return;
+        };
+        // The kernel says that there is room whenever something was read.
+        while let Ok(ready) = stream.ready(Interest::WRITABLE).await {
+            let all_read = || match sys::network::unread_by_peer(stream) {
+                Ok(2..) => Err(io::ErrorKind::WouldBlock.into()),
+                read => read,
+            };
+            let waits = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+            if ready.is_write_closed()
+                || !stream
+                    .try_io(Interest::WRITABLE, all_read)
+                    .is_err_and(waits)
+            {
+                return;
+            }
+        }
     }
 
     /// The socket itself and what was put back. For TLS, a socket that a task joins to it.

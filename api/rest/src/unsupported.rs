@@ -4,7 +4,6 @@ use engine::Error;
 
 /// What is missing, by methods and path; `*` is one segment, `**` one or more.
 const TABLE: &[(&str, &str, &str)] = &[
-    ("POST", "/commit", "commit is"),
     ("GET POST", "/containers/*/checkpoints", "checkpoints are"),
     ("DELETE", "/containers/*/checkpoints/*", "checkpoints are"),
     (

@@ -23,7 +23,7 @@ use crate::options::ArchivePut;
 use crate::record::{Phase, Record};
 use crate::{ByteStream, Engine, Error, Inner, Result, events};
 
-mod changes;
+pub(crate) mod changes;
 mod owner;
 mod pack;
 mod stat;

@@ -14,6 +14,7 @@ use crate::{ByteStream, Engine, Error, Inner, Lines, Result, clock, events};
 
 mod changes;
 pub(crate) mod collect;
+pub(crate) mod commit;
 mod glob;
 mod hello;
 mod list;
@@ -146,7 +147,7 @@ pub(crate) fn checked(options: ImportOptions) -> Result<images::ImportOptions> {
         )));
     }
     Ok(images::ImportOptions {
-        execution: changes::apply(&options.changes)?,
+        execution: changes::apply(&options.changes, oci::image::Execution::default())?,
         message: options.message,
         platform,
         reference: reference.map(Reference::or_latest),

@@ -74,8 +74,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use image_ops::collect::{Collection, Watermarks, removed_at};
 pub use images::Policy as ImagePolicy;
 pub use options::{
-    ArchivePut, AttachOptions, DiskUsageOptions, EventsOptions, Filters, ImageRemoveOptions,
-    ImportOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition,
+    ArchivePut, AttachOptions, CommitOptions, DiskUsageOptions, EventsOptions, Filters,
+    ImageRemoveOptions, ImportOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition,
 };
 
 pub use ::lazy::Program as SupplierProgram;

@@ -10,6 +10,26 @@ use crate::{Error, Result};
 /// # Errors
 /// Invalid parameter, when there is nothing to run.
 pub(crate) fn merge(config: &mut ContainerConfig, image: &Execution) -> Result<()> {
+    fill(config, image);
+    if config
+        .entrypoint
+        .as_deref()
+        .is_some_and(|words| words == [""])
+    {
+        config.entrypoint = None;
+    }
+    if config.shell.is_empty() {
+        config.shell.clone_from(&image.shell);
+    }
+    let empty = |words: &Option<Vec<String>>| words.as_ref().is_none_or(Vec::is_empty);
+    if empty(&config.entrypoint) && empty(&config.cmd) {
+        return Err(Error::invalid("no command specified"));
+    }
+    Ok(())
+}
+
+/// The merge alone, as a commit has it, too.
+pub(crate) fn fill(config: &mut ContainerConfig, image: &Execution) {
     if config.user.is_empty() {
         config.user.clone_from(&image.user);
     }
@@ -32,13 +52,6 @@ pub(crate) fn merge(config: &mut ContainerConfig, image: &Execution) -> Result<(
             config.entrypoint.clone_from(&image.entrypoint);
         }
     }
-    if config
-        .entrypoint
-        .as_deref()
-        .is_some_and(|words| words == [""])
-    {
-        config.entrypoint = None;
-    }
     merge_healthcheck(config, image.healthcheck.as_ref());
     if config.working_dir.is_empty() {
         config.working_dir.clone_from(&image.working_dir);
@@ -52,14 +65,6 @@ pub(crate) fn merge(config: &mut ContainerConfig, image: &Execution) -> Result<(
     if config.stop_signal.is_empty() {
         config.stop_signal.clone_from(&image.stop_signal);
     }
-    if config.shell.is_empty() {
-        config.shell.clone_from(&image.shell);
-    }
-    let empty = |words: &Option<Vec<String>>| words.as_ref().is_none_or(Vec::is_empty);
-    if empty(&config.entrypoint) && empty(&config.cmd) {
-        return Err(Error::invalid("no command specified"));
-    }
-    Ok(())
 }
 
 /// Program and arguments.

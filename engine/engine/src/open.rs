@@ -99,6 +99,8 @@ impl Engine {
             &inner,
         )));
         crate::lazy::begin(&inner)?;
+        // Before there can be new ones.
+        crate::image_ops::commit::resume_interrupted(&inner).await;
         let sweeping = Arc::clone(&inner);
         tokio::spawn(async move { sweep(&sweeping).await });
         Ok(Self(inner))

@@ -189,6 +189,27 @@ pub struct ImportOptions {
     pub platform: Option<String>,
 }
 
+/// `POST /commit`.
+#[derive(Debug, Clone, Default)]
+pub struct CommitOptions {
+    /// Name or ID of the container.
+    pub container: String,
+    /// Repository to name the image in; empty gives it no name.
+    pub repo: String,
+    /// Its tag; empty is `latest`, or what `repo` says.
+    pub tag: String,
+    /// Who made it.
+    pub author: String,
+    /// Commit message.
+    pub comment: String,
+    /// Freeze the container meanwhile.
+    pub pause: bool,
+    /// Dockerfile instructions.
+    pub changes: Vec<String>,
+    /// In place of the container's configuration, which fills in what this leaves out.
+    pub config: Option<dockerapi::ContainerConfig>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::Filters;

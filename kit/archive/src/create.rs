@@ -4,7 +4,7 @@
 //! How deep a tree is is somebody else's choice: of the directories on the way only the lowest is
 //! open, the others are names. A path that the kernel would not take is refused.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -22,6 +22,9 @@ use crate::decode::LONGEST_PATH;
 
 /// What the kernel gives at most: XATTR_SIZE_MAX, and XATTR_LIST_MAX for all names.
 const LARGEST_ATTRIBUTE: usize = 64 << 10;
+
+/// What the names of removed files begin with in a layer.
+const WHITEOUT: &[u8] = b".wh.";
 
 /// A tree that is packed. Paths are relative to it, without dots.
 pub trait Source {
@@ -60,6 +63,11 @@ pub struct Pack {
     /// With the extended attributes that belong to users; else with file capabilities alone, as
     /// docker.
     pub user_attributes: bool,
+    /// The tree is a writable directory of overlayfs; what that keeps for what was removed is
+    /// written as a layer has it (image-spec, layer.md).
+    pub layer: bool,
+    /// Paths that get no entry; what is below them does.
+    pub left_out: BTreeSet<PathBuf>,
 }
 
 /// Writes a tar of what `pack` says. Sockets are left out, as tar does: they are nothing without
@@ -191,6 +199,13 @@ impl<W: Write> Packer<'_, W> {
         let stat = fs::fstat(object)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         let mut header = header(&stat);
+        let left_out = self.pack.left_out.contains(&self.path);
+        if left_out && kind != FileType::Directory {
+            return Ok(None);
+        }
+        if self.pack.layer && self.overlay(object, kind, stat.st_rdev)? {
+            return Ok(None);
+        }
         if kind != FileType::Directory && stat.st_nlink > 1 && !mounted {
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)).cloned() {
                 header.set_entry_type(EntryType::Link);
@@ -202,13 +217,16 @@ impl<W: Write> Packer<'_, W> {
         }
         match kind {
             FileType::Directory => {
-                if !self.name.is_empty() {
+                if !self.name.is_empty() && !left_out {
                     header.set_entry_type(EntryType::Directory);
                     let attributes = self.attributes(object)?;
                     self.append(header, None, &attributes, io::empty())?;
                 }
                 if mounted {
                     return Ok(None);
+                }
+                if self.pack.layer && overlay_mark(object, "opaque")? == Some(b'y') {
+                    self.whiteout(b".wh..opq")?;
                 }
                 return reopen(object, OFlags::RDONLY | OFlags::DIRECTORY).map(Some);
             }
@@ -247,6 +265,58 @@ impl<W: Write> Packer<'_, W> {
             FileType::Socket | FileType::Unknown => {}
         }
         Ok(None)
+    }
+
+    /// What is overlayfs's own. True: it was a whiteout, and is written.
+    fn overlay(&mut self, object: &OwnedFd, kind: FileType, device: u64) -> io::Result<bool> {
+        let name = self.path.file_name().unwrap_or_default().to_owned();
+        if kind == FileType::CharacterDevice && device == 0 {
+            let directory = self.name.len() - name.len();
+            let whole = self.name.clone();
+            self.name.truncate(directory);
+            let written = self.whiteout(name.as_bytes());
+            self.name = whole;
+            return written.map(|()| true);
+        }
+        if name.as_bytes().starts_with(WHITEOUT) {
+            return Err(io::Error::other(
+                "in a layer, a file of this name would say that another is removed",
+            ));
+        }
+        // They say that what is here is elsewhere in the layers below. Engines that commit mount
+        // without them.
+        let mark = match kind {
+            FileType::Directory => "redirect",
+            FileType::RegularFile => "metacopy",
+            _ => return Ok(false),
+        };
+        match overlay_mark(object, mark)? {
+            None => Ok(false),
+            Some(_) => Err(io::Error::other(format!(
+                "overlayfs keeps no files of its own here (trusted.overlay.{mark})"
+            ))),
+        }
+    }
+
+    /// Says in the directory where we are that `name` is removed. The same for the same tree,
+    /// whenever it was removed.
+    fn whiteout(&mut self, name: &[u8]) -> io::Result<()> {
+        let length = self.name.len();
+        if !self.name.is_empty() && !self.name.ends_with(b"/") {
+            self.name.push(b'/');
+        }
+        self.name.extend(WHITEOUT);
+        self.name.extend(name);
+        let mut header = Header::new_ustar();
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(0o600);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(0);
+        let written = self.append(header, None, &[], io::empty());
+        self.name.truncate(length);
+        written
     }
 
     /// Writes where we are as one entry; what does not fit in a header goes in front as PAX records.
@@ -315,6 +385,19 @@ impl<W: Write> Packer<'_, W> {
             }
         }
         Ok(found)
+    }
+}
+
+/// The first byte of an attribute of overlayfs; 0 where it has none.
+fn overlay_mark(object: &OwnedFd, name: &str) -> io::Result<Option<u8>> {
+    let path = format!("/proc/self/fd/{}", object.as_raw_fd());
+    let mut value = [0; 256];
+    match fs::getxattr(path, format!("trusted.overlay.{name}"), &mut value) {
+        Ok(_) => Ok(Some(value[0])),
+        // Longer than what can be of interest.
+        Err(Errno::RANGE) => Ok(Some(0)),
+        Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

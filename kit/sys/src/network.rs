@@ -18,6 +18,21 @@ pub fn unshare_network() -> io::Result<()> {
     done.map_err(io::Error::from)
 }
 
+/// How much of what was sent on a unix socket its other end has not read yet, as the kernel counts
+/// it: with its own overhead, and at times one byte too many while it is counting. Zero, or one,
+/// means that all was read. (On TCP, what the other host has not acknowledged.)
+pub fn unread_by_peer(socket: impl AsFd) -> io::Result<usize> {
+    let mut unread: libc::c_int = 0;
+    #[expect(unsafe_code, reason = "rustix has no SIOCOUTQ")]
+    // SAFETY: the descriptor is open for the call, and the kernel writes one int to the pointer,
+    // which is that of `unread`.
+    let done = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut unread) };
+    match done {
+        0 => Ok(usize::try_from(unread).unwrap_or_default()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Switches an integer option of level `SOL_NETLINK` on, such as `NETLINK_EXT_ACK`.
 pub fn enable_netlink_option(socket: impl AsFd, option: i32) -> io::Result<()> {
     let on: libc::c_int = 1;

@@ -36,6 +36,7 @@ mod room;
 mod rootfs;
 mod save;
 mod scrub;
+mod snapshot;
 mod tarred;
 mod trash;
 
@@ -68,6 +69,7 @@ pub use partial::Partial;
 pub use removed::{Freed, Policy, RemovedImage};
 pub use save::Saved;
 pub use scrub::{Damage, Damaged, Scrubbed};
+pub use snapshot::CommitOptions;
 pub use tarred::LayerTar;
 
 /// The image store. Cheap to clone.

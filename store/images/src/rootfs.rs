@@ -154,6 +154,9 @@ pub(crate) fn overlay(
         forget_volatile(writable);
         fsconfig_set_string(&overlay, "upperdir", writable.join("diff"))?;
         fsconfig_set_string(&overlay, "workdir", writable.join("work"))?;
+        // What the container changed is to be all in its directory: it may become a layer.
+        fsconfig_set_string(&overlay, "redirect_dir", "off")?;
+        fsconfig_set_string(&overlay, "metacopy", "off")?;
         if options.volatile {
             fsconfig_set_flag(&overlay, "volatile")?;
         }

@@ -253,6 +253,7 @@ impl Store {
                 .map_err(Error::errno("opening", &diff))?;
             let pack = Pack {
                 user_attributes: true,
+                layer: true,
                 ..Pack::default()
             };
             archive::pack(&root.as_fd(), &pack, BufWriter::new(&file))?

@@ -15,7 +15,7 @@ use super::{Service, serve};
 use crate::answer::{self, Answer};
 use crate::body::{RequestBody, ResponseBody};
 use crate::call::Call;
-use crate::hijack::Hijack;
+use crate::hijack::{HEAD_READ, Hijack};
 use crate::stream::{Stream, Transport};
 use crate::version::ApiVersion;
 use crate::{system, unsupported};
@@ -88,17 +88,18 @@ fn echo() -> Hijack {
     })
 }
 
-/// Sends what its client could read before: a client may look for the head in a buffer, and lose
+/// Sends what its client had not read before: a client may look for the head in a buffer, and lose
 /// what came with it.
 fn prompt(client: Arc<StdUnixStream>) -> Hijack {
     Hijack::new("application/vnd.docker.raw-stream", move |socket, _| {
         Box::pin(async move {
             use rustix::net::{RecvFlags, recv};
-            let mut before = [0; 1024];
+            let mut unread = [0; 1024];
             let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-            let (_, read) = recv(&*client, &mut before, flags).expect("a head");
+            let length = recv(&*client, &mut unread, flags).map_or(0, |(_, length)| length);
             let mut stream = StdUnixStream::from(socket);
-            stream.write_all(&before[..read]).expect("write");
+            stream.write_all(&unread[..length]).expect("write");
+            stream.write_all(b"!").expect("write");
             Ok(())
         })
     })
@@ -227,26 +228,41 @@ async fn upgrade_gives_the_socket_away() {
     assert_eq!(client.rest().await, "early latebye");
 }
 
+const PROMPT: &str = "POST /exec/prompt/start HTTP/1.1\r\nHost: d\r\n";
+
 #[tokio::test]
-async fn the_head_is_out_before_the_stream_begins() {
+async fn the_stream_begins_when_the_head_was_read() {
     for (wish, end) in [
         ("Connection: Upgrade\r\nUpgrade: tcp\r\n", "UPGRADED"),
         ("", "OK"),
     ] {
         let mut client = Client::new();
         client
-            .send(&format!(
-                "POST /exec/prompt/start HTTP/1.1\r\nHost: d\r\n{wish}Content-Length: 0\r\n\r\n"
-            ))
+            .send(&format!("{PROMPT}{wish}Content-Length: 0\r\n\r\n"))
             .await;
+        // It is there before it is read, byte by byte.
+        client.stream.readable().await.expect("a head");
         let head = client.until("\r\n\r\n").await;
         assert!(
             head.lines().next().is_some_and(|line| line.ends_with(end)),
             "{head}"
         );
-        let mut before = vec![0; head.len()];
-        client.stream.read_exact(&mut before).await.expect("output");
-        assert_eq!(String::from_utf8_lossy(&before), head);
+        assert_eq!(client.rest().await, "!");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_nothing_gets_its_stream_nevertheless() {
+    for wish in ["Connection: Upgrade\r\nUpgrade: tcp\r\n", ""] {
+        let began = tokio::time::Instant::now();
+        let mut client = Client::new();
+        client
+            .send(&format!("{PROMPT}{wish}Content-Length: 0\r\n\r\n"))
+            .await;
+        tokio::time::sleep(HEAD_READ * 2).await;
+        let head = client.until("\r\n\r\n").await;
+        assert_eq!(client.rest().await, format!("{head}!"));
+        assert_eq!(began.elapsed(), HEAD_READ * 2);
     }
 }
 

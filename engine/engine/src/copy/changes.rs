@@ -23,7 +23,7 @@ const PLACES: [&str; 11] = [
 ];
 
 /// Leaves out the places for mounts; `upper` is the writable layer.
-pub(super) fn made_by_the_container(mut changes: Vec<Change>, upper: &Path) -> Vec<Change> {
+pub(crate) fn made_by_the_container(mut changes: Vec<Change>, upper: &Path) -> Vec<Change> {
     let is_place = |change: &Change| {
         change.kind == ChangeKind::Added
             && PLACES.iter().any(|place| change.path == Path::new(place))

@@ -5,12 +5,15 @@ use oci::image::{Empty, Execution, Healthcheck};
 use super::words::{self, Variables};
 use crate::{Error, Result, signal};
 
-/// What the instructions make of nothing.
+/// What the instructions make of `execution`.
 ///
 /// # Errors
 /// Invalid parameter, naming the instruction.
-pub(super) fn apply(changes: &[String]) -> Result<Execution> {
-    let mut target = Target::default();
+pub(super) fn apply(changes: &[String], execution: Execution) -> Result<Execution> {
+    let mut target = Target {
+        execution,
+        command_given: false,
+    };
     for line in lines(changes) {
         target.instruction(&line)?;
     }
@@ -41,7 +44,6 @@ fn lines(changes: &[String]) -> Vec<String> {
     found
 }
 
-#[derive(Default)]
 struct Target {
     execution: Execution,
     /// CMD was given: an ENTRYPOINT does not take it away.
@@ -343,6 +345,7 @@ mod tests {
                 .iter()
                 .map(|change| (*change).to_owned())
                 .collect::<Vec<_>>(),
+            Execution::default(),
         )
     }
 
