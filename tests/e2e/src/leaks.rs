@@ -117,7 +117,7 @@ fn links(lab: &Lab) -> Vec<String> {
 }
 
 /// The lab's group in each hierarchy.
-fn parents(lab: &Lab) -> Vec<PathBuf> {
+pub(crate) fn parents(lab: &Lab) -> Vec<PathBuf> {
     // Version 2 alone is mounted there; otherwise it and each of version 1 have a directory.
     let root = Path::new("/sys/fs/cgroup");
     let below = std::fs::read_dir(root).into_iter().flatten().flatten();

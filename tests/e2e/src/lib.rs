@@ -10,6 +10,7 @@
     reason = "a harness fails loudly"
 )]
 
+mod group;
 mod http;
 mod image;
 mod lab;

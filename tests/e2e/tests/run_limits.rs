@@ -1,42 +1,8 @@
 //! `docker run`: limits, seen in the container's own cgroup, and what happens at them.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use e2e::{Lab, root, wait_for};
-
-/// A file of the group that a running container is in.
-fn group_file(lab: &Lab, name: &str, controller: &str, file: &str) -> String {
-    let pid = lab.inspect(name, "{{.State.Pid}}");
-    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
-    let mut found = None;
-    for line in groups.lines() {
-        let mut parts = line.splitn(3, ':');
-        let (_, names, path) = (
-            parts.next(),
-            parts.next().unwrap_or(""),
-            parts.next().unwrap_or(""),
-        );
-        if names.split(',').any(|n| n == controller) || names.is_empty() {
-            for root in [
-                format!("/sys/fs/cgroup/{names}"),
-                format!("/sys/fs/cgroup/{controller}"),
-                "/sys/fs/cgroup".into(),
-            ] {
-                let whole = PathBuf::from(format!("{root}{path}/{file}"));
-                if found.is_none() && whole.is_file() {
-                    found = Some(whole);
-                }
-            }
-        }
-    }
-    let path = found.unwrap_or_else(|| panic!("no {file} of {controller} in {groups}"));
-    std::fs::read_to_string(path).expect(file).trim().to_owned()
-}
-
-fn is_v1(lab: &Lab) -> bool {
-    lab.ok(&["info", "--format", "{{.CgroupVersion}}"]) == "1"
-}
 
 #[test]
 fn limits_reach_the_kernel() {
@@ -64,8 +30,8 @@ fn limits_reach_the_kernel() {
         &["bb", "sleep", "1000"],
     ]
     .concat());
-    let file = |controller: &str, file: &str| group_file(&lab, "lim", controller, file);
-    let v1 = is_v1(&lab);
+    let file = |controller: &str, file: &str| lab.group_file("lim", controller, file);
+    let v1 = lab.groups_are_v1();
     if v1 {
         assert_eq!(file("memory", "memory.limit_in_bytes"), "67108864");
         assert_eq!(file("memory", "memory.soft_limit_in_bytes"), "33554432");
@@ -139,7 +105,7 @@ fn limits_reach_the_kernel() {
     assert_eq!(file("pids", "pids.max"), "33");
     // Nothing given, nothing limited.
     lab.ok(&["run", "-d", "--name", "free", "bb", "sleep", "1000"]);
-    assert_eq!(group_file(&lab, "free", "pids", "pids.max"), "max");
+    assert_eq!(lab.group_file("free", "pids", "pids.max"), "max");
 }
 
 #[test]
