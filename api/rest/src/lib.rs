@@ -17,6 +17,7 @@ mod compat;
 mod connection;
 mod containers;
 mod create;
+mod events;
 mod exec;
 mod hijack;
 mod images;

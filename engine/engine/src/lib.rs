@@ -76,6 +76,7 @@ pub use options::{
     ArchivePut, AttachOptions, DiskUsageOptions, EventsOptions, Filters, ImageRemoveOptions,
     ImportOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition,
 };
+pub use state::Limits as EventLimits;
 
 pub use ::lazy::Program as SupplierProgram;
 pub use session::Session;
@@ -95,7 +96,7 @@ pub(crate) struct Inner {
     /// Keeps other daemons out of the exec root.
     pub(crate) _lock: std::fs::File,
     pub(crate) config: Config,
-    pub(crate) state: state::State,
+    pub(crate) state: Arc<state::State>,
     pub(crate) compute: Arc<dyn Compute>,
     pub(crate) images: images::Images,
     pub(crate) registries: registries::Registries,
