@@ -5,6 +5,7 @@
 //! all that is there, and all of it is gone at the end.
 
 mod engines;
+mod listing;
 mod measure;
 mod runtime;
 mod workloads;
@@ -38,7 +39,7 @@ const USAGE: &str =
     "cargo xtask bench [-n RUNS] [--containers N] [--only WORKLOAD,…] [--corten FILE]
                   [--here] [--engine 'NAME SOCKET COMMAND…']…
                   [--root DIR] [--keeper FILE]
-  workloads: run, exec, detach, api, cpu, daemon; alone: runtime
+  workloads: run, exec, detach, api, cpu, daemon, ps; alone: runtime
   --here     use the namespaces as they are
   --engine   one that runs already, as seen from --here
   --root     with runtime: a Debian system that has crun and runc; without it one is made
@@ -148,6 +149,9 @@ fn inside(options: &Options, corten: &std::path::Path) -> Result<()> {
         }
         if wanted("daemon") {
             workloads::daemon(&mut engines[0], options.containers, &mut table)?;
+        }
+        if wanted("ps") {
+            listing::ps(&engines[0], options.runs, &mut table)?;
         }
         Ok(())
     })();

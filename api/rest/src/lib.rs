@@ -18,6 +18,7 @@ mod compat;
 mod connection;
 mod containers;
 mod create;
+mod events;
 mod exec;
 mod hijack;
 mod images;

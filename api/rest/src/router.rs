@@ -6,7 +6,7 @@ use http::StatusCode;
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::{
-    Api, answer, archive, commit, containers, create, exec, images, store, streams, system,
+    Api, answer, archive, commit, containers, create, events, exec, images, store, streams, system,
     unsupported, volumes,
 };
 
@@ -23,7 +23,7 @@ pub(crate) async fn route(api: &Api, call: Call) -> Result<Answer> {
         ("GET" | "HEAD", ["_ping"]) => system::ping(),
         ("GET", ["version"]) => system::version(api),
         ("GET", ["info"]) => system::info(api, &call),
-        ("GET", ["events"]) => system::events(api, &call),
+        ("GET", ["events"]) => events::events(api, &call).await,
         ("POST", ["auth"]) => system::auth(api, call).await,
         (_, ["containers", rest @ ..]) => container(api, call, method.as_str(), rest).await,
         ("POST", ["commit"]) => commit::commit(api, call).await,

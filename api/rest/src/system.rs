@@ -1,15 +1,15 @@
 //! Routes about the engine itself.
 
 use dockerapi::AuthConfig;
-use engine::{DiskUsageOptions, Error, EventsOptions, Result};
+use engine::{DiskUsageOptions, Error, Result};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, PRAGMA};
 use serde::Serialize;
 
 use crate::answer::{self, Answer};
-use crate::body::{ResponseBody, receive};
+use crate::body::ResponseBody;
 use crate::call::Call;
-use crate::{Api, compat, timestamp};
+use crate::{Api, compat};
 
 /// `GET|HEAD /_ping`.
 pub(crate) fn ping() -> Result<Answer> {
@@ -41,17 +41,6 @@ pub(crate) fn version(api: &Api) -> Result<Answer> {
 /// `GET /info`.
 pub(crate) fn info(api: &Api, call: &Call) -> Result<Answer> {
     answer::ok(&compat::info(api.0.engine.info(), call.version)?)
-}
-
-/// `GET /events`.
-pub(crate) fn events(api: &Api, call: &Call) -> Result<Answer> {
-    let time = |key| timestamp::parse(call.query.get(key).unwrap_or_default());
-    let options = EventsOptions {
-        since: time("since")?,
-        until: time("until")?,
-        filters: call.query.filters()?,
-    };
-    answer::lines(receive(api.0.engine.events(options)?))
 }
 
 /// `POST /auth`.

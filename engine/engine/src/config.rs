@@ -76,6 +76,8 @@ pub struct Live {
     pub shutdown_timeout: u64,
     /// How registries are reached.
     pub registries: RegistrySettings,
+    /// How many past events are kept.
+    pub events: state::Limits,
     /// Layers fetched at once.
     pub max_concurrent_downloads: usize,
     /// Tries for one layer.
@@ -124,6 +126,7 @@ impl Default for Live {
             live_restore: true,
             shutdown_timeout: 15,
             registries: RegistrySettings::default(),
+            events: state::Limits::default(),
             max_concurrent_downloads: 3,
             max_download_attempts: 5,
         }

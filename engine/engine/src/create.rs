@@ -250,7 +250,7 @@ async fn make(inner: &Arc<Inner>, mut record: Record) -> Result<String> {
         .event(&event)
         .addition();
     let change = volumes.add_to(change);
-    inner
+    let told = inner
         .state
         .commit(change)
         .await
@@ -259,6 +259,6 @@ async fn make(inner: &Arc<Inner>, mut record: Record) -> Result<String> {
     let container = owner::spawn(Arc::clone(inner), record, Inherited::Nothing);
     inner.containers.insert(container);
     volumes.keep();
-    inner.events.publish(event);
+    drop(told);
     Ok(id)
 }

@@ -1,24 +1,24 @@
-//! Events: what clients of `GET /events` see, live and from the recent past.
+//! Events: what clients of `GET /events` see, live and from the past.
 //!
-//! Events are written by the state database in the transaction of the change they tell of; here
-//! they are handed to listeners after that commit. A listener that does not keep up loses the
-//! oldest of what it has not read, never blocks the engine.
+//! All events go through the log of the state database, those of a change in its transaction.
+//! Listeners read the log from where they are: one that does not keep up reads on from the disk, and
+//! loses nothing as long as the log keeps what it has not read. Time and order of an event are the
+//! log's stamp.
 
-use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use dockerapi::{Actor, Event};
-use tokio::sync::{broadcast, mpsc};
+use state::{Entry, State};
+use tokio::sync::{mpsc, watch};
 
 use crate::clock;
 use crate::options::{EventsOptions, Filters};
 use crate::record::Record;
-use crate::{Error, Result};
+use crate::{Error, Lines, Result};
 
-/// Events that a slow listener may be behind.
-const BACKLOG: usize = 4096;
-/// Events remembered for `since`.
-const REMEMBERED: usize = 1024;
+/// Events that are read from the log at once.
+const PAGE: usize = 256;
 const FILTERS: &[&str] = &[
     "config",
     "container",
@@ -36,95 +36,182 @@ const FILTERS: &[&str] = &[
     "volume",
 ];
 
-/// The hub between the engine and its listeners.
+/// Between the engine and its listeners.
 #[derive(Debug)]
 pub(crate) struct Events {
-    live: broadcast::Sender<Event>,
-    past: Mutex<VecDeque<Event>>,
+    state: Arc<State>,
+    listeners: Arc<AtomicUsize>,
 }
 
 impl Events {
-    pub(crate) fn new(past: Vec<Event>) -> Self {
+    pub(crate) fn new(state: Arc<State>) -> Self {
         Self {
-            live: broadcast::channel(BACKLOG).0,
-            past: Mutex::new(past.into()),
+            state,
+            listeners: Arc::default(),
         }
     }
 
-    /// Tells listeners. Call after the event is durable.
+    /// Tells an event that is not part of a change.
     pub(crate) fn publish(&self, event: Event) {
-        let mut past = lock(&self.past);
-        if past.len() >= REMEMBERED {
-            past.pop_front();
-        }
-        past.push_back(event.clone());
-        // No listener is no error. Sent under the lock so that `subscribe` misses none.
-        let _ = self.live.send(event);
+        self.state.tell(&event);
     }
 
     pub(crate) fn listeners(&self) -> usize {
-        self.live.receiver_count()
+        self.listeners.load(Ordering::Relaxed)
     }
 
-    /// The past since `since`, then live events until `until`.
-    pub(crate) fn subscribe(&self, options: EventsOptions) -> Result<mpsc::Receiver<Event>> {
+    /// Events since the opening.
+    pub(crate) fn told(&self) -> u64 {
+        self.state.log().told()
+    }
+
+    /// The past since `since`, then live events until `until`. What was told before this was called
+    /// is past.
+    pub(crate) async fn subscribe(&self, options: EventsOptions) -> Result<Lines<Result<Event>>> {
         options.filters.only(FILTERS)?;
         if let (Some(since), Some(until)) = (options.since, options.until)
             && since > until
         {
             return Err(Error::invalid("`since` time cannot be after `until` time"));
         }
-        let (mut live, past) = {
-            let past = lock(&self.past);
-            let wanted = past.iter().filter(|event| match options.since {
-                Some(since) => i128::from(event.time_nano) >= since,
-                None => options.until.is_some(),
-            });
-            (self.live.subscribe(), wanted.cloned().collect::<Vec<_>>())
+        self.state.flush().await;
+        let log = self.state.log();
+        let news = log.watch();
+        let stamp = |time: i128| i64::try_from(time).unwrap_or(if time < 0 { 0 } else { i64::MAX });
+        let after = match (options.since, options.until) {
+            (Some(since), _) => stamp(since).saturating_sub(1).max(log.dropped()),
+            (None, Some(_)) => log.dropped(),
+            (None, None) => log.newest(),
         };
         let (sender, receiver) = mpsc::channel(64);
-        tokio::spawn(async move {
-            let late = |event: &Event| {
-                options
-                    .until
-                    .is_some_and(|until| i128::from(event.time_nano) > until)
+        let reader = Reader {
+            state: Arc::downgrade(&self.state),
+            after,
+            until: options.until.map(stamp),
+            filters: options.filters,
+            sender,
+            _counted: Counted::new(&self.listeners),
+        };
+        tokio::spawn(reader.run(news));
+        Ok(receiver)
+    }
+}
+
+/// One listener's place in the log.
+struct Reader {
+    /// The engine may be let go of while somebody listens.
+    state: Weak<State>,
+    /// Stamp of the last entry that was read.
+    after: i64,
+    until: Option<i64>,
+    filters: Filters,
+    sender: mpsc::Sender<Result<Event>>,
+    _counted: Counted,
+}
+
+impl Reader {
+    async fn run(mut self, mut news: watch::Receiver<i64>) {
+        let end = until(self.until);
+        tokio::pin!(end);
+        let mut is_past = false;
+        loop {
+            news.borrow_and_update();
+            let page = match self.page().await {
+                Ok(Some(page)) => page,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "a listener of events is cut off");
+                    let _ = self.sender.send(Err(error)).await;
+                    return;
+                }
             };
-            for event in past {
-                if !late(&event)
-                    && matches(&event, &options.filters)
-                    && sender.send(event).await.is_err()
+            if page.is_empty() {
+                if is_past {
+                    return;
+                }
+                tokio::select! {
+                    () = &mut end => {
+                        // Nothing earlier comes after this.
+                        let Some(state) = self.state.upgrade() else { return };
+                        state.flush().await;
+                        is_past = true;
+                    }
+                    () = self.sender.closed() => return,
+                    changed = news.changed() => if changed.is_err() { return },
+                }
+            }
+            for entry in page {
+                if self.until.is_some_and(|until| entry.stamp > until) {
+                    return;
+                }
+                self.after = entry.stamp;
+                if let Some(event) = read(&entry)
+                    && matches(&event, &self.filters)
+                    && self.sender.send(Ok(event)).await.is_err()
                 {
                     return;
                 }
             }
-            let end = async {
-                match options.until.map(|until| until - i128::from(clock::now())) {
-                    Some(left) if left <= 0 => {}
-                    Some(left) => {
-                        let left = u64::try_from(left).unwrap_or(u64::MAX);
-                        tokio::time::sleep(std::time::Duration::from_nanos(left)).await;
-                    }
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::pin!(end);
-            loop {
-                tokio::select! {
-                    () = &mut end => return,
-                    () = sender.closed() => return,
-                    event = live.recv() => match event {
-                        Ok(event) if matches(&event, &options.filters) => {
-                            if sender.send(event).await.is_err() {
-                                return;
-                            }
-                        }
-                        Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                        Err(broadcast::error::RecvError::Closed) => return,
-                    },
-                }
-            }
-        });
-        Ok(receiver)
+        }
+    }
+
+    /// What follows; `None` when the engine has gone.
+    async fn page(&self) -> Result<Option<Vec<Entry>>> {
+        let Some(state) = self.state.upgrade() else {
+            return Ok(None);
+        };
+        let log = state.log();
+        if let Some(page) = log.recent(self.after, PAGE) {
+            return Ok(Some(page));
+        }
+        let (log, after) = (Arc::clone(log), self.after);
+        let page = tokio::task::spawn_blocking(move || log.stored(after, PAGE)).await;
+        match page {
+            Ok(page) => page
+                .map(Some)
+                .map_err(|error| Error::system(error.to_string())),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// A listener, as long as it lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Returns when a time has come; never without one.
+async fn until(time: Option<i64>) {
+    let Some(time) = time else {
+        return std::future::pending().await;
+    };
+    let left = u64::try_from(time.saturating_sub(clock::now())).unwrap_or(0);
+    tokio::time::sleep(std::time::Duration::from_nanos(left)).await;
+}
+
+/// An entry as an event: its time is the log's.
+fn read(entry: &Entry) -> Option<Event> {
+    match serde_json::from_slice::<Event>(&entry.event) {
+        Ok(mut event) => {
+            event.time_nano = entry.stamp;
+            event.time = entry.stamp / 1_000_000_000;
+            Some(event)
+        }
+        Err(error) => {
+            tracing::error!(stamp = entry.stamp, %error, "an event of the log cannot be read");
+            None
+        }
     }
 }
 
@@ -218,10 +305,4 @@ fn matches(event: &Event, filters: &Filters) -> bool {
             .all(|kind| object(kind))
         && image_matches
         && labels
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

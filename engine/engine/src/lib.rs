@@ -77,6 +77,7 @@ pub use options::{
     ArchivePut, AttachOptions, CommitOptions, DiskUsageOptions, EventsOptions, Filters,
     ImageRemoveOptions, ImportOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition,
 };
+pub use state::Limits as EventLimits;
 
 pub use ::lazy::Program as SupplierProgram;
 pub use pull::plan::{Presence, PullPlan};
@@ -97,7 +98,7 @@ pub(crate) struct Inner {
     /// Keeps other daemons out of the exec root.
     pub(crate) _lock: std::fs::File,
     pub(crate) config: Config,
-    pub(crate) state: state::State,
+    pub(crate) state: Arc<state::State>,
     pub(crate) compute: Arc<dyn Compute>,
     pub(crate) images: images::Images,
     pub(crate) registries: registries::Registries,

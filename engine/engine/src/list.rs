@@ -1,7 +1,7 @@
 //! `container ls`: filters and rows.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
 
 use dockerapi::{ContainerSummary, Port, SummaryHostConfig, SummaryNetworkSettings};
 
@@ -57,6 +57,7 @@ impl Engine {
         records.retain(|record| record.state.phase != Phase::Removed);
         records.sort_by_key(|record| std::cmp::Reverse(record.created));
         let rows = records.iter().filter(|record| query.takes(record));
+        let mut images = ShownImages::new(inner);
         let limit = options
             .limit
             .filter(|limit| *limit > 0)
@@ -64,7 +65,8 @@ impl Engine {
         Ok(rows
             .take(limit)
             .map(|record| {
-                let mut row = summary(inner, record, options.size);
+                let sizes = options.size.then(|| inner.sizes(record));
+                let mut row = summary(record, images.of(record), sizes);
                 row.names
                     .extend(linked.remove(&record.id).unwrap_or_default());
                 row
@@ -314,17 +316,24 @@ pub(crate) fn labels_match(labels: &BTreeMap<String, String>, wanted: &[String])
 
 /// Networks have an ID made from their name: there are three, and none is ever made anew.
 pub(crate) fn network_id(name: &str) -> String {
+    /// Those that nearly every container has, for lists of thousands.
+    static COMMON: LazyLock<[(&str, String); 3]> =
+        LazyLock::new(|| ["bridge", "host", "none"].map(|name| (name, hashed(name))));
+    let known = COMMON.iter().find(|(known, _)| *known == name);
+    known.map_or_else(|| hashed(name), |(_, id)| id.clone())
+}
+
+fn hashed(name: &str) -> String {
     use sha2::Digest as _;
     let hash: [u8; 32] = sha2::Sha256::digest(format!("corten network {name}")).into();
     oci::Digest::sha256(&hash).hex().to_owned()
 }
 
-fn summary(inner: &Inner, record: &Record, size: bool) -> ContainerSummary {
-    let sizes = size.then(|| inner.sizes(record));
+fn summary(record: &Record, image: String, sizes: Option<(i64, i64)>) -> ContainerSummary {
     ContainerSummary {
         id: record.id.clone(),
         names: vec![format!("/{}", record.name)],
-        image: shown_image(inner, record),
+        image,
         image_id: record.image_id.clone(),
         command: command(record),
         created: record.created / 1_000_000_000,
@@ -350,12 +359,33 @@ fn summary(inner: &Inner, record: &Record, size: bool) -> ContainerSummary {
     }
 }
 
-/// The name the container was made by, while it still means the same image.
-fn shown_image(inner: &Inner, record: &Record) -> String {
-    let name = &record.config.image;
-    match inner.images.resolve(name) {
-        Ok(image) if image.id.to_string() == record.image_id => name.clone(),
-        _ => record.image_id.clone(),
+/// What images are called in one list: each name is looked up once, for many containers have the
+/// same.
+struct ShownImages<'a> {
+    inner: &'a Inner,
+    /// ID of the image that a name means now.
+    known: HashMap<&'a str, Option<String>>,
+}
+
+impl<'a> ShownImages<'a> {
+    fn new(inner: &'a Inner) -> Self {
+        Self {
+            inner,
+            known: HashMap::new(),
+        }
+    }
+
+    /// The name the container was made by, while it still means the same image.
+    fn of(&mut self, record: &'a Record) -> String {
+        let name = record.config.image.as_str();
+        let meant = self.known.entry(name).or_insert_with(|| {
+            let image = self.inner.images.resolve(name).ok();
+            image.map(|image| image.id.to_string())
+        });
+        match meant {
+            Some(id) if *id == record.image_id => name.to_owned(),
+            _ => record.image_id.clone(),
+        }
     }
 }
 

@@ -48,6 +48,8 @@ impl Engine {
         let lock = lock(&config.exec_root)?;
         let state = State::open(&config.data_root.join("state.redb"))
             .map_err(|error| Error::system(error.to_string()))?;
+        let state = Arc::new(state);
+        state.log().limit(config.live.events);
         let images = images::Images::open(&config.data_root, state.database())
             .map_err(|error| system("image store", error.to_string()))?;
         images.set_policy(config.image_policy);
@@ -55,15 +57,12 @@ impl Engine {
             .load::<Record>(Table::Containers)
             .map_err(|error| Error::system(error.to_string()))?;
         let volumes = crate::volumes::Volumes::load(&state, &config.data_root)?;
-        let past = state
-            .events()
-            .map_err(|error| Error::system(error.to_string()))?;
         let found = adopt_all(&compute, rows).await;
         let inner = Arc::new(Inner {
             _lock: lock,
             bridge: OnceLock::new(),
             containers: Containers::default(),
-            events: Events::new(past),
+            events: Events::new(Arc::clone(&state)),
             volumes,
             execs: Execs::default(),
             hosts: std::sync::Mutex::default(),

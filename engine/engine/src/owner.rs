@@ -417,10 +417,16 @@ impl Owner {
         let result = self.inner.state.commit(change).await;
         // What happened, happened: readers see it even when it could not be written.
         self.show();
-        for event in events {
-            self.inner.events.publish(event);
+        match result {
+            // Listeners hear of it now.
+            Ok(_told) => Ok(()),
+            Err(error) => {
+                for event in events {
+                    self.inner.events.publish(event);
+                }
+                Err(Error::system(error.to_string()))
+            }
         }
-        result.map_err(|error| Error::system(error.to_string()))
     }
 
     fn show(&self) {

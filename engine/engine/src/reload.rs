@@ -13,6 +13,7 @@ impl Engine {
     pub async fn reload(&self, live: Live) {
         let inner = &self.0;
         inner.registries.take(&live);
+        inner.state.log().limit(live.events);
         let attributes = attributes(&live, &inner.config);
         *inner.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
         if inner.lazy.is_some() {
@@ -27,8 +28,8 @@ impl Engine {
         let written = inner.state.commit(state::Change::new().event(&event)).await;
         if let Err(error) = written {
             tracing::error!(%error, "event not written");
+            inner.events.publish(event);
         }
-        inner.events.publish(event);
     }
 }
 

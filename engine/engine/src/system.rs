@@ -151,12 +151,13 @@ impl Engine {
         }
     }
 
-    /// `GET /events`.
+    /// `GET /events`: each once, in their order, whose times are unlike each other. A listener that
+    /// reads more slowly than events are forgotten gets an error in place of those it missed.
     ///
     /// # Errors
     /// Invalid parameter for unknown filters.
-    pub fn events(&self, options: EventsOptions) -> Result<Lines<dockerapi::Event>> {
-        self.0.events.subscribe(options)
+    pub async fn events(&self, options: EventsOptions) -> Result<Lines<Result<dockerapi::Event>>> {
+        self.0.events.subscribe(options).await
     }
 
     /// `POST /auth`: status text and identity token.

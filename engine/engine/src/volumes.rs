@@ -215,15 +215,18 @@ impl Volumes {
         let event = event("destroy", name);
         let change = Change::new().delete(Table::Volumes, name).event(&event);
         let commit = tokio::runtime::Handle::current().block_on(inner.state.commit(change));
-        if let Err(error) = commit {
-            directory::recover(&self.root, name).map_err(|error| failed(&error))?;
-            return Err(failed(&error));
-        }
+        let told = match commit {
+            Ok(told) => told,
+            Err(error) => {
+                directory::recover(&self.root, name).map_err(|error| failed(&error))?;
+                return Err(failed(&error));
+            }
+        };
         if let Err(error) = directory::discard(&self.root, name) {
             // It is no volume any more; the rest goes at the next start.
             tracing::warn!(volume = name, err = %error, "cannot remove a volume's files");
         }
-        inner.events.publish(event);
+        drop(told);
         Ok(())
     }
 }

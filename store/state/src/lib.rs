@@ -8,28 +8,30 @@
 //! that add something ([`Change::addition`]) are refused while the file system has less than
 //! [`RESERVE`] bytes left. All others go through, at need in room that was kept aside (`reserve`).
 
+mod log;
 mod reserve;
+mod writer;
+
+pub use log::{Entry, Limits, Log, Told};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::sync::oneshot;
 
 use reserve::{Backend, Reserve};
+use writer::{Job, Writer};
 
 /// Bytes that must be free before anything is added.
 pub const RESERVE: u64 = 4 << 20;
 
-/// How many events are kept for clients that ask for the past.
-const EVENTS_KEPT: u64 = 1024;
 /// Changes that may wait for the writer before callers are held back.
 const QUEUE: usize = 256;
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
 
 /// Why the state cannot be read or changed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -60,6 +62,12 @@ pub enum Error {
         /// What is left.
         free: u64,
     },
+    /// The log of events cannot be read.
+    #[error("log of events: {0}")]
+    Log(String),
+    /// A reader of the log was too slow.
+    #[error("events that were to be read next are no longer kept")]
+    Overtaken,
     /// The writer thread is gone.
     #[error("the state database is closed")]
     Closed,
@@ -137,16 +145,12 @@ impl Change {
     }
 }
 
-struct Job {
-    change: Change,
-    done: oneshot::Sender<Result<(), Error>>,
-}
-
 /// The open state. Cheap to share behind an `Arc`.
 #[derive(Debug)]
 pub struct State {
     path: PathBuf,
     database: Arc<Database>,
+    log: Arc<Log>,
     writer: Option<SyncSender<Job>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -189,17 +193,25 @@ impl State {
             });
         }
         let database = Arc::new(database);
+        let log = Log::open(Arc::clone(&database)).map_err(|error| failed(error.to_string()))?;
+        let log = Arc::new(log);
         let (writer, jobs) = sync_channel(QUEUE);
         let thread = {
-            let (database, path) = (Arc::clone(&database), path.to_owned());
+            let writer = Writer {
+                database: Arc::clone(&database),
+                path: path.to_owned(),
+                reserve,
+                log: Arc::clone(&log),
+            };
             std::thread::Builder::new()
                 .name("state".into())
-                .spawn(move || write_loop(&database, &path, &reserve, &jobs))
+                .spawn(move || writer.run(&jobs))
                 .map_err(|error| failed(error.to_string()))?
         };
         Ok(Self {
             path: path.to_owned(),
             database,
+            log,
             writer: Some(writer),
             thread: Some(thread),
         })
@@ -210,25 +222,30 @@ impl State {
         Arc::clone(&self.database)
     }
 
-    /// Makes a change durable, together with others that wait at the same time.
+    /// Makes a change durable, together with others that wait at the same time. Its events are
+    /// shown to readers of the log when the answer is dropped.
     ///
     /// # Errors
     /// When the disk is full or failing. Nothing of the change is there then.
-    pub async fn commit(&self, change: Change) -> Result<(), Error> {
+    pub async fn commit(&self, change: Change) -> Result<Told, Error> {
         let (done, answer) = oneshot::channel();
+        self.send(Job::Commit(change, done)).await?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    async fn send(&self, job: Job) -> Result<(), Error> {
         let writer = self.writer.as_ref().ok_or(Error::Closed)?;
-        match writer.try_send(Job { change, done }) {
-            Ok(()) => {}
+        match writer.try_send(job) {
+            Ok(()) => Ok(()),
             Err(std::sync::mpsc::TrySendError::Full(job)) => {
                 let writer = writer.clone();
                 tokio::task::spawn_blocking(move || writer.send(job))
                     .await
                     .map_err(|_| Error::Closed)?
-                    .map_err(|_| Error::Closed)?;
+                    .map_err(|_| Error::Closed)
             }
-            Err(std::sync::mpsc::TrySendError::Disconnected(_)) => return Err(Error::Closed),
+            Err(std::sync::mpsc::TrySendError::Disconnected(_)) => Err(Error::Closed),
         }
-        answer.await.map_err(|_| Error::Closed)?
     }
 
     /// Every row of a table, in key order. A row that does not parse is an error naming its key.
@@ -258,25 +275,30 @@ impl State {
             .collect()
     }
 
-    /// The events that are kept, oldest first.
+    /// Tells an event that belongs to no change: it is in the log in a moment, and durable a little
+    /// later. Waits only when very many are told at once.
     ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn events<T: serde::de::DeserializeOwned>(&self) -> Result<Vec<T>, Error> {
-        let read = || -> Result<_, redb::Error> {
-            let transaction = self.database.begin_read()?;
-            let rows = transaction.open_table(EVENTS)?;
-            let mut found = Vec::new();
-            for row in rows.iter()? {
-                found.push(row?.1.value().to_vec());
-            }
-            Ok(found)
-        };
-        let rows = read().map_err(|error| self.failed(error.to_string()))?;
-        Ok(rows
-            .iter()
-            .filter_map(|bytes| serde_json::from_slice(bytes).ok())
-            .collect())
+    /// # Panics
+    /// Never for types whose serialization cannot fail.
+    pub fn tell<T: serde::Serialize>(&self, event: &T) {
+        self.log.tell(serde_json::to_vec(event).unwrap_or_default());
+        if let Some(writer) = &self.writer {
+            // A full queue wakes the writer as well.
+            let _ = writer.try_send(Job::Wake);
+        }
+    }
+
+    /// Returns when all that was told before can be read.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.send(Job::Flush(done)).await.is_ok() {
+            let _ = flushed.await;
+        }
+    }
+
+    /// The log of events.
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
     }
 
     fn failed(&self, reason: String) -> Error {
@@ -297,129 +319,34 @@ impl Drop for State {
     }
 }
 
-/// Makes the tables and returns the schema found.
+/// Makes the tables and returns the schema found; an older one is brought up to date.
 fn prepare(database: &Database) -> Result<u64, redb::Error> {
-    let transaction = database.begin_read()?;
-    if let Ok(meta) = transaction.open_table(META)
-        && let Some(schema) = meta.get("schema")?
+    let found = {
+        let transaction = database.begin_read()?;
+        match transaction.open_table(META) {
+            Ok(meta) => meta.get("schema")?.map(|schema| schema.value()),
+            Err(_) => None,
+        }
+    };
+    if let Some(found) = found
+        && found >= SCHEMA
     {
-        return Ok(schema.value());
+        return Ok(found);
     }
-    drop(transaction);
     let transaction = database.begin_write()?;
     {
         transaction.open_table(META)?.insert("schema", SCHEMA)?;
-        transaction.open_table(EVENTS)?;
+        transaction.open_table(log::LOG)?;
         for table in [Table::Containers, Table::Volumes, Table::Engine] {
             transaction.open_table(table.definition())?;
         }
+    }
+    if found.is_some() {
+        log::migrate(&transaction)?;
     }
     transaction.commit()?;
     Ok(SCHEMA)
 }
 
-fn write_loop(database: &Database, path: &Path, reserve: &Reserve, jobs: &Receiver<Job>) {
-    while let Ok(first) = jobs.recv() {
-        let mut batch = vec![first];
-        batch.extend(jobs.try_iter().take(QUEUE));
-        let full = free_below_reserve(path);
-        if full.is_none() {
-            reserve.fill();
-        }
-        let (refused, accepted): (Vec<_>, Vec<_>) = batch
-            .into_iter()
-            .partition(|job| full.is_some() && job.change.addition);
-        for job in refused {
-            let error = Error::Full {
-                path: path.to_owned(),
-                free: full.unwrap_or(0),
-            };
-            let _ = job.done.send(Err(error));
-        }
-        if accepted.is_empty() {
-            continue;
-        }
-        let result = write(database, &accepted).map_err(|error| Error::Database {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        });
-        for job in accepted {
-            // A caller that went away does not need its answer.
-            let _ = job.done.send(result.clone());
-        }
-    }
-}
-
-fn write(database: &Database, jobs: &[Job]) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
-    for job in jobs {
-        for (table, key, row) in &job.change.rows {
-            let mut rows = transaction.open_table(table.definition())?;
-            match row {
-                Some(bytes) => rows.insert(key.as_str(), bytes.as_slice())?,
-                None => rows.remove(key.as_str())?,
-            };
-        }
-    }
-    if jobs.iter().any(|job| !job.change.events.is_empty()) {
-        let mut events = transaction.open_table(EVENTS)?;
-        let first = events.last()?.map_or(0, |(key, _)| key.value() + 1);
-        let new = jobs.iter().flat_map(|job| &job.change.events);
-        for (number, event) in (first..).zip(new) {
-            events.insert(number, event.as_slice())?;
-            if number >= EVENTS_KEPT {
-                events.remove(number - EVENTS_KEPT)?;
-            }
-        }
-    }
-    transaction.commit()?;
-    Ok(())
-}
-
-fn free_below_reserve(path: &Path) -> Option<u64> {
-    let facts = rustix::fs::statvfs(path).ok()?;
-    let free = facts.f_bavail.saturating_mul(facts.f_frsize);
-    (free < RESERVE).then_some(free)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::{Change, State, Table};
-
-    #[tokio::test]
-    async fn rows_and_events_survive_reopening() {
-        let dir = tempfile::tempdir().expect("temp dir");
-        let path = dir.path().join("state.redb");
-        {
-            let state = State::open(&path).expect("open");
-            let change = Change::new()
-                .put(Table::Containers, "a", &1)
-                .event(&"created");
-            state.commit(change).await.expect("commit");
-            let change = Change::new()
-                .put(Table::Containers, "b", &2)
-                .delete(Table::Containers, "a")
-                .event(&"deleted");
-            state.commit(change).await.expect("commit");
-        }
-        let state = State::open(&path).expect("reopen");
-        assert_eq!(
-            state.load::<i32>(Table::Containers).expect("rows"),
-            [("b".to_owned(), 2)]
-        );
-        assert_eq!(
-            state.events::<String>().expect("events"),
-            ["created", "deleted"]
-        );
-    }
-
-    #[tokio::test]
-    async fn only_the_newest_events_are_kept() {
-        let dir = tempfile::tempdir().expect("temp dir");
-        let state = State::open(&dir.path().join("state.redb")).expect("open");
-        let all = (0..2000).fold(Change::new(), |change, n| change.event(&n));
-        state.commit(all).await.expect("commit");
-        let kept = state.events::<i32>().expect("events");
-        assert_eq!((kept.len(), kept[0], kept[1023]), (1024, 976, 1999));
-    }
-}
+mod tests;

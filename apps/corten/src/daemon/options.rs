@@ -36,6 +36,8 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag('\0', "dns", Kind::List, ""),
     flag('\0', "dns-opt", Kind::List, ""),
     flag('\0', "dns-search", Kind::List, ""),
+    flag('\0', "events-max-age", Kind::Text, ""),
+    flag('\0', "events-max-size", Kind::Bytes, "64MiB"),
     flag('\0', "exec-opt", Kind::List, ""),
     flag('\0', "exec-root", Kind::Text, "/run/corten"),
     flag('\0', "experimental", Kind::Bool, ""),
@@ -208,6 +210,8 @@ const FEATURES: [&str; 2] = ["lazy-pull=false", "lazy-pull=true"];
 /// Options that take effect when the settings are read again.
 const LIVE: &[&str] = &[
     "debug",
+    "events-max-age",
+    "events-max-size",
     "http-proxy",
     "https-proxy",
     "insecure-registry",

@@ -464,6 +464,7 @@ fn live(given: &Parsed) -> Result<Live> {
         live_restore: given.on("live-restore"),
         shutdown_timeout: number("shutdown-timeout").into(),
         registries: registries(given),
+        events: event_limits(given)?,
         max_concurrent_downloads: match number("max-concurrent-downloads") {
             // No limit, as dockerd has it: more than any image has.
             0 => usize::from(u16::MAX),
@@ -473,20 +474,32 @@ fn live(given: &Parsed) -> Result<Live> {
     })
 }
 
+fn event_limits(given: &Parsed) -> Result<engine::EventLimits> {
+    let size = given.quantity("events-max-size");
+    Ok(engine::EventLimits {
+        bytes: u64::try_from(size)
+            .map_err(|_| anyhow!("invalid argument {size} for events-max-size"))?,
+        age: duration(given, "events-max-age")?.filter(|age| !age.is_zero()),
+    })
+}
+
+/// `None` where none is given.
+fn duration(given: &Parsed, name: &str) -> Result<Option<std::time::Duration>> {
+    let text = given.text(name);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let nanos = parse_duration(text)
+        .map_err(|error| anyhow!("invalid argument {text:?} for {name}: {error}"))?;
+    let nanos = u64::try_from(nanos)
+        .map_err(|_| anyhow!("invalid argument {text:?} for {name}: it is below zero"))?;
+    Ok(Some(std::time::Duration::from_nanos(nanos)))
+}
+
 fn image_policy(given: &Parsed) -> Result<engine::ImagePolicy> {
     let bytes = |name: &str| u64::try_from(given.quantity(name)).ok().filter(|n| *n > 0);
-    let keep_for = match given.text("image-keep") {
-        "" => std::time::Duration::ZERO,
-        text => {
-            let nanos = parse_duration(text)
-                .map_err(|error| anyhow!("invalid argument {text:?} for image-keep: {error}"))?;
-            std::time::Duration::from_nanos(u64::try_from(nanos).map_err(|_| {
-                anyhow!("invalid argument {text:?} for image-keep: it is below zero")
-            })?)
-        }
-    };
     Ok(engine::ImagePolicy {
-        keep_for,
+        keep_for: duration(given, "image-keep")?.unwrap_or_default(),
         keep_bytes: bytes("image-keep-size"),
         largest: bytes("image-max-size"),
     })

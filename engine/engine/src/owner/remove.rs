@@ -91,9 +91,9 @@ impl Owner {
         for event in &events {
             change = change.event(event);
         }
-        if self.written(change).await.is_err() {
+        let Ok(told) = self.written(change).await else {
             return;
-        }
+        };
         if self.clearing.is_none() {
             self.clear();
         }
@@ -111,13 +111,11 @@ impl Owner {
         self.parked.clear();
         self.record.state.phase = Phase::Removed;
         self.show();
-        for event in events {
-            self.inner.events.publish(event);
-        }
+        drop(told);
     }
 
     /// Writes a step of the removal; a container whose removal cannot be written is dead.
-    async fn written(&mut self, change: Change) -> Result<()> {
+    async fn written(&mut self, change: Change) -> Result<state::Told> {
         let result = self.inner.state.commit(change).await;
         result.map_err(|error| {
             self.record.state.phase = Phase::Dead;

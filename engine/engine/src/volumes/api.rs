@@ -138,14 +138,14 @@ fn make_durable(inner: &Inner, volume: &Volume) -> Result<()> {
         .put(Table::Volumes, name, &volume.row)
         .event(&event)
         .addition();
-    tokio::runtime::Handle::current()
+    // Told when it can be found.
+    let _told = tokio::runtime::Handle::current()
         .block_on(inner.state.commit(change))
         .map_err(|error| failed(&error))?;
     inner
         .volumes
         .publish(volume)
         .map_err(|error| failed(&error))?;
-    inner.events.publish(event);
     Ok(())
 }
 

@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use dockerapi::Event;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use state::{Change, Table};
 
@@ -19,7 +18,6 @@ use crate::{Error, Inner, Result, names};
 pub(crate) struct Prepared {
     inner: Arc<Inner>,
     volumes: Vec<Arc<Volume>>,
-    events: Vec<Event>,
 }
 
 /// Gives every volume of the record its name and source, makes those that are missing, and copies
@@ -31,7 +29,6 @@ pub(crate) fn prepare(inner: &Arc<Inner>, record: &mut Record) -> Result<Prepare
     let mut prepared = Prepared {
         inner: Arc::clone(inner),
         volumes: Vec::new(),
-        events: Vec::new(),
     };
     let mut image_root = None;
     for mounted in record
@@ -78,7 +75,6 @@ impl Prepared {
     /// Adds the rows of new volumes, and the events of their creation, to the change that makes
     /// the container.
     pub(crate) fn add_to(&mut self, mut change: Change) -> Change {
-        self.events.clear();
         for volume in self
             .volumes
             .iter()
@@ -88,21 +84,17 @@ impl Prepared {
             change = change
                 .put(Table::Volumes, &volume.row.name, &volume.row)
                 .event(&event);
-            self.events.push(event);
         }
         change
     }
 
     /// The change is durable and the container's record is there to be read.
-    pub(crate) fn keep(mut self) {
+    pub(crate) fn keep(self) {
         for volume in &self.volumes {
             if let Err(error) = self.inner.volumes.publish(volume) {
                 // The next open of the engine will try again.
                 tracing::error!(volume = volume.row.name, err = %error, "cannot name a volume");
             }
-        }
-        for event in self.events.drain(..) {
-            self.inner.events.publish(event);
         }
     }
 }

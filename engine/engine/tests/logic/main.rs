@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod random;
+mod told;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -277,7 +278,7 @@ fn what_removes_itself_is_gone_with_its_status_told() {
 #[test]
 fn events_tell_the_story_in_order() {
     House::new().day(async |lab| {
-        let mut events = lab.engine.events(EventsOptions::default()).unwrap();
+        let mut events = lab.engine.events(EventsOptions::default()).await.unwrap();
         lab.create("told", &["sleep"], json!({})).await;
         lab.engine.container_start("told").await.unwrap();
         lab.engine.container_kill("told", None).await.unwrap();
@@ -288,7 +289,7 @@ fn events_tell_the_story_in_order() {
             .unwrap();
         let mut story = Vec::new();
         while story.last().is_none_or(|last| last != "destroy") {
-            let event = within(events.recv()).await.unwrap();
+            let event = within(events.recv()).await.unwrap().unwrap();
             if event.kind == "container" {
                 story.push(event.action);
             }

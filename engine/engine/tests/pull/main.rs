@@ -236,7 +236,7 @@ async fn an_image_comes_with_dockerds_lines_and_only_once() {
     let lab = Lab::new("once", 3).await;
     let manifest = three(&lab.registry, "x/y");
     let top = lab.registry.manifest("x/y", "1", &manifest);
-    let mut events = lab.engine.events(EventsOptions::default()).unwrap();
+    let mut events = lab.engine.events(EventsOptions::default()).await.unwrap();
     let lines = lab.pull("x/y", "1").await;
     let name = lab.name("x/y");
     assert_eq!(texts(&lines, "1"), ["Pulling from x/y"]);
@@ -256,7 +256,7 @@ async fn an_image_comes_with_dockerds_lines_and_only_once() {
         format!("Status: Downloaded newer image for {name}:1"),
     ];
     assert_eq!(texts(&lines, ""), last);
-    let event = events.recv().await.unwrap();
+    let event = events.recv().await.unwrap().unwrap();
     assert_eq!(
         (event.action.as_str(), event.actor.id),
         ("pull", format!("{name}:1"))
