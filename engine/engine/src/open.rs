@@ -66,6 +66,7 @@ impl Engine {
             events: Events::new(past),
             volumes,
             execs: Execs::default(),
+            id_blocks: std::sync::Mutex::default(),
             hosts: std::sync::Mutex::default(),
             shipping: crate::log_drivers::Shipping::default(),
             started: std::time::Instant::now(),
