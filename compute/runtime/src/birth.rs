@@ -22,9 +22,20 @@ use crate::plan::Plan;
 use crate::{Error, Result, credentials};
 
 /// Clones the caller as the plan wants it.
-pub(crate) fn clone(plan: &Plan, args: &CloneArgs<'_>) -> Result<Cloned> {
+pub(crate) fn clone(
+    plan: &Plan,
+    process: Option<&Process>,
+    args: &CloneArgs<'_>,
+) -> Result<Cloned> {
     match plan.by_helper() {
-        true => by_helper(args, || join(plan)),
+        true => by_helper(args, || {
+            // Inherited; in the user namespace there is no right to lower it.
+            if let Some(process) = process {
+                credentials::oom_score(process)?;
+                credentials::raise_limits(process);
+            }
+            join(plan)
+        }),
         false => sys::process::clone3(args).map_err(clone_error),
     }
 }
@@ -42,6 +53,7 @@ pub(crate) fn clone_into(
         };
         // Inherited; later the file is not this process's to write.
         credentials::oom_score(process)?;
+        credentials::raise_limits(process);
         enter(libc::CLONE_NEWUSER, "user")?;
         credentials::become_root()?;
         enter(libc::CLONE_NEWPID, "pid")

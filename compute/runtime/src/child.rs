@@ -113,6 +113,7 @@ pub(crate) fn joined(
     let labels = Labels::open(exec.process)?;
     // Written while the host's /proc is at hand; the container's may be masked or missing.
     credentials::oom_score(exec.process)?;
+    credentials::raise_limits(exec.process);
     // The container's user namespace first where it has one: joining one's own is EINVAL.
     match sys::process::setns(exec.target, namespaces | libc::CLONE_NEWUSER) {
         Ok(()) => credentials::become_root()?,

@@ -115,6 +115,20 @@ pub(crate) fn selinux(key: &str) -> Result<()> {
     }
 }
 
+/// Raises hard limits as far as they are to be, with the caller's rights: root of a user namespace
+/// has none to that. What goes wrong is told by [`limits`].
+pub(crate) fn raise_limits(process: &Process) {
+    for limit in &process.rlimits {
+        let number = RLIMITS.iter().position(|n| *n == limit.kind);
+        if let Some(number) = number.map(|number| number as u32)
+            && let Ok((soft, hard)) = sys::process::rlimit(number)
+            && limit.hard > hard
+        {
+            let _ = sys::process::set_rlimit(number, soft, limit.hard);
+        }
+    }
+}
+
 /// Resource limits, scheduling and personality.
 pub(crate) fn limits(process: &Process) -> Result<()> {
     for limit in &process.rlimits {

@@ -48,7 +48,7 @@ pub(crate) fn build(
     };
     let trip = Excursion::begin(&plan)?;
     let (ours, theirs) = sys::fdpass::seqpacket_pair().context(|| "make channel")?;
-    let (pid, pidfd) = match birth::clone(&plan, &args)? {
+    let (pid, pidfd) = match birth::clone(&plan, build.spec.process.as_ref(), &args)? {
         Cloned::Child => {
             drop(ours);
             let fifo = build.extras.fifo.filter(|_| stop);

@@ -47,6 +47,8 @@ pub struct Config {
     pub log_driver: String,
     /// Its options.
     pub log_opts: Map<String>,
+    /// Containers have user namespaces with these ids, unless they are asked for without.
+    pub userns_remap: Option<crate::Remap>,
     /// `no_new_privs` for all.
     pub no_new_privileges: bool,
     /// A seccomp profile's JSON in place of the built-in one; `unconfined` for none.
@@ -196,6 +198,7 @@ impl Default for Config {
             init: false,
             log_driver: "local".into(),
             log_opts: Map::new(),
+            userns_remap: None,
             no_new_privileges: false,
             seccomp_profile: None,
             registries_source: None,

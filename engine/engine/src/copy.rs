@@ -13,6 +13,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use dockerapi::{FilesystemChange, PathStat};
@@ -258,7 +259,7 @@ async fn open_view(inner: &Arc<Inner>, container: &Container) -> Result<(View, A
     }
     if record.state.phase.is_alive() {
         match inner.compute.root(&record.id).await {
-            Ok(root) => return Ok((View::new(root), record)),
+            Ok(root) => return Ok((View::new(root, record.ids.clone()), record)),
             // It ended meanwhile.
             Err(error)
                 if matches!(
@@ -272,10 +273,17 @@ async fn open_view(inner: &Arc<Inner>, container: &Container) -> Result<(View, A
     let open = move || {
         let image = inner.images.resolve(&record.image_id)?;
         let options = images::RootfsOptions::default();
-        let root = inner
-            .images
-            .rootfs(&image, &inner.writable_dir(&record.id), options)?;
-        let mut view = View::new(root);
+        let writable = inner.writable_dir(&record.id);
+        let root = match &record.ids {
+            None => inner.images.rootfs(&image, &writable, options)?,
+            Some(ids) => {
+                let user = ids.namespace()?;
+                inner
+                    .images
+                    .rootfs_mapped(&image, &writable, options, user.as_fd())?
+            }
+        };
+        let mut view = View::new(root, record.ids.clone());
         for mounted in &record.mounts {
             view.mount(mounted).map_err(|error| {
                 let point = &mounted.point;

@@ -9,7 +9,7 @@ use crate::owner::{self, Inherited};
 use crate::record::{Phase, Record, State};
 use crate::{
     Engine, Error, Inner, Result, clock, events, links, log_drivers, merge, mounts, names, network,
-    system, verify,
+    system, userns, verify,
 };
 
 /// Names tried before giving up on random ones.
@@ -37,13 +37,14 @@ impl Engine {
             .map(str::parse::<oci::Platform>)
             .transpose()
             .map_err(|error| Error::invalid(error.to_string()))?;
-        let (mut record, warnings) = draft(&inner, platform.as_ref(), body)?;
+        let (mut record, warnings, reserved) = draft(&inner, platform.as_ref(), body)?;
         let id = record.id.clone();
         record.name = reserve(&inner, name, &id)?;
         let name = record.name.clone();
         // The rest goes on even when the client leaves: nothing half-made stays.
         let finish = tokio::spawn(async move {
             let made = make(&inner, record).await;
+            drop(reserved);
             if made.is_err() {
                 inner.containers.release_name(&name, &id);
                 let inner = Arc::clone(&inner);
@@ -61,10 +62,10 @@ impl Engine {
 
 /// Everything that can be decided without touching the disk.
 fn draft(
-    inner: &Inner,
+    inner: &Arc<Inner>,
     platform: Option<&oci::Platform>,
     body: CreateBody,
-) -> Result<(Record, Vec<String>)> {
+) -> Result<(Record, Vec<String>, Option<userns::Reserved>)> {
     let CreateBody {
         mut config,
         host_config: mut host,
@@ -95,6 +96,7 @@ fn draft(
     let features = inner.compute.features();
     verify::defaults(&mut host, &inner.config, features);
     let warnings = verify::host(&host, features)?;
+    let (ids, reserved) = userns::of_container(inner, &host)?;
     log_drivers::check(&host.log_config)?;
     remember_joined(inner, &mut host);
     let mut planned = mounts::plan(&config, &host, mounts::inherited(inner, &host)?)?;
@@ -120,6 +122,7 @@ fn draft(
         config,
         host,
         networking,
+        ids,
         state: State {
             phase: Phase::Created,
             ..State::default()
@@ -129,7 +132,7 @@ fn draft(
     network::verify(&record)?;
     modes(&record.host)?;
     security(inner, &record)?;
-    Ok((record, warnings))
+    Ok((record, warnings, reserved))
 }
 
 /// Refuses at create what could only fail at every start.
@@ -229,14 +232,22 @@ fn reserve(inner: &Inner, name: Option<&str>, id: &str) -> Result<String> {
     Ok(id[..12].to_owned())
 }
 
+/// Gives a directory of ours to a container's root.
+fn own(dir: &std::path::Path, (uid, gid): (u32, u32)) -> Result<()> {
+    std::os::unix::fs::chown(dir, Some(uid), Some(gid))
+        .map_err(|error| Error::system(format!("chown {}: {error}", dir.display())))
+}
+
 /// Directories and volumes, then the row, then the owner.
 async fn make(inner: &Arc<Inner>, mut record: Record) -> Result<String> {
     let prepare = {
         let inner = Arc::clone(inner);
         move || -> Result<_> {
-            inner
-                .images
-                .create_writable(&inner.writable_dir(&record.id))?;
+            let writable = inner.writable_dir(&record.id);
+            inner.images.create_writable(&writable)?;
+            if let Some(ids) = &record.ids {
+                own(&writable.join("diff"), ids.root())?;
+            }
             let volumes = crate::volumes::prepare(&inner, &mut record)?;
             Ok((record, volumes))
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use dockerapi::DeviceMapping;
-use oci::runtime::Device;
+use oci::runtime::{Device, Mount, Spec};
 use rustix::fs::{FileType, Stat, major, minor};
 
 use crate::{Error, Result};
@@ -43,6 +43,38 @@ pub(crate) fn asked(mappings: &[DeviceMapping]) -> Result<Vec<Device>> {
         }
     }
     Ok(devices)
+}
+
+/// For a container in a user namespace, where no node can be made: the runtime binds the host's of
+/// the same name, and those that are to have another name become bind mounts here.
+pub(crate) fn bind_renamed(spec: &mut Spec, mappings: &[DeviceMapping]) {
+    let Some(linux) = &mut spec.linux else { return };
+    let mounts = &mut spec.mounts;
+    linux.devices.retain(|device| {
+        let on_host = mappings.iter().find_map(|mapping| {
+            let inside = match mapping.path_in_container.as_str() {
+                "" => &mapping.path_on_host,
+                own => own,
+            };
+            let rest = Path::new(&device.path).strip_prefix(inside).ok()?;
+            let host = Path::new(&mapping.path_on_host);
+            Some(match rest.as_os_str().is_empty() {
+                true => host.to_path_buf(),
+                false => host.join(rest),
+            })
+        });
+        let Some(on_host) = on_host.filter(|host| host != Path::new(&device.path)) else {
+            return true;
+        };
+        mounts.push(Mount {
+            destination: device.path.clone(),
+            kind: "bind".into(),
+            source: on_host.to_string_lossy().into_owned(),
+            options: ["bind", "nosuid", "noexec"].map(str::to_owned).into(),
+            ..Mount::default()
+        });
+        false
+    });
 }
 
 /// Every node under /dev, but for terminals' and shared memory's own file systems.

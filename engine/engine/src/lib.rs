@@ -66,6 +66,7 @@ mod stats;
 mod system;
 mod top;
 mod trust;
+mod userns;
 mod verify;
 mod volumes;
 
@@ -82,6 +83,7 @@ pub use state::Limits as EventLimits;
 pub use ::lazy::Program as SupplierProgram;
 pub use pull::plan::{Presence, PullPlan};
 pub use session::Session;
+pub use userns::{DEFAULT_USER, IdMaps, Remap};
 
 /// A stream of bytes, bounded.
 pub type ByteStream = mpsc::Receiver<Result<Bytes>>;
@@ -110,6 +112,8 @@ pub(crate) struct Inner {
     pub(crate) events: events::Events,
     pub(crate) volumes: volumes::Volumes,
     pub(crate) execs: exec::Execs,
+    /// Ids of containers that are being created.
+    pub(crate) id_blocks: Mutex<Vec<userns::IdMaps>>,
     /// Held while the /etc/hosts of a running container is changed.
     pub(crate) hosts: Mutex<()>,
     /// Logs that are being sent elsewhere.

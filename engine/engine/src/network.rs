@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use bridge::Held;
@@ -144,7 +144,13 @@ fn missing(name: &str) -> Error {
 }
 
 /// Makes a container's place on the network. Blocking.
-pub(crate) fn connect(inner: &Inner, record: &Record, endpoint_id: &str) -> Result<Connected> {
+/// `given` is an empty namespace that belongs to the container's user namespace.
+pub(crate) fn connect(
+    inner: &Inner,
+    record: &Record,
+    endpoint_id: &str,
+    given: Option<OwnedFd>,
+) -> Result<Connected> {
     let known = |name: &str| {
         matches!(name, "bridge" | "host" | "none" | "default") || *name == record.host.network_mode
     };
@@ -154,27 +160,31 @@ pub(crate) fn connect(inner: &Inner, record: &Record, endpoint_id: &str) -> Resu
     }
     match Mode::parse(&record.host.network_mode)? {
         Mode::Host | Mode::Container(_) => Ok(Connected::default()),
-        Mode::None => {
-            let netns = bridge::new_namespace(true)
-                .map_err(|error| Error::system(format!("network namespace: {error}")))?;
-            Ok(Connected {
-                netns: Some(netns),
-                ..Connected::default()
-            })
-        }
-        Mode::Bridge if record.config.network_disabled => {
-            let netns = bridge::new_namespace(true)
-                .map_err(|error| Error::system(format!("network namespace: {error}")))?;
-            Ok(Connected {
-                netns: Some(netns),
-                ..Connected::default()
-            })
-        }
-        Mode::Bridge => on_bridge(inner, record, endpoint_id),
+        Mode::None => alone(given),
+        Mode::Bridge if record.config.network_disabled => alone(given),
+        Mode::Bridge => on_bridge(inner, record, endpoint_id, given.as_ref().map(AsFd::as_fd)),
     }
 }
 
-fn on_bridge(inner: &Inner, record: &Record, endpoint_id: &str) -> Result<Connected> {
+/// With `lo` alone.
+fn alone(given: Option<OwnedFd>) -> Result<Connected> {
+    let netns = match given {
+        Some(given) => bridge::bring_up_loopback(given.as_fd()).map(|()| given),
+        None => bridge::new_namespace(true),
+    };
+    let netns = netns.map_err(|error| Error::system(format!("network namespace: {error}")))?;
+    Ok(Connected {
+        netns: Some(netns),
+        ..Connected::default()
+    })
+}
+
+fn on_bridge(
+    inner: &Inner,
+    record: &Record,
+    endpoint_id: &str,
+    given: Option<BorrowedFd<'_>>,
+) -> Result<Connected> {
     let bridge = inner.bridge()?;
     let ports = ports::wanted(&record.config, &record.host)?;
     let request = bridge::Request {
@@ -184,7 +194,7 @@ fn on_bridge(inner: &Inner, record: &Record, endpoint_id: &str) -> Result<Connec
         ports: &ports,
         sysctls: &[],
     };
-    let endpoint = bridge.connect(request).map_err(|error| {
+    let endpoint = bridge.connect_in(request, given).map_err(|error| {
         let cause = name_owner(inner, &error);
         Error::system(format!(
             "failed to set up container networking: driver failed programming external \
@@ -241,7 +251,14 @@ pub(crate) fn write_files(
     let failed = |what: &str, error: std::io::Error| Error::system(format!("{what}: {error}"));
     std::fs::create_dir_all(&dir).map_err(|error| failed("making the container's files", error))?;
     let write = |name: &str, text: &str| {
-        std::fs::write(dir.join(name), text).map_err(|error| failed(name, error))
+        let path = dir.join(name);
+        std::fs::write(&path, text).map_err(|error| failed(name, error))?;
+        // As every other file of the container's root.
+        let owner = record.ids.as_ref().map(crate::userns::IdMaps::root);
+        owner.map_or(Ok(()), |(uid, gid)| {
+            std::os::unix::fs::chown(&path, Some(uid), Some(gid))
+                .map_err(|error| failed(name, error))
+        })
     };
     let host_network = record.host.network_mode == "host";
     write("hostname", &format!("{}\n", full_hostname(record)))?;

@@ -65,6 +65,7 @@ impl Engine {
             events: Events::new(Arc::clone(&state)),
             volumes,
             execs: Execs::default(),
+            id_blocks: std::sync::Mutex::default(),
             hosts: std::sync::Mutex::default(),
             shipping: crate::log_drivers::Shipping::default(),
             started: std::time::Instant::now(),

@@ -34,6 +34,9 @@ pub(crate) struct Record {
     pub links: Vec<crate::links::Link>,
     /// How it is.
     pub state: State,
+    /// How its ids are the host's, where it has a user namespace.
+    #[serde(default)]
+    pub ids: Option<crate::userns::IdMaps>,
     /// Its place on the network while it runs.
     pub endpoint: Option<Endpoint>,
 }

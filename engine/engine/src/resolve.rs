@@ -187,6 +187,8 @@ pub(crate) fn no_new_privileges(host: &dockerapi::HostConfig, config: &Config) -
 fn namespaces(record: &Record, context: &Context<'_>) -> Vec<Namespace> {
     let host = &record.host;
     let modes = [
+        // Only where there is one to join.
+        ("user", "host"),
         ("pid", host.pid_mode.as_str()),
         ("ipc", host.ipc_mode.as_str()),
         ("uts", host.uts_mode.as_str()),
@@ -246,11 +248,13 @@ fn sysctls(record: &Record) -> std::collections::BTreeMap<String, String> {
     let mut sysctls = record.host.sysctls.clone();
     let mode = record.host.network_mode.as_str();
     if mode != "host" && !mode.starts_with("container:") {
-        for (key, value) in [
-            ("net.ipv4.ip_unprivileged_port_start", "0"),
-            ("net.ipv4.ping_group_range", "0 2147483647"),
-        ] {
+        let mut set = |key: &str, value: &str| {
             sysctls.entry(key.into()).or_insert_with(|| value.into());
+        };
+        set("net.ipv4.ip_unprivileged_port_start", "0");
+        // Not all of these groups exist in a user namespace.
+        if record.ids.is_none() {
+            set("net.ipv4.ping_group_range", "0 2147483647");
         }
     }
     sysctls

@@ -145,7 +145,7 @@ impl Engine {
             firewall_backend: Some(serde_json::json!({ "Driver": "nftables" })),
             init_binary: "keeper".into(),
             containerd_commit: Commit::default(),
-            security_options: security_options(features),
+            security_options: security_options(features, config.userns_remap.is_some()),
             warnings: warnings(features),
             ..Info::default()
         }
@@ -233,13 +233,16 @@ fn registries(insecure: &[String], mirrors: &[String]) -> RegistryConfig {
     }
 }
 
-fn security_options(features: &compute::Features) -> Vec<String> {
+fn security_options(features: &compute::Features, remapped: bool) -> Vec<String> {
     let mut options = Vec::new();
     if features.apparmor {
         options.push("name=apparmor".into());
     }
     if features.seccomp {
         options.push("name=seccomp,profile=builtin".into());
+    }
+    if remapped {
+        options.push("name=userns".into());
     }
     if features.cgroup_version == 2 {
         options.push("name=cgroupns".into());

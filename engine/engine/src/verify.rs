@@ -25,12 +25,6 @@ pub(crate) fn unsupported(host: &HostConfig) -> Result<()> {
             "HostConfig.IOMaximumBandwidth",
         ),
     ];
-    if !matches!(host.userns_mode.as_str(), "" | "host") {
-        return Err(Error::invalid(format!(
-            "invalid userns mode: {}",
-            host.userns_mode
-        )));
-    }
     if !host.storage_opt.is_empty() {
         // Layers are directories of one file system; quotas per directory are not set up.
         return Err(Error::system(

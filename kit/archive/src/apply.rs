@@ -60,6 +60,14 @@ pub trait Place {
             AtFlags::empty(),
         )?)
     }
+
+    /// The user and group that a file is given of which the archive says these.
+    ///
+    /// # Errors
+    /// When they have no counterpart in this place.
+    fn owner(&self, uid: u32, gid: u32) -> io::Result<(u32, u32)> {
+        Ok((uid, gid))
+    }
 }
 
 /// A directory as if it were `/`.
@@ -303,6 +311,10 @@ impl Apply<'_> {
         } = self.kind
         {
             metadata.owner = Some(all);
+        }
+        if let Some((uid, gid)) = metadata.owner {
+            let owner = self.place.owner(uid, gid).map_err(Error::at(shown))?;
+            metadata.owner = Some(owner);
         }
         Ok(metadata)
     }

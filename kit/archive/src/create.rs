@@ -36,6 +36,11 @@ pub trait Source {
 
     /// Whether something else is shown at this very path than what its directory has.
     fn is_mount(&self, path: &Path) -> bool;
+
+    /// What the archive is to say of a file of this user and group.
+    fn owner(&self, uid: u32, gid: u32) -> (u32, u32) {
+        (uid, gid)
+    }
 }
 
 /// A directory as if it were `/`.
@@ -196,7 +201,8 @@ impl<W: Write> Packer<'_, W> {
 
     /// Writes one entry. Answers a directory that is to be stepped into.
     fn entry(&mut self, object: &OwnedFd, mounted: bool) -> io::Result<Option<OwnedFd>> {
-        let stat = fs::fstat(object)?;
+        let mut stat = fs::fstat(object)?;
+        (stat.st_uid, stat.st_gid) = self.source.owner(stat.st_uid, stat.st_gid);
         let kind = FileType::from_raw_mode(stat.st_mode);
         let mut header = header(&stat);
         let left_out = self.pack.left_out.contains(&self.path);

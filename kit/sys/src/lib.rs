@@ -15,6 +15,7 @@ pub mod network;
 pub mod process;
 pub mod rooted;
 pub mod seccomp;
+pub mod userns;
 
 pub use rustix::io::{Errno, Result};
 

@@ -33,7 +33,7 @@ mod ports;
 mod types;
 
 pub use error::{Error, PortInUse, PortOwner};
-pub use namespace::new_namespace;
+pub use namespace::{bring_up_loopback, new_namespace};
 pub use types::{
     Config, Endpoint, Facts, Held, HostPort, Ipv4Net, ParseNetError, Protocol, Publish, Published,
     Request, Restored,
@@ -41,6 +41,7 @@ pub use types::{
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex};
 
 use netlink::nft::Nft;
@@ -159,6 +160,16 @@ impl Bridge {
     /// Makes an endpoint: a namespace with `eth0` in the bridge, and its ports published. Nothing
     /// is left of it after a failure.
     pub fn connect(&self, request: Request<'_>) -> Result<Endpoint, Error> {
+        self.connect_in(request, None)
+    }
+
+    /// [`Bridge::connect`] of an empty namespace that somebody else made: one that a user namespace
+    /// owns. It is not kept for others when this fails.
+    pub fn connect_in(
+        &self,
+        request: Request<'_>,
+        netns: Option<BorrowedFd<'_>>,
+    ) -> Result<Endpoint, Error> {
         let id = request.endpoint_id;
         {
             let mut endpoints = lock(&self.endpoints);
@@ -167,7 +178,7 @@ impl Bridge {
             }
             endpoints.insert(id.to_owned(), Record::Connecting);
         }
-        let connected = self.connect_new(request);
+        let connected = self.connect_new(request, netns);
         let mut endpoints = lock(&self.endpoints);
         match &connected {
             Ok(endpoint) => endpoints.insert(
@@ -183,10 +194,14 @@ impl Bridge {
         connected
     }
 
-    fn connect_new(&self, request: Request<'_>) -> Result<Endpoint, Error> {
-        let wired = match (request.ip, request.mac) {
-            (None, None) => self.stock.take()?,
-            (ip, mac) => self.stock.make(ip, mac)?,
+    fn connect_new(
+        &self,
+        request: Request<'_>,
+        netns: Option<BorrowedFd<'_>>,
+    ) -> Result<Endpoint, Error> {
+        let wired = match (request.ip, request.mac, netns) {
+            (None, None, None) => self.stock.take()?,
+            (ip, mac, netns) => self.stock.make(ip, mac, netns)?,
         };
         if !request.sysctls.is_empty() {
             use std::os::fd::AsFd;
@@ -197,7 +212,9 @@ impl Bridge {
         }
         match self.publish(request.endpoint_id, wired.ip, request.ports) {
             Ok((ports, held)) => Ok(self.endpoint(wired, ports, held)),
-            Err(error) if request.mac.is_none() && request.sysctls.is_empty() => {
+            Err(error)
+                if request.mac.is_none() && request.sysctls.is_empty() && netns.is_none() =>
+            {
                 self.stock.give_back(wired);
                 Err(error)
             }

@@ -46,8 +46,29 @@ pub(crate) struct Wired {
 
 /// An empty namespace, with `lo` up if asked: what network `none` gives.
 pub fn new_namespace(loopback_up: bool) -> Result<OwnedFd, Error> {
+    empty(None, loopback_up)
+}
+
+/// Makes an empty namespace that somebody else made what network `none` gives.
+pub fn bring_up_loopback(netns: BorrowedFd<'_>) -> Result<(), Error> {
+    empty(Some(netns), true).map(drop)
+}
+
+/// The namespace given, or a new one, with the calling thread in it.
+fn enter(given: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Error> {
+    let Some(given) = given else {
+        return unshare();
+    };
+    move_into_link_name_space(given, Some(LinkNameSpaceType::Network))
+        .map_err(Error::system("enter namespace"))?;
+    given
+        .try_clone_to_owned()
+        .map_err(Error::system("new namespace"))
+}
+
+fn empty(given: Option<BorrowedFd<'_>>, loopback_up: bool) -> Result<OwnedFd, Error> {
     on_a_thread(|| {
-        let netns = unshare()?;
+        let netns = enter(given)?;
         if loopback_up {
             let mut route = Route::open().map_err(Error::system("new namespace"))?;
             route
@@ -59,16 +80,17 @@ pub fn new_namespace(loopback_up: bool) -> Result<OwnedFd, Error> {
 }
 
 impl Wiring {
-    /// Makes a namespace and joins it to the bridge: one batch on each side. `host` is a socket of
-    /// the namespace that the bridge is in.
+    /// Makes a namespace, or takes the empty one given, and joins it to the bridge: one batch on
+    /// each side. `host` is a socket of the namespace that the bridge is in.
     pub(crate) fn wire(
         &self,
         host: &mut Route,
         ip: Ipv4Addr,
         mac: [u8; 6],
+        given: Option<BorrowedFd<'_>>,
     ) -> Result<Wired, Error> {
         on_a_thread(|| {
-            let netns = unshare()?;
+            let netns = enter(given)?;
             let veth = self.join(host, netns.as_fd(), ip, mac)?;
             let settled = self.configure(host, &veth, ip, mac);
             if let Err(error) = settled {

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -118,23 +118,34 @@ impl Stock {
             }
             self.bury(wired.veth, wired.ip);
         }
-        self.make(None, None)
+        self.make(None, None, None)
     }
 
-    /// A namespace with this address or this link-layer address, made now.
-    pub(crate) fn make(&self, ip: Option<Ipv4Addr>, mac: Option<[u8; 6]>) -> Result<Wired, Error> {
+    /// A namespace with this address or this link-layer address, made now; or the empty one given,
+    /// joined now.
+    pub(crate) fn make(
+        &self,
+        ip: Option<Ipv4Addr>,
+        mac: Option<[u8; 6]>,
+        given: Option<BorrowedFd<'_>>,
+    ) -> Result<Wired, Error> {
         let ip = match ip {
             Some(ip) => self.take_exactly(ip).map(|()| ip)?,
             None => lock(&self.ipam).take().ok_or_else(|| self.exhausted())?,
         };
-        self.wire(ip, mac)
+        self.wire(ip, mac, given)
     }
 
     /// Makes a namespace with an address that is taken already; releases it after a failure.
-    fn wire(&self, ip: Ipv4Addr, mac: Option<[u8; 6]>) -> Result<Wired, Error> {
+    fn wire(
+        &self,
+        ip: Ipv4Addr,
+        mac: Option<[u8; 6]>,
+        given: Option<BorrowedFd<'_>>,
+    ) -> Result<Wired, Error> {
         let made = mac
             .map_or_else(random_mac, Ok)
-            .and_then(|mac| self.with_route(|route| self.wiring.wire(route, ip, mac)));
+            .and_then(|mac| self.with_route(|route| self.wiring.wire(route, ip, mac, given)));
         made.inspect_err(|_| lock(&self.ipam).release(ip))
     }
 
@@ -258,7 +269,7 @@ impl Stock {
             ready.making = lock(&self.ipam).take();
             let ip = ready.making.ok_or_else(|| self.exhausted());
             drop(ready);
-            let made = ip.and_then(|ip| self.wire(ip, None));
+            let made = ip.and_then(|ip| self.wire(ip, None, None));
             ready = lock(&self.ready);
             ready.making = None;
             self.made.notify_all();

@@ -42,7 +42,7 @@ mod trash;
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, RwLock};
 
@@ -286,7 +286,25 @@ impl Images {
         options: RootfsOptions,
     ) -> Result<OwnedFd, Error> {
         let row = self.row(image)?;
-        self.0.mount(&row, Some(writable), options)
+        self.0.mount(&row, Some(writable), options, None)
+    }
+
+    /// The same for a container whose ids are mapped: what the image says is 0 is what the user
+    /// namespace `user` maps 0 to. Nothing is copied or changed on disk. In `writable/diff` files
+    /// have the mapped owners.
+    ///
+    /// # Errors
+    /// As [`Images::rootfs`], and where the kernel or the file system of the layers cannot map
+    /// mounts.
+    pub fn rootfs_mapped(
+        &self,
+        image: &Image,
+        writable: &Path,
+        options: RootfsOptions,
+        user: BorrowedFd<'_>,
+    ) -> Result<OwnedFd, Error> {
+        let row = self.row(image)?;
+        self.0.mount(&row, Some(writable), options, Some(user))
     }
 
     /// The image's files alone, read-only.
@@ -302,6 +320,7 @@ impl Images {
                 readonly: true,
                 volatile: false,
             },
+            None,
         )
     }
 

@@ -2,9 +2,11 @@
 //! mount. It is in no mount namespace until somebody moves it there, so nothing has to be unmounted
 //! when the engine dies.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
@@ -26,6 +28,33 @@ pub(crate) enum Lower {
 }
 
 impl Lower {
+    /// The same, with ids as `user` maps them.
+    fn mapped(&self, user: BorrowedFd<'_>) -> Result<Self, Error> {
+        let copy = match self {
+            Self::Directory(dir) => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let dir = rustix::fs::open(dir, flags, Mode::empty())
+                    .map_err(Error::errno("opening", dir))?;
+                sys::userns::mapped_copy(&dir, user)
+            }
+            Self::Mount(mounted) => sys::userns::mapped_copy(mounted, user),
+        };
+        match copy {
+            Ok(copy) => Ok(Self::Mount(Arc::new(copy))),
+            Err(Errno::INVAL | Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                Err(Error::Unsupported(
+                    "ids of the image's layers cannot be mapped for a user namespace: that takes \
+                     Linux 6.15, and a file system of the data root that can be mounted so (ext4, \
+                     xfs, btrfs, tmpfs)"
+                        .into(),
+                ))
+            }
+            Err(error) => Err(Error::Unsupported(format!(
+                "mapping the ids of the image's layers: {error}"
+            ))),
+        }
+    }
+
     fn has_opaque_root(&self) -> Result<bool, Error> {
         let path = match self {
             Self::Directory(dir) => dir.clone(),
@@ -41,12 +70,13 @@ impl Lower {
 }
 
 impl Store {
-    /// Mounts an image's layers below `writable/diff`.
+    /// Mounts an image's layers below `writable/diff`, their ids mapped as `user` maps them.
     pub(crate) fn mount(
         &self,
         row: &Row,
         writable: Option<&Path>,
         options: RootfsOptions,
+        user: Option<BorrowedFd<'_>>,
     ) -> Result<OwnedFd, Error> {
         let explain = |error: Error| match missing(self, row) {
             Some(chain) => Error::Corrupt(format!(
@@ -62,6 +92,11 @@ impl Store {
             )));
         }
         let mut lower = self.lower(row).map_err(explain)?;
+        if let Some(user) = user {
+            for layer in &mut lower {
+                *layer = layer.mapped(user)?;
+            }
+        }
         if let ([Lower::Mount(mounted)], None) = (lower.as_slice(), writable) {
             return mounted
                 .try_clone()

@@ -20,6 +20,8 @@ pub struct Options {
     pub disk: Option<u32>,
     /// Leave the busybox image out.
     pub no_image: bool,
+    /// Texts of files that the daemon sees in place of the host's, which must be there.
+    pub files: Vec<(String, String)>,
 }
 
 /// One engine and its surroundings.
@@ -83,6 +85,16 @@ impl Lab {
                 lab.inside(&["mount", "-t", "tmpfs", "-o", &size, "tmpfs", &root])
                     .code,
                 0
+            );
+        }
+        for (number, (path, text)) in lab.options.files.iter().enumerate() {
+            let own = lab.path(&format!("file-{number}"));
+            std::fs::write(&own, text).expect("file");
+            let own = own.display().to_string();
+            assert_eq!(
+                lab.inside(&["mount", "--bind", &own, path]).code,
+                0,
+                "{path}"
             );
         }
         lab.mounts_before = lab.mounts();

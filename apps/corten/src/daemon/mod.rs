@@ -5,6 +5,7 @@ mod control;
 mod listen;
 mod options;
 mod pidfile;
+mod remap;
 mod settings;
 
 use std::ffi::OsString;

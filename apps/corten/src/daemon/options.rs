@@ -202,7 +202,6 @@ const FIXED: &[(&str, &str)] = &[
     ("storage-opt", ""),
     ("swarm-default-advertise-addr", ""),
     ("userland-proxy-path", ""),
-    ("userns-remap", ""),
 ];
 
 /// Features and what they may be set to.

@@ -11,6 +11,7 @@ use rest::ApiVersion;
 use serde_json::Value;
 
 use super::options::{self, FLAGS};
+use super::remap;
 use crate::cli::app::{DOCKER_SOCKET, OWN_SOCKET};
 use crate::cli::flags::{self, Parsed};
 use crate::cli::options::limits::ulimit;
@@ -412,6 +413,7 @@ fn engine(given: &Parsed) -> Result<Config> {
                 .collect(),
         },
         default_runtime: given.text("default-runtime").to_owned(),
+        userns_remap: remap::read(given.text("userns-remap"), &remap::Files::read())?,
         live: live(given)?,
         bridge: bridge(given)?,
         dns: given

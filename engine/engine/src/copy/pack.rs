@@ -51,6 +51,11 @@ impl Source for View {
     fn is_mount(&self, path: &Path) -> bool {
         self.has_mounts() && Self::is_mount(self, &logical(path))
     }
+
+    fn owner(&self, uid: u32, gid: u32) -> (u32, u32) {
+        self.ids()
+            .map_or((uid, gid), |ids| ids.to_container(uid, gid))
+    }
 }
 
 fn logical(path: &Path) -> Logical {

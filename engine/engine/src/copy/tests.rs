@@ -39,6 +39,7 @@ impl Dir {
             fs::File::open(self.0.join("root"))
                 .expect("open root")
                 .into(),
+            None,
         )
     }
 

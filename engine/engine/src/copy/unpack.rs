@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use archive::{Place, Target};
-use rustix::fs::{self, AtFlags, Mode, OFlags};
+use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Uid};
 
 use super::stream::Reader;
 use super::view::{View, shown};
@@ -87,6 +87,12 @@ impl Place for Below<'_> {
             logical = match self.view.step(&logical, name) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
+                    if let Some(ids) = self.view.ids() {
+                        let (uid, gid) = ids.root();
+                        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+                        let flags = AtFlags::SYMLINK_NOFOLLOW;
+                        fs::chownat(&parent, name, Some(uid), Some(gid), flags)?;
+                    }
                     self.view.step(&logical, name)?
                 }
                 found => found?,
@@ -94,6 +100,17 @@ impl Place for Below<'_> {
             parent = self.open(&logical)?;
         }
         Ok(parent)
+    }
+
+    fn owner(&self, uid: u32, gid: u32) -> io::Result<(u32, u32)> {
+        let Some(ids) = self.view.ids() else {
+            return Ok((uid, gid));
+        };
+        ids.to_host(uid, gid).ok_or_else(|| {
+            io::Error::other(format!(
+                "container IDs {uid}:{gid} cannot be mapped to host IDs"
+            ))
+        })
     }
 
     fn existing(&self, path: &Path) -> io::Result<OwnedFd> {

@@ -11,6 +11,7 @@ use rustix::fs::{self, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::record::Mounted;
+use crate::userns::IdMaps;
 
 /// Links followed before giving up, as the kernel does.
 const MAX_LINKS: usize = 40;
@@ -21,6 +22,8 @@ pub(super) struct View {
     root: OwnedFd,
     /// Later ones hide earlier ones at the same place.
     mounts: Vec<Mount>,
+    /// How the container's ids are the host's.
+    ids: Option<IdMaps>,
 }
 
 #[derive(Debug)]
@@ -34,11 +37,17 @@ struct Mount {
 pub(super) type Logical = Vec<OsString>;
 
 impl View {
-    pub(super) fn new(root: OwnedFd) -> Self {
+    pub(super) fn new(root: OwnedFd, ids: Option<IdMaps>) -> Self {
         Self {
             root,
             mounts: Vec::new(),
+            ids,
         }
+    }
+
+    /// How the container's ids are the host's; `None` where they are the same.
+    pub(super) fn ids(&self) -> Option<&IdMaps> {
+        self.ids.as_ref()
     }
 
     /// Shows a volume or bind at its destination. Those that cannot be seen on the host (tmpfs,

@@ -1,6 +1,6 @@
 //! Starting: root file system and network are made side by side, then the platform is asked once.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use compute::{Attachment, HeldPort, Identity, Launch, Tree};
@@ -11,6 +11,7 @@ use super::Owner;
 use crate::network::{self, Connected, Mode};
 use crate::record::{Mounted, Phase, Record};
 use crate::resolve::{self, Context, Files};
+use crate::userns::IdMaps;
 use crate::{Error, Inner, Result, cdi, clock, events, links, log_drivers, names, system};
 
 impl Owner {
@@ -81,15 +82,20 @@ impl Owner {
     async fn build(&mut self, attachments: Vec<Attachment>) -> Result<compute::Running> {
         let joins = joins(&self.inner, &self.record)?;
         let endpoint_id = names::random_id()?;
+        let (user, own_network) = match &self.record.ids {
+            Some(ids) => user_namespace(ids.clone(), &self.record, &joins).await?,
+            None => (None, None),
+        };
         let root = {
             let (inner, record) = (Arc::clone(&self.inner), self.record.clone());
-            tokio::task::spawn_blocking(move || root_file_system(&inner, &record))
+            let user = user.clone();
+            tokio::task::spawn_blocking(move || root_file_system(&inner, &record, user.as_deref()))
         };
         let net = {
             let (inner, record) = (Arc::clone(&self.inner), self.record.clone());
             let id = endpoint_id.clone();
             tokio::task::spawn_blocking(move || {
-                let connected = network::connect(&inner, &record, &id)?;
+                let connected = network::connect(&inner, &record, &id, own_network)?;
                 let written = network::write_files(&inner, &record, connected.endpoint.as_ref());
                 if let Some(endpoint) = &connected.endpoint {
                     links::tell_parents(&inner, &record, endpoint);
@@ -97,7 +103,7 @@ impl Owner {
                 Ok::<_, Error>((connected, written))
             })
         };
-        let spec = spec(&self.inner, &self.record, &joins);
+        let spec = spec(&self.inner, &self.record, &joins, user.as_deref());
         let (root, net) = tokio::join!(root, net);
         let lost = |_| Error::system("the engine is going down");
         let (connected, written): (Connected, Result<()>) = net.map_err(lost)??;
@@ -137,6 +143,8 @@ impl Owner {
             self.inner.compute.launch(launch).await.map_err(wrap)
         };
         let launched = launched.await;
+        // The specification names it by its number here.
+        drop(user);
         if launched.is_err() {
             self.disconnect().await;
         }
@@ -164,6 +172,8 @@ impl Owner {
 struct Joins {
     namespaces: Vec<Namespace>,
     shm: Option<String>,
+    /// Process of another container whose user namespace is this one's too.
+    user_of: Option<u32>,
     /// Whose files under /etc are used.
     files_of: Option<String>,
 }
@@ -173,6 +183,7 @@ fn joins(inner: &Inner, record: &Record) -> Result<Joins> {
     let mut joins = Joins {
         namespaces: Vec::new(),
         shm: None,
+        user_of: None,
         files_of: None,
     };
     // What should have been there is a fault of the system for the network, and of the request for
@@ -191,6 +202,7 @@ fn joins(inner: &Inner, record: &Record) -> Result<Joins> {
         if other.id == record.id {
             return Err(Error::system(format!("cannot join own {what} namespace")));
         }
+        crate::userns::same(record, &other)?;
         match other.state.phase {
             Phase::Running => Ok(other),
             Phase::Restarting => Err(Error::conflict(format!(
@@ -210,6 +222,9 @@ fn joins(inner: &Inner, record: &Record) -> Result<Joins> {
             kind: kind.into(),
             path: path(other.state.pid, file),
         });
+        if record.ids.is_some() {
+            joins.user_of.get_or_insert(other.state.pid);
+        }
     };
     if let Mode::Container(name) = Mode::parse(&host.network_mode)? {
         let other = other(&name, "network")?;
@@ -233,8 +248,41 @@ fn joins(inner: &Inner, record: &Record) -> Result<Joins> {
     Ok(joins)
 }
 
+/// The user namespace of a container with ids of its own, and an empty network namespace that
+/// belongs to it: what may be mounted of the kernel's depends on who owns what is shown.
+async fn user_namespace(
+    ids: IdMaps,
+    record: &Record,
+    joins: &Joins,
+) -> Result<(Option<Arc<OwnedFd>>, Option<OwnedFd>)> {
+    if let Some(pid) = joins.user_of {
+        let path = format!("/proc/{pid}/ns/user");
+        let file = std::fs::File::open(&path)
+            .map_err(|error| Error::system(format!("{path}: {error}")))?;
+        // What is not joined is made in it; so is the network.
+        let network = !matches!(Mode::parse(&record.host.network_mode)?, Mode::Container(_));
+        if network {
+            return Err(Error::conflict(
+                "with a user namespace, a container that joins the PID or IPC namespace of another \
+                 one must join its network too",
+            ));
+        }
+        return Ok((Some(Arc::new(file.into())), None));
+    }
+    let made = tokio::task::spawn_blocking(move || ids.namespaces(true));
+    let made = made
+        .await
+        .map_err(|_| Error::system("the engine is going down"))??;
+    Ok((Some(Arc::new(made.user)), made.network))
+}
+
 /// The specification, and groups that its devices need.
-fn spec(inner: &Inner, record: &Record, joins: &Joins) -> Result<(Spec, Vec<String>)> {
+fn spec(
+    inner: &Inner,
+    record: &Record,
+    joins: &Joins,
+    user: Option<&OwnedFd>,
+) -> Result<(Spec, Vec<String>)> {
     let dir = inner.runtime_dir(joins.files_of.as_deref().unwrap_or(&record.id));
     let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
     let (hosts, hostname, resolv_conf) = (file("hosts"), file("hostname"), file("resolv.conf"));
@@ -246,6 +294,11 @@ fn spec(inner: &Inner, record: &Record, joins: &Joins) -> Result<(Spec, Vec<Stri
             Vec::new(),
         )
     };
+    let mut joined = joins.namespaces.clone();
+    joined.extend(user.map(|user| Namespace {
+        kind: "user".into(),
+        path: format!("/proc/{}/fd/{}", std::process::id(), user.as_raw_fd()),
+    }));
     let mut spec = resolve::resolve(
         record,
         &Context {
@@ -256,7 +309,7 @@ fn spec(inner: &Inner, record: &Record, joins: &Joins) -> Result<(Spec, Vec<Stri
                 hostname: &hostname,
                 resolv_conf: &resolv_conf,
             },
-            joined: &joins.namespaces,
+            joined: &joined,
             linked: &links::environment(inner, record)?,
             shm: joins.shm.as_deref(),
             host_devices: &host_devices,
@@ -266,6 +319,10 @@ fn spec(inner: &Inner, record: &Record, joins: &Joins) -> Result<(Spec, Vec<Stri
             processors: system::processors(),
         },
     )?;
+    if record.ids.is_some() {
+        let mappings = record.host.resources.devices.as_deref();
+        crate::devices::bind_renamed(&mut spec, mappings.unwrap_or_default());
+    }
     let requests = record.host.resources.device_requests.as_deref();
     let requests = requests.unwrap_or_default();
     let groups = match requests {
@@ -276,10 +333,14 @@ fn spec(inner: &Inner, record: &Record, joins: &Joins) -> Result<(Spec, Vec<Stri
 }
 
 /// The mounted root and images, and bind sources that are to be made. Blocking.
-fn root_file_system(inner: &Inner, record: &Record) -> Result<(OwnedFd, Vec<Tree>)> {
+fn root_file_system(
+    inner: &Inner,
+    record: &Record,
+    user: Option<&OwnedFd>,
+) -> Result<(OwnedFd, Vec<Tree>)> {
     for mounted in record.mounts.iter().filter(|mounted| mounted.create_source) {
         let source = &mounted.point.source;
-        std::fs::create_dir_all(source)
+        make_source(source, record.ids.as_ref())
             .or_else(|error| {
                 // A file is as good a source as a directory.
                 if std::path::Path::new(source).exists() {
@@ -302,9 +363,16 @@ fn root_file_system(inner: &Inner, record: &Record) -> Result<(OwnedFd, Vec<Tree
         volatile: record.host.auto_remove,
         ..Default::default()
     };
-    let root = inner
-        .images
-        .rootfs(&image, &inner.writable_dir(&record.id), options)?;
+    let writable = inner.writable_dir(&record.id);
+    let root = match user {
+        None => inner.images.rootfs(&image, &writable, options)?,
+        Some(user) => {
+            let user = user.as_fd();
+            inner
+                .images
+                .rootfs_mapped(&image, &writable, options, user)?
+        }
+    };
     let images = record.mounts.iter().filter(|m| m.point.kind == "image");
     let trees = images.map(|mounted| {
         Ok(Tree {
@@ -313,6 +381,20 @@ fn root_file_system(inner: &Inner, record: &Record) -> Result<(OwnedFd, Vec<Tree
         })
     });
     Ok((root, trees.collect::<Result<_>>()?))
+}
+
+/// Makes a directory on the host; what is new of its path is the container's root's.
+fn make_source(source: &str, ids: Option<&IdMaps>) -> std::io::Result<()> {
+    let Some(ids) = ids else {
+        return std::fs::create_dir_all(source);
+    };
+    let path = std::path::Path::new(source);
+    let missing = path.ancestors().take_while(|path| !path.exists()).count();
+    std::fs::create_dir_all(path)?;
+    let (uid, gid) = ids.root();
+    path.ancestors()
+        .take(missing)
+        .try_for_each(|new| std::os::unix::fs::chown(new, Some(uid), Some(gid)))
 }
 
 /// The files of another image, or a part of them, as a detached mount.

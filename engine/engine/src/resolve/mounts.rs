@@ -81,13 +81,22 @@ fn system(record: &Record, context: &Context<'_>) -> Vec<Mount> {
             access(&["nosuid", "noexec", "nodev"]),
         ),
     ];
-    // A new mount of it shows the queues of the namespace that it is made in.
-    mounts.push(mount(
-        "/dev/mqueue",
-        "mqueue",
-        "mqueue",
-        words(&["nosuid", "noexec", "nodev"]),
-    ));
+    // A new mount of it shows the queues of the namespace that it is made in, which must be one's own.
+    if record.ids.is_some() && host.ipc_mode == "host" {
+        mounts.push(mount(
+            "/dev/mqueue",
+            "bind",
+            "/dev/mqueue",
+            words(&["rbind"]),
+        ));
+    } else {
+        mounts.push(mount(
+            "/dev/mqueue",
+            "mqueue",
+            "mqueue",
+            words(&["nosuid", "noexec", "nodev"]),
+        ));
+    }
     if host.ipc_mode == "host" {
         mounts.push(mount("/dev/shm", "bind", "/dev/shm", words(&["rbind"])));
         return mounts;

@@ -9,6 +9,7 @@ use state::{Change, Table};
 
 use super::{ANONYMOUS, Volume, directory, event, lock, tree};
 use crate::record::Record;
+use crate::userns::IdMaps;
 use crate::{Error, Inner, Result, names};
 
 /// Volumes pinned for a container until its record is there. Dropped without [`Self::keep`], what
@@ -45,6 +46,14 @@ pub(crate) fn prepare(inner: &Arc<Inner>, record: &mut Record) -> Result<Prepare
         prepared.volumes.push(Arc::clone(&volume));
         "local".clone_into(&mut mounted.point.driver);
         mounted.point.source = inner.volumes.path(&volume.row.name).display().to_string();
+        if let Some(ids) = &record.ids
+            && !lock(&volume.status).durable
+        {
+            // A new one is its first container's, as the directories of the image are.
+            let (path, root) = (inner.volumes.current_path(&volume), ids.root());
+            std::os::unix::fs::chown(&path, Some(root.0), Some(root.1))
+                .map_err(|error| Error::system(format!("chown {}: {error}", path.display())))?;
+        }
         if !mounted.copy_up || !mounted.subpath.is_empty() {
             continue;
         }
@@ -61,12 +70,14 @@ pub(crate) fn prepare(inner: &Arc<Inner>, record: &mut Record) -> Result<Prepare
                     .view(&inner.images.resolve(&record.image_id)?)?,
             ),
         };
-        copy_up(root, &mounted.point.destination, &path).inspect_err(|_| {
-            // Half a copy would pass for the volume's own content the next time.
-            if let Err(error) = directory::empty(&path) {
-                tracing::warn!(path = %path.display(), err = %error, "cannot undo a copy");
-            }
-        })?;
+        copy_up(root, &mounted.point.destination, &path, record.ids.as_ref()).inspect_err(
+            |_| {
+                // Half a copy would pass for the volume's own content the next time.
+                if let Err(error) = directory::empty(&path) {
+                    tracing::warn!(path = %path.display(), err = %error, "cannot undo a copy");
+                }
+            },
+        )?;
     }
     Ok(prepared)
 }
@@ -132,7 +143,7 @@ fn is_empty(path: &Path) -> Result<bool> {
 }
 
 /// Copies what the image has at `destination`, if it is a directory.
-fn copy_up(root: &OwnedFd, destination: &str, volume: &Path) -> Result<()> {
+fn copy_up(root: &OwnedFd, destination: &str, volume: &Path, ids: Option<&IdMaps>) -> Result<()> {
     let failed = |error: std::io::Error| {
         Error::system(format!(
             "failed to populate volume from {destination}: {error}"
@@ -147,5 +158,5 @@ fn copy_up(root: &OwnedFd, destination: &str, volume: &Path) -> Result<()> {
         Err(error) => return Err(failed(error.into())),
     };
     let to = rustix::fs::open(volume, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
-    tree::copy(from.as_fd(), to.as_fd()).map_err(failed)
+    tree::copy(from.as_fd(), to.as_fd(), ids).map_err(failed)
 }

@@ -132,7 +132,7 @@ fn copies_everything() {
     let flags = rustix::fs::XattrFlags::empty();
     rustix::fs::lsetxattr(from.join("sub"), "trusted.corten", b"x", flags).expect("set");
 
-    tree::copy(open(&from).as_fd(), open(&to).as_fd()).expect("copy");
+    tree::copy(open(&from).as_fd(), open(&to).as_fd(), None).expect("copy");
 
     let file = to.join("sub/file").metadata().expect("file");
     assert_eq!(
@@ -194,7 +194,7 @@ fn a_tree_deeper_than_any_stack_is_copied_or_refused() {
     open(&from.join("d/d"))
         .set_modified(time)
         .expect("set the time");
-    tree::copy(open(&from).as_fd(), open(&to).as_fd()).expect("copy");
+    tree::copy(open(&from).as_fd(), open(&to).as_fd(), None).expect("copy");
     assert_eq!(fs::read(to.join("d/d/z")).expect("read"), b"beside");
     let facts = fs::metadata(to.join("d/d")).expect("facts");
     assert_eq!(facts.modified().expect("time"), time);
@@ -208,6 +208,6 @@ fn a_tree_deeper_than_any_stack_is_copied_or_refused() {
     let facts = rustix::fs::fstat(deepest.expect("the deepest")).expect("facts");
     assert_eq!(facts.st_mode & 0o7777, 0o751);
     deepen(10);
-    let error = tree::copy(open(&from).as_fd(), open(&again).as_fd()).expect_err("too deep");
+    let error = tree::copy(open(&from).as_fd(), open(&again).as_fd(), None).expect_err("too deep");
     assert_eq!(error.kind(), io::ErrorKind::InvalidFilename);
 }

@@ -14,19 +14,28 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::userns::IdMaps;
+
 /// Copies the content of `from` into the empty directory `to`, which gets `from`'s own attributes.
 ///
 /// How deep the tree is is somebody else's choice: of the directories on the way only the lowest is
 /// open, the others are names.
-pub(super) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+///
+/// Owners are as `ids` maps them to the host; one without a place there is refused.
+pub(super) fn copy(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    ids: Option<&IdMaps>,
+) -> io::Result<()> {
     let stat = fs::fstat(from)?;
     let mut copier = Copier {
         roots: (from, to),
+        ids,
         path: Vec::new(),
         links: HashMap::new(),
     };
     copier.tree()?;
-    attributes(from, c".", to, c".", &stat)
+    copier.attributes(from, c".", to, c".", &stat)
 }
 
 /// A directory, and its copy.
@@ -34,6 +43,7 @@ type Pair = (OwnedFd, OwnedFd);
 
 struct Copier<'a> {
     roots: (BorrowedFd<'a>, BorrowedFd<'a>),
+    ids: Option<&'a IdMaps>,
     /// Where we are, below both roots.
     path: Vec<u8>,
     /// First path of files with several names, by device and inode.
@@ -75,7 +85,7 @@ impl Copier<'_> {
             if let (Some((name, stat)), Some(above)) = (done, way.last()) {
                 self.path.truncate(above.path);
                 here = self.open()?;
-                attributes(here.0.as_fd(), &name, here.1.as_fd(), &name, &stat)?;
+                self.attributes(here.0.as_fd(), &name, here.1.as_fd(), &name, &stat)?;
             }
         }
         Ok(())
@@ -129,8 +139,49 @@ impl Copier<'_> {
             FileType::Socket => return Ok(None),
             kind => fs::mknodat(to, name, kind, Mode::RUSR, stat.st_rdev)?,
         }
-        attributes(from, name, to, name, &stat)?;
+        self.attributes(from, name, to, name, &stat)?;
         Ok(None)
+    }
+
+    /// Owner before mode (chown clears set-id bits), times last.
+    fn attributes(
+        &self,
+        from: BorrowedFd<'_>,
+        from_name: &CStr,
+        to: BorrowedFd<'_>,
+        to_name: &CStr,
+        stat: &Stat,
+    ) -> io::Result<()> {
+        let owner = match self.ids {
+            None => Some((stat.st_uid, stat.st_gid)),
+            Some(ids) => ids.to_host(stat.st_uid, stat.st_gid),
+        };
+        let (uid, gid) = owner.ok_or(Errno::OVERFLOW)?;
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        fs::chownat(to, to_name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            fs::chmodat(
+                to,
+                to_name,
+                Mode::from_raw_mode(stat.st_mode),
+                AtFlags::empty(),
+            )?;
+        }
+        extended(from, from_name, to, to_name)?;
+        let time = |seconds: i64, nanos: u64| fs::Timespec {
+            tv_sec: seconds,
+            tv_nsec: i64::try_from(nanos).unwrap_or_default(),
+        };
+        let times = Timestamps {
+            last_access: time(stat.st_atime, stat.st_atime_nsec),
+            last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+        };
+        Ok(fs::utimensat(
+            to,
+            to_name,
+            &times,
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?)
     }
 }
 
@@ -147,41 +198,6 @@ fn file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> io::Result<()>
     // copy_file_range where the kernel has it, read and write elsewhere.
     io::copy(&mut File::from(source), &mut File::from(target))?;
     Ok(())
-}
-
-/// Owner before mode (chown clears set-id bits), times last.
-fn attributes(
-    from: BorrowedFd<'_>,
-    from_name: &CStr,
-    to: BorrowedFd<'_>,
-    to_name: &CStr,
-    stat: &Stat,
-) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    fs::chownat(to, to_name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-        fs::chmodat(
-            to,
-            to_name,
-            Mode::from_raw_mode(stat.st_mode),
-            AtFlags::empty(),
-        )?;
-    }
-    extended(from, from_name, to, to_name)?;
-    let time = |seconds: i64, nanos: u64| fs::Timespec {
-        tv_sec: seconds,
-        tv_nsec: i64::try_from(nanos).unwrap_or_default(),
-    };
-    let times = Timestamps {
-        last_access: time(stat.st_atime, stat.st_atime_nsec),
-        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
-    };
-    Ok(fs::utimensat(
-        to,
-        to_name,
-        &times,
-        AtFlags::SYMLINK_NOFOLLOW,
-    )?)
 }
 
 fn extended(

@@ -195,7 +195,8 @@ fn modes(flags: &Parsed) -> Result<(), String> {
     if !matches!(flags.text("uts"), "" | "host") {
         return Err("--uts: invalid UTS mode".into());
     }
-    if !matches!(flags.text("userns"), "" | "host") {
+    // The last two are Corten's own.
+    if !matches!(flags.text("userns"), "" | "host" | "private" | "auto") {
         return Err("--userns: invalid USER mode".into());
     }
     if !matches!(flags.text("cgroupns"), "" | "host" | "private") {
