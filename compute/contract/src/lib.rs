@@ -254,6 +254,8 @@ pub struct Running {
     pub pid: u32,
     /// When the program was started.
     pub started_at: SystemTime,
+    /// Its processes are frozen.
+    pub paused: bool,
     /// What happens to it; ends with `Exited`.
     pub notices: mpsc::Receiver<Notice>,
 }

@@ -91,8 +91,20 @@ async fn connect(shared: &Arc<Shared>, id: &str, dir: &Path) -> Result<Option<Ru
     Ok(Some(Running {
         pid,
         started_at: system_time(started_at),
+        // Unknown of one that ends just now.
+        paused: is_frozen(shared, dir).await.unwrap_or(false),
         notices: connection.notices,
     }))
+}
+
+/// The kernel knows it best: a daemon may have been killed before it wrote what it did.
+async fn is_frozen(shared: &Arc<Shared>, dir: &Path) -> Result<bool> {
+    let (shared, path) = (Arc::clone(shared), cgroup_path(dir));
+    blocking(move || match release::open(&shared, &path)? {
+        Some(cgroup) => cgroup.frozen().map_err(internal),
+        None => Ok(false),
+    })
+    .await
 }
 
 fn open_socket(dir: &Path) -> std::io::Result<OwnedFd> {

@@ -72,6 +72,7 @@ async fn start(
     Ok(Running {
         pid,
         started_at: system_time(started_at),
+        paused: false,
         notices: connection.notices,
     })
 }

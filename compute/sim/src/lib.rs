@@ -132,6 +132,7 @@ impl Run {
         Running {
             pid: self.pid,
             started_at: self.started_at,
+            paused: self.paused,
             notices,
         }
     }

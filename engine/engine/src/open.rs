@@ -146,6 +146,14 @@ async fn adopt_all(
                 record.state.phase.is_alive() || record.state.phase == Phase::Restarting;
             // A row is written after the start: a crash in between leaves a run without it.
             let adopted = match compute.adopt(&record.id).await {
+                // Its end was written, or its start never was: only traces of it are left, which
+                // would be in the way of the next run.
+                Ok(Adopted::Exited(_)) if !had_process => {
+                    if let Err(error) = compute.release(&record.id).await {
+                        tracing::warn!(id = %record.id, %error, "clearing a container's run");
+                    }
+                    Adopted::Gone
+                }
                 Ok(adopted) => adopted,
                 Err(error) => {
                     tracing::warn!(id = %record.id, %error, "taking over a container");
@@ -170,9 +178,10 @@ fn inherit(mut record: Record, had_process: bool, adopted: Adopted) -> (Record, 
             let state = &mut record.state;
             state.pid = running.pid;
             state.started_at = crate::clock::nanos(running.started_at);
-            if state.phase != Phase::Paused {
-                state.phase = Phase::Running;
-            }
+            state.phase = match running.paused {
+                true => Phase::Paused,
+                false => Phase::Running,
+            };
             Inherited::Running(running)
         }
         Adopted::Exited(exit) if had_process => Inherited::Exited(exit),

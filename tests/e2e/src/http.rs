@@ -24,9 +24,29 @@ impl Response {
     }
 }
 
+/// The text of a request with a JSON body.
+pub(crate) fn with_json(method: &str, path: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+}
+
 /// Sends one request and reads until the engine closes or the body is whole.
 pub(crate) fn request(socket: &Path, text: &str) -> Response {
-    let mut stream = UnixStream::connect(socket).expect("engine's socket");
+    let (answer, _) = exchange(socket, text).expect("engine's socket");
+    answer
+}
+
+/// The same; none when nobody listens, or who does ends before the answer does.
+pub(crate) fn attempt(socket: &Path, text: &str) -> Option<Response> {
+    let (answer, whole) = exchange(socket, text)?;
+    whole.then_some(answer)
+}
+
+fn exchange(socket: &Path, text: &str) -> Option<(Response, bool)> {
+    let mut stream = UnixStream::connect(socket).ok()?;
     stream
         .set_read_timeout(Some(Duration::from_secs(30)))
         .expect("timeout");
@@ -53,11 +73,12 @@ pub(crate) fn request(socket: &Path, text: &str) -> Response {
     } else {
         body.to_owned()
     };
-    Response {
+    let answer = Response {
         status,
         head: head.to_owned(),
         body,
-    }
+    };
+    Some((answer, complete(&bytes)))
 }
 
 fn complete(bytes: &[u8]) -> bool {

@@ -221,6 +221,14 @@ impl Lab {
         daemon.wait().expect("daemon");
     }
 
+    /// Waits for the end of a daemon that a test killed by its pid.
+    #[track_caller]
+    pub fn bury_daemon(&mut self) {
+        let mut daemon = self.daemon.take().expect("a running daemon");
+        let ended = wait_for(LONG, || daemon.try_wait().expect("daemon").is_some());
+        assert!(ended, "the daemon goes on:\n{}", self.daemon_log());
+    }
+
     /// Asks the daemon to end and waits for it.
     pub fn stop_daemon(&mut self) {
         let mut daemon = self.daemon.take().expect("a running daemon");
@@ -362,11 +370,12 @@ impl Lab {
 
     /// Any method with a JSON body by hand.
     pub fn send(&self, method: &str, path: &str, body: &str) -> Response {
-        self.raw(&format!(
-            "{method} {path} HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        ))
+        self.raw(&http::with_json(method, path, body))
+    }
+
+    /// The same to an engine that may be killed meanwhile: none when it gave no whole answer.
+    pub fn attempt(&self, method: &str, path: &str, body: &str) -> Option<Response> {
+        http::attempt(&self.socket(), &http::with_json(method, path, body))
     }
 
     /// A request's text as it stands.
