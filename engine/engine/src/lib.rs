@@ -34,6 +34,7 @@ mod events;
 mod exec;
 mod health;
 mod image_ops;
+mod inside;
 mod inspect;
 mod lazy;
 mod lifecycle;
@@ -72,6 +73,7 @@ pub use config::{Bridge, Config, Live, RegistriesSource, RegistrySettings, Ulimi
 pub use error::{Error, ErrorKind, Result};
 pub use image_ops::collect::{Collection, Watermarks, removed_at};
 pub use images::Policy as ImagePolicy;
+pub use inside::Figures;
 pub use options::{
     ArchivePut, AttachOptions, DiskUsageOptions, EventsOptions, Filters, ImageRemoveOptions,
     ImportOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition,
@@ -114,6 +116,7 @@ pub(crate) struct Inner {
     pub(crate) shipping: log_drivers::Shipping,
     /// Set at opening, unless there is to be no bridge.
     pub(crate) bridge: OnceLock<BridgeNetwork>,
+    pub(crate) health_checks: inside::HealthChecks,
     pub(crate) started: std::time::Instant,
     /// The engine ends and takes its containers along: ends are no longer restarted.
     pub(crate) ending: std::sync::atomic::AtomicBool,
