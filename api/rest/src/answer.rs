@@ -115,7 +115,7 @@ pub(crate) fn plain_failure(error: &Error) -> Response<ResponseBody> {
 }
 
 /// The one map from kinds of failures to HTTP.
-fn status_of(kind: ErrorKind) -> StatusCode {
+pub(crate) fn status_of(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::InvalidParameter => StatusCode::BAD_REQUEST,

@@ -53,8 +53,21 @@ impl RequestBody {
     /// # Errors
     /// Invalid parameter when it is larger than [`MAX_JSON`] or the client stops sending.
     pub(crate) async fn collect(self) -> Result<Bytes> {
+        let all = self.collect_up_to(MAX_JSON).await?;
+        all.ok_or_else(|| {
+            Error::invalid(format!(
+                "request body too large: more than {MAX_JSON} bytes"
+            ))
+        })
+    }
+
+    /// All of it; `None` when it has more than `most` bytes.
+    ///
+    /// # Errors
+    /// Invalid parameter when the client stops sending.
+    pub(crate) async fn collect_up_to(self, most: usize) -> Result<Option<Bytes>> {
         let mut body = match self {
-            Self::Full(bytes) => return Ok(bytes),
+            Self::Full(bytes) => return Ok((bytes.len() <= most).then_some(bytes)),
             Self::Incoming(body) => body,
         };
         let mut all = BytesMut::new();
@@ -63,14 +76,12 @@ impl RequestBody {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            if all.len() + data.len() > MAX_JSON {
-                return Err(Error::invalid(format!(
-                    "request body too large: more than {MAX_JSON} bytes"
-                )));
+            if all.len() + data.len() > most {
+                return Ok(None);
             }
             all.extend_from_slice(&data);
         }
-        Ok(all.freeze())
+        Ok(Some(all.freeze()))
     }
 
     /// As a bounded stream; an interrupted body ends in an error.
@@ -188,6 +199,17 @@ impl ResponseBody {
     /// From a stream. An error aborts the response, so that the client does not take it for whole.
     pub(crate) fn pieces(stream: impl Stream<Item = Result<Bytes>> + Send + 'static) -> Self {
         Self::Pieces(Box::pin(stream))
+    }
+
+    /// Keeps something until it is sent or let go of.
+    pub(crate) fn holding(self, held: impl Send + 'static) -> Self {
+        match self {
+            Self::Full(bytes) => Self::Full(bytes),
+            Self::Pieces(pieces) => Self::pieces(pieces.map(move |piece| {
+                let _ = &held;
+                piece
+            })),
+        }
     }
 
     /// From the engine.

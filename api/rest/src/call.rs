@@ -15,6 +15,8 @@ use crate::version::{self, ApiVersion};
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) method: Method,
+    /// As it came.
+    pub(crate) uri: Uri,
     /// The path below the version, decoded.
     pub(crate) path: String,
     pub(crate) query: Query,
@@ -39,6 +41,7 @@ impl Call {
         let query = Query::parse(uri.query().unwrap_or_default())?;
         Ok(Self {
             method,
+            uri: uri.clone(),
             path,
             query,
             version,

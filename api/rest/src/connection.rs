@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 
 use engine::{Error, Result};
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
@@ -45,6 +45,20 @@ impl Service for Api {
     }
 
     async fn call(&self, call: Call) -> Result<Answer> {
+        let chain = &self.0.authorization;
+        let answer = chain.guard(self.1.as_deref(), call, async |call| self.carry(call).await);
+        let answer = answer.await;
+        self.0.metrics.answered(match &answer {
+            Ok(Answer::Response(response)) => response.status(),
+            Ok(Answer::Hijack(_)) => StatusCode::SWITCHING_PROTOCOLS,
+            Err(error) => answer::status_of(error.kind),
+        });
+        answer
+    }
+}
+
+impl Api {
+    async fn carry(&self, call: Call) -> Result<Answer> {
         if call.method == Method::GET || call.method == Method::HEAD {
             return router::route(self, call).await;
         }

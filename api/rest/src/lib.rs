@@ -11,6 +11,7 @@
 
 mod answer;
 mod archive;
+mod authz;
 mod body;
 mod call;
 mod commit;
@@ -18,11 +19,13 @@ mod compat;
 mod connection;
 mod containers;
 mod create;
+mod debug;
 mod events;
 mod exec;
 mod hijack;
 mod images;
 mod listen;
+mod metrics;
 mod query;
 mod router;
 mod sniff;
@@ -37,6 +40,7 @@ mod version;
 mod volumes;
 
 pub use listen::{Listener, serve};
+pub use metrics::serve as serve_metrics;
 pub use tls::{Tls, TlsError};
 pub use version::ApiVersion;
 
@@ -46,20 +50,30 @@ use engine::Engine;
 
 /// What all connections share. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Api(Arc<Shared>);
+pub struct Api(Arc<Shared>, Option<Arc<authz::Peer>>);
 
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) min_version: ApiVersion,
+    pub(crate) authorization: authz::Chain,
+    pub(crate) metrics: metrics::Metrics,
 }
 
 impl Api {
     /// The API of an engine. Requests for versions older than `min_version` are refused.
     pub fn new(engine: Engine, min_version: ApiVersion) -> Self {
-        Self(Arc::new(Shared {
+        let shared = Shared {
             engine,
             min_version,
-        }))
+            authorization: authz::Chain::default(),
+            metrics: metrics::Metrics::default(),
+        };
+        Self(Arc::new(shared), None)
+    }
+
+    /// For the connection of a client with this certificate.
+    pub(crate) fn with_peer(&self, peer: Option<authz::Peer>) -> Self {
+        Self(Arc::clone(&self.0), peer.map(Arc::new))
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
+use crate::authz::Peer;
 use crate::stream::{Stream, Transport};
 use crate::{Api, Tls, connection};
 
@@ -53,11 +54,7 @@ pub async fn serve(api: Api, listener: Listener, mut stop: watch::Receiver<bool>
                 let task = converse(api.clone(), transport, tls.clone(), stop.clone());
                 tokio::spawn(task);
             }
-            Err(error) if passes(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(EXHAUSTED).await;
-            }
+            Err(error) => refused(&error).await,
         }
     }
 }
@@ -73,7 +70,23 @@ async fn converse(api: Api, transport: Transport, tls: Option<Tls>, stop: watch:
         }
         (transport, _) => transport,
     };
+    let peer = match &transport {
+        Transport::Tls(stream) => {
+            let (_, session) = stream.get_ref();
+            Peer::of(session.peer_certificates().unwrap_or_default())
+        }
+        _ => None,
+    };
+    let api = api.with_peer(peer);
     connection::serve(api, Stream::new(transport), stop).await;
+}
+
+/// A connection could not be accepted; when the listener is at fault, it takes a pause.
+pub(crate) async fn refused(error: &std::io::Error) {
+    if !passes(error) {
+        tracing::warn!(%error, "cannot accept a connection");
+        tokio::time::sleep(EXHAUSTED).await;
+    }
 }
 
 /// Failures of one connection, not of the listener.

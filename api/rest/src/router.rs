@@ -5,8 +5,9 @@ use http::StatusCode;
 
 use crate::answer::Answer;
 use crate::call::Call;
+use crate::metrics::Action;
 use crate::{
-    Api, answer, archive, commit, containers, create, events, exec, images, store, streams, system,
+    Api, answer, archive, commit, containers, create, debug, events, exec, images, store, streams, system,
     unsupported, volumes,
 };
 
@@ -23,6 +24,7 @@ pub(crate) async fn route(api: &Api, call: Call) -> Result<Answer> {
         ("GET" | "HEAD", ["_ping"]) => system::ping(),
         ("GET", ["version"]) => system::version(api),
         ("GET", ["info"]) => system::info(api, &call),
+        ("GET", ["debug", rest @ ..]) => debug::debug(api, &path, rest).await,
         ("GET", ["events"]) => events::events(api, &call).await,
         ("POST", ["auth"]) => system::auth(api, call).await,
         (_, ["containers", rest @ ..]) => container(api, call, method.as_str(), rest).await,
@@ -56,17 +58,29 @@ async fn container(api: &Api, call: Call, method: &str, segments: &[&str]) -> Re
     };
     match (method, segments) {
         ("GET", ["json"]) => containers::list(api, &call).await,
-        ("POST", ["create"]) => create::create(api, call).await,
+        ("POST", ["create"]) => {
+            let work = create::create(api, call);
+            api.timed(Action::ContainerCreate, work).await
+        }
         ("POST", ["prune"]) => containers::prune(api, &call).await,
-        ("DELETE", [id]) => containers::remove(api, &call, id).await,
+        ("DELETE", [id]) => {
+            let work = containers::remove(api, &call, id);
+            api.timed(Action::ContainerDelete, work).await
+        }
         ("GET", [id, "json"]) => containers::inspect(api, &call, id),
         ("GET", [id, "top"]) => containers::top(api, &call, id).await,
         ("GET", [id, "logs"]) => streams::logs(api, &call, id),
-        ("GET", [id, "changes"]) => containers::changes(api, id).await,
+        ("GET", [id, "changes"]) => {
+            let work = containers::changes(api, id);
+            api.timed(Action::ContainerChanges, work).await
+        }
         ("GET", [id, "export"]) => archive::export(api, id).await,
         ("GET", [id, "stats"]) => streams::stats(api, &call, id),
         ("POST", [id, "resize"]) => containers::resize(api, &call, id).await,
-        ("POST", [id, "start"]) => containers::start(api, &call, id).await,
+        ("POST", [id, "start"]) => {
+            let work = containers::start(api, &call, id);
+            api.timed(Action::ContainerStart, work).await
+        }
         ("POST", [id, "stop"]) => containers::stop(api, &call, id).await,
         ("POST", [id, "restart"]) => containers::restart(api, &call, id).await,
         ("POST", [id, "kill"]) => containers::kill(api, &call, id).await,
@@ -99,27 +113,42 @@ async fn image(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result
     // Names have slashes.
     match (method, segments) {
         ("GET", ["json"]) => images::list(api, &call),
-        ("POST", ["create"]) => images::create(api, call).await,
+        ("POST", ["create"]) => until_sent(api, Action::ImagePull, images::create(api, call).await),
         ("POST", ["load"]) => images::load(api, call),
         ("GET", ["get"]) => images::save(api, &call, &call.query.all("names")),
         ("POST", ["prune"]) => images::prune(api, &call).await,
         ("GET", ["search"]) => images::search(api, &call).await,
         ("POST", [name @ .., "push"]) if !name.is_empty() => {
-            images::push(api, &call, &name.join("/")).await
+            let answer = images::push(api, &call, &name.join("/")).await;
+            until_sent(api, Action::ImagePush, answer)
         }
         ("GET", [name @ .., "get"]) => images::save(api, &call, &[name.join("/")]),
         ("GET", [name @ .., "json"]) if !name.is_empty() => {
             images::inspect(api, &call, &name.join("/"))
         }
         ("GET", [name @ .., "history"]) if !name.is_empty() => {
+            let _timing = api.timing(Action::ImageHistory);
             images::history(api, &name.join("/"))
         }
         ("POST", [name @ .., "tag"]) if !name.is_empty() => {
             images::tag(api, &call, &name.join("/")).await
         }
-        ("DELETE", name @ [_, ..]) => images::remove(api, &call, &name.join("/")).await,
+        ("DELETE", name @ [_, ..]) => {
+            let name = name.join("/");
+            let work = images::remove(api, &call, &name);
+            api.timed(Action::ImageDelete, work).await
+        }
         _ => Err(missing(&call)),
     }
+}
+
+/// Takes the time until the last byte of a stream that tells of the progress.
+fn until_sent(api: &Api, action: Action, answer: Result<Answer>) -> Result<Answer> {
+    let Ok(Answer::Response(response)) = answer else {
+        return answer;
+    };
+    let timing = api.timing(action);
+    Ok(Answer::Response(response.map(|body| body.holding(timing))))
 }
 
 /// What Docker has not (docs/api.md).

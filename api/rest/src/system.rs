@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::answer::{self, Answer};
 use crate::body::ResponseBody;
 use crate::call::Call;
+use crate::metrics::Action;
 use crate::{Api, compat};
 
 /// `GET|HEAD /_ping`.
@@ -27,7 +28,9 @@ pub(crate) fn ping() -> Result<Answer> {
 
 /// `GET /version`.
 pub(crate) fn version(api: &Api) -> Result<Answer> {
+    let timing = api.timing(Action::SystemVersion);
     let mut version = api.0.engine.version();
+    drop(timing);
     let oldest = api.0.min_version.to_string();
     for component in &mut version.components {
         if let Some(told) = component.details.get_mut("MinAPIVersion") {
@@ -40,7 +43,12 @@ pub(crate) fn version(api: &Api) -> Result<Answer> {
 
 /// `GET /info`.
 pub(crate) fn info(api: &Api, call: &Call) -> Result<Answer> {
-    answer::ok(&compat::info(api.0.engine.info(), call.version)?)
+    let timing = api.timing(Action::SystemInfo);
+    let mut info = api.0.engine.info();
+    drop(timing);
+    let plugins = api.authorized_by();
+    info.plugins.authorization = (!plugins.is_empty()).then_some(plugins);
+    answer::ok(&compat::info(info, call.version)?)
 }
 
 /// `POST /auth`.

@@ -62,7 +62,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("POST", "/configs/create", "configs are"),
     ("GET DELETE", "/configs/*", "configs are"),
     ("POST", "/configs/*/update", "configs are"),
-    ("GET", "/debug/**", "the debug interface is"),
+    ("GET", "/debug/pprof/**", "profiles in Go's format are"),
 ];
 
 /// The refusal of a known route, `None` for a path that the API does not have.

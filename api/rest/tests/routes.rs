@@ -36,9 +36,13 @@ impl Daemon {
             bridge: None,
             ..Config::default()
         };
-        let engine = Engine::open(config, Arc::new(compute_sim::Sim::default()))
-            .await
-            .unwrap();
+        let engine = Engine::open(
+            config,
+            engine::Live::default(),
+            Arc::new(compute_sim::Sim::default()),
+        )
+        .await
+        .unwrap();
         let listener = UnixListener::bind(dir.join("socket")).unwrap();
         let (stop, stopped) = watch::channel(false);
         let api = Api::new(engine, ApiVersion::oldest());

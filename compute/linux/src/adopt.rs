@@ -66,10 +66,12 @@ async fn connect(shared: &Arc<Shared>, id: &str, dir: &Path) -> Result<Option<Ru
         pid,
         started_at,
         execs,
+        version,
     } = message
     else {
         return Err(internal("the keeper gave another answer"));
     };
+    let _ = handle.link.version.set(version);
     let pidfd = answer.take_fd().map_err(internal)?;
     let _ = handle.link.first.set(Process { pid, pidfd });
     for exec in execs {

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use compute::{AttachEnd, Error, Exit, Kind, Notice, Result};
 use keeper_protocol::{
     Call, Event, Failure, FailureKind, Frame, Inbox, Message, Outbox, Received, Reply, Request,
-    system_time,
+    VERSION, system_time,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::Interest;
@@ -103,6 +103,8 @@ impl Handle {
     /// Asks the keeper. A keeper that goes away meanwhile is "not running".
     pub(crate) async fn call(&self, frame: Frame<Request>) -> Result<Frame<Reply>> {
         let gone = || Error::not_running(&self.link.id);
+        let spoken = self.link.version.get().copied();
+        check_version(frame.message.since(), spoken.unwrap_or(VERSION))?;
         let (answer, answered) = oneshot::channel();
         let outgoing = Outgoing { frame, answer };
         self.calls.send(outgoing).await.map_err(|_| gone())?;
@@ -112,6 +114,16 @@ impl Handle {
             _ => Ok(frame),
         }
     }
+}
+
+/// An old keeper would take a request that it does not know for the end of the connection.
+fn check_version(since: u32, spoken: u32) -> Result<()> {
+    if since <= spoken {
+        return Ok(());
+    }
+    let message = "the container's keeper is of an earlier version that cannot do this: it can after a \
+                   restart of the container";
+    Err(Error::new(Kind::Unsupported, message))
 }
 
 impl Task {
@@ -220,6 +232,9 @@ impl Task {
                 match self.inbox.take::<Message>() {
                     Ok(Some(frame)) => self.message(frame),
                     Ok(None) => break,
+                    Err(keeper_protocol::Error::Unknown { seq, reason }) => {
+                        self.passed_over(seq, &reason);
+                    }
                     Err(error) => return self.broken(&error),
                 }
             }
@@ -228,6 +243,17 @@ impl Task {
                 Received::WouldBlock => return true,
                 Received::End => return false,
             }
+        }
+    }
+
+    /// A later keeper's message: who waits for an answer gets one, news of its kind are nobody's.
+    fn passed_over(&mut self, seq: Option<u64>, reason: &serde_json::Error) {
+        tracing::warn!(container = self.link.id, %reason, "a message of the keeper is not known");
+        if let Some(answer) = seq.and_then(|seq| self.answers.remove(&seq)) {
+            let _ = answer.send(Frame::new(Reply::Failed(Failure {
+                kind: FailureKind::Unsupported,
+                message: format!("the answer of the container's keeper is not known: {reason}"),
+            })));
         }
     }
 
@@ -373,4 +399,18 @@ fn from_failure(failure: Failure) -> Error {
         FailureKind::Internal => Kind::Internal,
     };
     Error::new(kind, failure.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_version;
+    use compute::Kind;
+
+    #[test]
+    fn an_old_keeper_is_not_asked_for_what_it_does_not_know() {
+        check_version(1, 1).expect("known from the first");
+        check_version(2, 3).expect("a later keeper knows more");
+        let error = check_version(2, 1).expect_err("unknown to it");
+        assert_eq!(error.kind, Kind::Unsupported);
+    }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Link {
     pub(crate) first: OnceLock<Process>,
     pub(crate) execs: Mutex<HashMap<String, ExecEntry>>,
     pub(crate) attachments: Mutex<HashMap<u64, oneshot::Sender<AttachEnd>>>,
+    /// What its keeper speaks; not set for one of our own build.
+    pub(crate) version: OnceLock<u32>,
     /// Turns true when it has ended.
     pub(crate) ended: watch::Sender<bool>,
 }
@@ -91,6 +93,7 @@ impl Link {
             first: OnceLock::new(),
             execs: Mutex::default(),
             attachments: Mutex::default(),
+            version: OnceLock::new(),
             ended: watch::Sender::new(false),
         }
     }

@@ -41,6 +41,15 @@ pub enum Error {
     /// Not a message of this protocol.
     #[error("keeper message: {0}")]
     Message(#[from] serde_json::Error),
+    /// Not a message that this side knows: one of another version. The frame is gone, the next can
+    /// be taken.
+    #[error("keeper message of another version: {reason}")]
+    Unknown {
+        /// The call that it is, or that it answers.
+        seq: Option<u64>,
+        /// What is not known.
+        reason: serde_json::Error,
+    },
     /// Descriptors were lost or are missing.
     #[error("keeper frame: {0} file descriptors missing")]
     MissingDescriptors(usize),
@@ -233,7 +242,7 @@ impl Inbox {
         })
     }
 
-    /// The next whole frame.
+    /// The next whole frame. After [`Error::Unknown`] the stream can be read on.
     pub fn take<M: DeserializeOwned>(&mut self) -> Result<Option<Frame<M>>> {
         let Some([message, bytes, fds]) = self.head()? else {
             return Ok(None);
@@ -245,16 +254,20 @@ impl Inbox {
         if self.fds.len() < fds {
             return Err(Error::MissingDescriptors(fds - self.fds.len()));
         }
-        let frame = Frame {
-            message: serde_json::from_slice(&self.bytes[HEAD..HEAD + message])?,
-            bytes: self.bytes[HEAD + message..end].to_vec(),
-            fds: self.fds.drain(..fds).collect(),
-        };
+        let part = &self.bytes[HEAD..HEAD + message];
+        let read = serde_json::from_slice(part).map_err(|reason| unknown(part, reason));
+        let bytes = self.bytes[HEAD + message..end].to_vec();
+        let fds = self.fds.drain(..fds).collect();
         self.bytes.drain(..end);
         if self.bytes.is_empty() {
             self.bytes = Vec::new();
         }
-        Ok(Some(frame))
+        let message = read?;
+        Ok(Some(Frame {
+            message,
+            bytes,
+            fds,
+        }))
     }
 
     fn head(&self) -> Result<Option<[usize; 3]>> {
@@ -282,6 +295,18 @@ impl Inbox {
             }
             _ => 0,
         }
+    }
+}
+
+/// What a message that cannot be read is: JSON of another version, or none at all.
+fn unknown(message: &[u8], reason: serde_json::Error) -> Error {
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(message) else {
+        return Error::Message(reason);
+    };
+    let seq = value.get("seq").or_else(|| value.get("Reply")?.get("seq"));
+    Error::Unknown {
+        seq: seq.and_then(serde_json::Value::as_u64),
+        reason,
     }
 }
 

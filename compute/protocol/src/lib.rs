@@ -16,7 +16,9 @@
 //! ```
 //!
 //! Both ends come from the same build (the daemon carries its keeper), but a keeper outlives the
-//! daemon: messages only ever gain fields and variants, never change them.
+//! daemon: messages only ever gain fields and variants, never change them. A keeper tells its version
+//! when it is adopted, and is asked for nothing that came later ([`Request::since`]); what one side
+//! does not know of the other is answered or passed over, and ends nothing.
 
 pub mod directory;
 mod frame;
@@ -25,5 +27,6 @@ mod message;
 pub use frame::{Error, Frame, Inbox, Outbox, Received, Result};
 pub use message::{
     Attach, Call, Event, Exec, ExecState, Exit, Failure, FailureKind, Hierarchies, Identity,
-    Launch, Log, LogFile, LogFormat, Message, Port, Reply, Request, nanoseconds, system_time,
+    Launch, Log, LogFile, LogFormat, Message, Port, Reply, Request, VERSION, nanoseconds,
+    system_time,
 };

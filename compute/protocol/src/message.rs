@@ -6,6 +6,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use oci::runtime::{ConsoleSize, Process, Spec};
 use serde::{Deserialize, Serialize};
 
+/// The version of the protocol that this code speaks. It grows with each request that older keepers
+/// do not know ([`Request::since`]).
+///
+/// 1: the first. 2: keepers tell their version ([`Reply::State`]), and answer requests that they do
+/// not know instead of closing the connection.
+pub const VERSION: u32 = 2;
+
+/// What a keeper speaks that does not tell.
+fn first_version() -> u32 {
+    1
+}
+
 /// One request of the daemon.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Call {
@@ -42,6 +54,20 @@ pub enum Request {
         /// The size.
         size: ConsoleSize,
     },
+}
+
+impl Request {
+    /// The version that a keeper must speak to be asked this: an older one would take the connection
+    /// for broken. A new variant is of [`VERSION`] plus one, which becomes [`VERSION`].
+    pub fn since(&self) -> u32 {
+        match self {
+            Self::Launch(_)
+            | Self::Adopt
+            | Self::Exec(_)
+            | Self::Attach { .. }
+            | Self::Resize { .. } => 1,
+        }
+    }
 }
 
 /// A container to start.
@@ -212,6 +238,9 @@ pub enum Reply {
         started_at: u64,
         /// Execs that run.
         execs: Vec<ExecState>,
+        /// What the keeper speaks.
+        #[serde(default = "first_version")]
+        version: u32,
     },
     /// To [`Request::Exec`]. Descriptor: pidfd of the process.
     Executed {
@@ -309,4 +338,52 @@ pub fn nanoseconds(time: SystemTime) -> u64 {
 /// The opposite of [`nanoseconds`].
 pub fn system_time(nanoseconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(nanoseconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Call, Message, Reply, Request, VERSION};
+    use oci::runtime::ConsoleSize;
+
+    /// What keepers of version 1 were sent and sent, to the byte: they live on beside new daemons.
+    #[test]
+    fn the_first_version_is_still_spoken() {
+        let size = ConsoleSize {
+            height: 24,
+            width: 80,
+        };
+        let asked = [
+            (Request::Adopt, r#"{"seq":1,"request":"Adopt"}"#),
+            (
+                Request::Resize { exec: None, size },
+                r#"{"seq":1,"request":{"Resize":{"exec":null,"size":{"height":24,"width":80}}}}"#,
+            ),
+        ];
+        for (request, frozen) in asked {
+            assert_eq!(request.since(), 1);
+            let call = Call { seq: 1, request };
+            assert_eq!(serde_json::to_string(&call).expect("json"), frozen);
+        }
+        let state = r#"{"Reply":{"seq":1,"reply":{"State":{"pid":7,"started_at":5,"execs":[]}}}}"#;
+        let Ok(Message::Reply {
+            reply: Reply::State { pid, version, .. },
+            ..
+        }) = serde_json::from_str(state)
+        else {
+            panic!("not understood");
+        };
+        assert_eq!((pid, version), (7, 1));
+    }
+
+    #[test]
+    fn a_keeper_tells_what_it_speaks() {
+        let reply = Reply::State {
+            pid: 7,
+            started_at: 5,
+            execs: Vec::new(),
+            version: VERSION,
+        };
+        let text = serde_json::to_string(&reply).expect("json");
+        assert!(text.ends_with(r#""version":2}}"#), "{text}");
+    }
 }

@@ -23,8 +23,6 @@ pub struct Config {
     pub cdi_spec_dirs: Vec<PathBuf>,
     /// Name of the runtime of containers that ask for none; all names mean the one there is.
     pub default_runtime: String,
-    /// What may change while the engine is open.
-    pub live: Live,
     /// The default bridge; `None` for `--bridge none`.
     pub bridge: Option<Bridge>,
     /// DNS servers of containers; empty takes the host's.
@@ -186,7 +184,6 @@ impl Default for Config {
             systemd_cgroups: false,
             cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
             default_runtime: "corten".into(),
-            live: Live::default(),
             bridge: Some(Bridge::default()),
             dns: Vec::new(),
             dns_options: Vec::new(),

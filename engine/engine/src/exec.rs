@@ -83,6 +83,22 @@ impl Execs {
         lock(&self.0).by_id.remove(id);
     }
 
+    /// All of them, for debugging.
+    pub(crate) fn shown(&self) -> Vec<dockerapi::DebugExec> {
+        let known = lock(&self.0);
+        let shown = known.by_id.values().map(|exec| dockerapi::DebugExec {
+            id: exec.id.clone(),
+            container: exec.container.id.clone(),
+            state: match *lock(&exec.progress) {
+                Progress::Created => "created",
+                Progress::Running { .. } => "running",
+                Progress::Ended { .. } => "ended",
+            }
+            .into(),
+        });
+        shown.collect()
+    }
+
     /// Those that run in a container, or may still be started.
     pub(crate) fn of_container(&self, id: &str) -> Vec<String> {
         let known = lock(&self.0);

@@ -20,7 +20,7 @@ use std::time::Duration;
 use ::lazy::{BLOB, News, Settings, Source, Supplier};
 use images::{Expected, Kind};
 
-use crate::{Config, Error, Inner, Result, events};
+use crate::{Config, Error, Inner, Live, Result, events};
 
 /// Before a supplier that ended is started again.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -42,15 +42,13 @@ struct Wake {
 }
 
 impl Lazy {
-    pub(crate) fn of(config: &Config) -> Option<Self> {
+    pub(crate) fn of(config: &Config, live: &Live) -> Option<Self> {
         let program = config.supplier.clone()?;
-        let registries = crate::registries::client_config(
-            &config.live.registries,
-            config.live.max_download_attempts.max(1),
-        );
+        let registries =
+            crate::registries::client_config(&live.registries, live.max_download_attempts.max(1));
         let settings = Settings {
             registries,
-            slots: config.live.max_concurrent_downloads,
+            slots: live.max_concurrent_downloads,
         };
         Some(Self {
             supplier: Arc::new(Supplier::new(&config.exec_root, program, settings)),

@@ -35,6 +35,7 @@ mod exec;
 mod health;
 mod image_ops;
 mod import_url;
+mod inside;
 mod inspect;
 mod lazy;
 mod lifecycle;
@@ -74,6 +75,7 @@ pub use config::{Bridge, Config, Live, RegistriesSource, RegistrySettings, Ulimi
 pub use error::{Error, ErrorKind, Result};
 pub use image_ops::collect::{Collection, Watermarks, removed_at};
 pub use images::Policy as ImagePolicy;
+pub use inside::Figures;
 pub use options::{
     ArchivePut, AttachOptions, CommitOptions, DiskUsageOptions, EventsOptions, Filters,
     ImageRemoveOptions, ImportOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition,
@@ -120,6 +122,7 @@ pub(crate) struct Inner {
     pub(crate) shipping: log_drivers::Shipping,
     /// Set at opening, unless there is to be no bridge.
     pub(crate) bridge: OnceLock<BridgeNetwork>,
+    pub(crate) health_checks: inside::HealthChecks,
     pub(crate) started: std::time::Instant,
     /// The engine ends and takes its containers along: ends are no longer restarted.
     pub(crate) ending: std::sync::atomic::AtomicBool,

@@ -23,7 +23,7 @@ use crate::events::Events;
 use crate::exec::Execs;
 use crate::owner::{self, Inherited, Request};
 use crate::record::{Phase, Record};
-use crate::{Config, Engine, Error, Inner, Result, order};
+use crate::{Config, Engine, Error, Inner, Live, Result, order};
 
 /// How long a container that starts with the engine waits for those it depends on.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,11 +31,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(20);
 
 impl Engine {
-    /// Opens the engine over a data root and takes over what an earlier one left running.
+    /// Opens the engine over a data root and takes over what an earlier one left running. `live` may
+    /// be changed by [`Engine::reload`].
     ///
     /// # Errors
     /// When the state cannot be read or the bridge cannot be made.
-    pub async fn open(config: Config, compute: Arc<dyn Compute>) -> Result<Self> {
+    pub async fn open(config: Config, live: Live, compute: Arc<dyn Compute>) -> Result<Self> {
         let system = |what: &str, error: String| Error::system(format!("{what}: {error}"));
         crate::log_drivers::check_default(&config)?;
         for dir in [&config.data_root, &config.exec_root] {
@@ -49,7 +50,7 @@ impl Engine {
         let state = State::open(&config.data_root.join("state.redb"))
             .map_err(|error| Error::system(error.to_string()))?;
         let state = Arc::new(state);
-        state.log().limit(config.live.events);
+        state.log().limit(live.events);
         let images = images::Images::open(&config.data_root, state.database())
             .map_err(|error| system("image store", error.to_string()))?;
         images.set_policy(config.image_policy);
@@ -68,11 +69,12 @@ impl Engine {
             id_blocks: std::sync::Mutex::default(),
             hosts: std::sync::Mutex::default(),
             shipping: crate::log_drivers::Shipping::default(),
+            health_checks: crate::inside::HealthChecks::default(),
             started: std::time::Instant::now(),
             ending: std::sync::atomic::AtomicBool::new(false),
-            registries: crate::registries::Registries::new(&config),
-            lazy: crate::lazy::Lazy::of(&config),
-            live: RwLock::new(Arc::new(config.live.clone())),
+            registries: crate::registries::Registries::new(&config, &live),
+            lazy: crate::lazy::Lazy::of(&config, &live),
+            live: RwLock::new(Arc::new(live)),
             config,
             state,
             compute,

@@ -31,15 +31,15 @@ pub(crate) struct Registries {
 
 impl Registries {
     /// With the engine's settings, and proxies from the environment.
-    pub(crate) fn new(config: &Config) -> Self {
-        let attempts = config.live.max_download_attempts.max(1);
-        let settings = Arc::new(config.live.registries.clone());
+    pub(crate) fn new(config: &Config, live: &Live) -> Self {
+        let attempts = live.max_download_attempts.max(1);
+        let settings = Arc::new(live.registries.clone());
         Self {
             client: Client::new(client_config(&settings, attempts)),
             settings: RwLock::new(settings),
             source: config.registries_source.clone(),
             attempts: attempts.into(),
-            slots: RwLock::new(slots(&config.live)),
+            slots: RwLock::new(slots(live)),
             downloads: Mutex::default(),
         }
     }

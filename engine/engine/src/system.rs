@@ -60,8 +60,7 @@ impl Engine {
         let running = count(&[Phase::Running, Phase::Restarting]);
         let paused = count(&[Phase::Paused]);
         let stopped = count(&[Phase::Created, Phase::Exited, Phase::Dead, Phase::Removing]);
-        let uname = rustix::system::uname();
-        let memory = rustix::system::sysinfo();
+        let host = host();
         let settings = inner.registries.settings();
         let proxies = &inner.registries.client().config().proxy;
         let cdi = cdi::Registry::read(&config.cdi_spec_dirs);
@@ -103,18 +102,21 @@ impl Engine {
             cgroup_version: features.cgroup_version.to_string(),
             n_events_listener: inner.events.listeners() as u64,
             kernel_version: kernel(),
-            operating_system: operating_system(),
+            operating_system: host.operating_system,
             os_type: "linux".into(),
-            architecture: uname.machine().to_string_lossy().into_owned(),
+            architecture: host.architecture,
             index_server_address: "https://index.docker.io/v1/".into(),
             registry_config: registries(&settings.insecure, &settings.mirrors),
             http_proxy: masked(&proxies.http),
             https_proxy: masked(&proxies.https),
             no_proxy: proxies.none.clone(),
-            ncpu: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
-            mem_total: memory.totalram.saturating_mul(u64::from(memory.mem_unit)),
+            ncpu: host.cpus,
+            mem_total: host.memory,
             docker_root_dir: config.data_root.to_string_lossy().into_owned(),
-            name: uname.nodename().to_string_lossy().into_owned(),
+            name: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
             labels: live.labels.clone(),
             server_version: VERSION.into(),
             runtimes: [
@@ -169,6 +171,32 @@ impl Engine {
     }
 }
 
+/// The machine that the engine is on.
+pub(crate) struct Host {
+    pub(crate) architecture: String,
+    pub(crate) kernel: String,
+    pub(crate) operating_system: String,
+    pub(crate) version: String,
+    pub(crate) cpus: u64,
+    /// Bytes.
+    pub(crate) memory: u64,
+}
+
+/// Facts about the machine.
+pub(crate) fn host() -> Host {
+    let uname = rustix::system::uname();
+    let memory = rustix::system::sysinfo();
+    let release = os_release();
+    Host {
+        architecture: uname.machine().to_string_lossy().into_owned(),
+        kernel: kernel(),
+        operating_system: of_release(&release, "PRETTY_NAME=").unwrap_or_else(|| "Linux".into()),
+        version: of_release(&release, "VERSION_ID=").unwrap_or_default(),
+        cpus: processors().into(),
+        memory: memory.totalram.saturating_mul(u64::from(memory.mem_unit)),
+    }
+}
+
 fn kernel() -> String {
     rustix::system::uname()
         .release()
@@ -199,17 +227,15 @@ pub(crate) fn processors() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
 }
 
-fn operating_system() -> String {
-    let text = std::fs::read_to_string("/etc/os-release")
+fn os_release() -> String {
+    std::fs::read_to_string("/etc/os-release")
         .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
-        .unwrap_or_default();
-    let name = text
-        .lines()
-        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    name.map_or_else(
-        || "Linux".into(),
-        |name| name.trim_matches(['"', '\'']).to_owned(),
-    )
+        .unwrap_or_default()
+}
+
+fn of_release(text: &str, key: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key));
+    value.map(|value| value.trim_matches(['"', '\'']).to_owned())
 }
 
 fn registries(insecure: &[String], mirrors: &[String]) -> RegistryConfig {

@@ -6,6 +6,7 @@
 
 mod config;
 mod container;
+mod debug;
 mod event;
 mod exec;
 mod flexible;
@@ -22,6 +23,7 @@ pub use container::{
     PruneReport, SummaryHostConfig, SummaryNetworkSettings, TopResponse, UpdateBody,
     UpdateResponse, WaitError, WaitResponse,
 };
+pub use debug::{DebugContainer, DebugEvents, DebugExec, DebugLocks, DebugState};
 pub use event::{Actor, Event};
 pub use exec::{ExecCreate, ExecInspect, ExecProcessConfig, ExecStart, IdResponse};
 pub use flexible::{Map, null_default};

@@ -32,6 +32,8 @@ pub struct Lab {
     holder: Child,
     daemon: Option<Child>,
     options: Options,
+    /// Another file of the program, for the daemon alone.
+    program: Option<PathBuf>,
     pub(crate) cgroup: String,
     mounts_before: Vec<String>,
 }
@@ -73,6 +75,7 @@ impl Lab {
             holder,
             daemon: None,
             options,
+            program: None,
             cgroup,
             mounts_before: Vec::new(),
         };
@@ -166,7 +169,10 @@ impl Lab {
         if !config.exists() {
             std::fs::write(&config, "{}").expect("daemon.json");
         }
-        let mut command = self.entered(&corten());
+        let mut command = match &self.program {
+            Some(program) => self.entered(&program.display().to_string()),
+            None => self.entered(&corten()),
+        };
         command
             .args(["daemon", "--config-file", &config.display().to_string()])
             .args(["-H", &self.host()])
@@ -184,6 +190,13 @@ impl Lab {
     /// More flags for the next start of the daemon, in place of those before.
     pub fn set_flags(&mut self, flags: &[&str]) {
         self.options.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    }
+
+    /// A copy of the program under this name of the lab's, which the daemon is from its next start on.
+    pub fn install(&mut self, name: &str) {
+        let copy = self.path(name);
+        std::fs::copy(corten(), &copy).expect("a copy of the program");
+        self.program = Some(copy);
     }
 
     /// Starts the engine and waits until it answers.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use compute_linux::Linux;
 use engine::Engine;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -85,9 +86,24 @@ async fn run(mut settings: Settings, ready: &Ready, reading: &Reading) -> Result
         systemd_cgroups: settings.engine.systemd_cgroups,
     })
     .map_err(|error| anyhow::anyhow!("{error}"))?;
-    let engine = Engine::open(settings.engine.clone(), Arc::new(compute)).await?;
+    let engine = Engine::open(
+        settings.engine.clone(),
+        settings.live.clone(),
+        Arc::new(compute),
+    )
+    .await?;
     let (stop, stopped) = watch::channel(false);
     let api = rest::Api::new(engine.clone(), settings.min_api_version);
+    api.authorize_by(&settings.authorization)
+        .await
+        .context("failed to validate authorization plugin")?;
+    if let Some(address) = &settings.metrics {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("failed to start metrics server: listen tcp {address}"))?;
+        tracing::info!(address, "metrics API listens");
+        tokio::spawn(rest::serve_metrics(api.clone(), listener, stopped.clone()));
+    }
     let sockets = listen::open(&settings.listen)?;
     for listener in sockets.listeners {
         tokio::spawn(rest::serve(api.clone(), listener, stopped.clone()));
@@ -101,7 +117,7 @@ async fn run(mut settings: Settings, ready: &Ready, reading: &Reading) -> Result
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
                 control::reloading();
-                reload(&engine, &mut settings, reading).await;
+                reload(&engine, &api, &mut settings, reading).await;
                 ready.reloaded();
             }
         }
@@ -122,12 +138,16 @@ async fn run(mut settings: Settings, ready: &Ready, reading: &Reading) -> Result
 }
 
 /// Reads the settings again. What is wrong with them is said, and nothing changes then.
-async fn reload(engine: &Engine, settings: &mut Settings, reading: &Reading) {
+async fn reload(engine: &Engine, api: &rest::Api, settings: &mut Settings, reading: &Reading) {
     let new = match settings::read(&reading.args, reading.called_dockerd) {
         Ok(Asked::Run(new)) => *new,
         Ok(Asked::Said(_)) => return,
         Err(error) => return tracing::error!("settings are not read again: {error:#}"),
     };
+    // First, for it may fail. Requests go on as they did meanwhile.
+    if let Err(error) = api.authorize_by(&new.authorization).await {
+        return tracing::error!(%error, "settings are not taken: authorization plugin");
+    }
     let (live, restart) = settings.changes(&new);
     if !restart.is_empty() {
         tracing::warn!(
@@ -139,7 +159,7 @@ async fn reload(engine: &Engine, settings: &mut Settings, reading: &Reading) {
     if let Err(error) = reading.level.reload(level) {
         tracing::error!(%error, "log level not changed");
     }
-    engine.reload(new.engine.live).await;
+    engine.reload(new.live).await;
     // What needs a restart is told at every reload until there was one.
     for (name, values) in new.given {
         if options::is_live(name)

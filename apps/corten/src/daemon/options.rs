@@ -167,7 +167,6 @@ pub(crate) fn of_key(key: &str) -> Option<&'static Flag> {
 const FIXED: &[(&str, &str)] = &[
     ("add-runtime", ""),
     ("allow-direct-routing", "false"),
-    ("authorization-plugin", ""),
     ("bip6", ""),
     ("bridge-accept-fwmark", ""),
     ("containerd", ""),
@@ -191,7 +190,6 @@ const FIXED: &[(&str, &str)] = &[
     ("iptables", "true"),
     ("ipv6", "false"),
     ("max-concurrent-uploads", ""),
-    ("metrics-addr", ""),
     ("network-control-plane-mtu", ""),
     ("network-diagnostic-port", "0"),
     ("node-generic-resource", ""),
@@ -208,6 +206,7 @@ const FIXED: &[(&str, &str)] = &[
 const FEATURES: [&str; 2] = ["lazy-pull=false", "lazy-pull=true"];
 /// Options that take effect when the settings are read again.
 const LIVE: &[&str] = &[
+    "authorization-plugin",
     "debug",
     "events-max-age",
     "events-max-size",

@@ -33,9 +33,15 @@ pub(crate) enum Asked {
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) engine: Config,
+    /// What of it may change while the daemon runs.
+    pub(crate) live: Live,
     pub(crate) listen: Listen,
     pub(crate) pidfile: Option<PathBuf>,
     pub(crate) min_api_version: ApiVersion,
+    /// Plugins that are asked about requests, in this order.
+    pub(crate) authorization: Vec<String>,
+    /// `host:port` on which metrics are served.
+    pub(crate) metrics: Option<String>,
     pub(crate) log_level: &'static str,
     pub(crate) raw_logs: bool,
     /// Lines of JSON.
@@ -294,9 +300,10 @@ fn settings(given: &Parsed, called_dockerd: bool) -> Result<Settings> {
             "" => engine.exec_root.join("corten.pid"),
             path => path.into(),
         }),
-        min_api_version: min_api_version
-            .parse()
-            .map_err(|_| anyhow!("invalid minimum API version: {min_api_version}"))?,
+        live: live(given)?,
+        min_api_version: min_version(min_api_version)?,
+        authorization: given.list("authorization-plugin"),
+        metrics: Some(given.text("metrics-addr").to_owned()).filter(|addr| !addr.is_empty()),
         log_level,
         raw_logs: given.on("raw-logs"),
         json_logs: match given.text("log-format") {
@@ -310,6 +317,43 @@ fn settings(given: &Parsed, called_dockerd: bool) -> Result<Settings> {
             .collect(),
         engine,
     })
+}
+
+/// dockerd's checks of a least version of the API.
+fn min_version(text: &str) -> Result<ApiVersion> {
+    if text.starts_with(['v', 'V']) {
+        bail!("API version must be provided without \"v\" prefix");
+    }
+    let version: ApiVersion = text
+        .parse()
+        .map_err(|_| anyhow!("invalid minimum API version: {text}"))?;
+    let (oldest, newest) = (ApiVersion::oldest(), ApiVersion::newest());
+    if version < oldest {
+        bail!("minimum supported API version is {oldest}: {text}");
+    }
+    if version > newest {
+        bail!("maximum supported API version is {newest}: {text}");
+    }
+    Ok(version)
+}
+
+/// Labels of the engine, each key once. One without a value has none to be in conflict.
+fn labels(given: &[String]) -> Result<Vec<String>> {
+    let mut labels: Vec<String> = Vec::new();
+    for label in given {
+        let Some((key, value)) = label.split_once('=') else {
+            bail!("bad attribute format: {label}");
+        };
+        let same = |known: &&String| known.split_once('=').is_some_and(|(other, _)| other == key);
+        match labels.iter().find(same) {
+            Some(known) if known != label => {
+                bail!("conflict labels for {key}={value} and {known}");
+            }
+            Some(_) => {}
+            None => labels.push(label.clone()),
+        }
+    }
+    Ok(labels)
 }
 
 /// `native.cgroupdriver`, the one option of its kind.
@@ -414,7 +458,6 @@ fn engine(given: &Parsed) -> Result<Config> {
         },
         default_runtime: given.text("default-runtime").to_owned(),
         userns_remap: remap::read(given.text("userns-remap"), &remap::Files::read())?,
-        live: live(given)?,
         bridge: bridge(given)?,
         dns: given
             .list("dns")
@@ -461,7 +504,7 @@ fn live(given: &Parsed) -> Result<Live> {
         bail!("invalid max download attempts: 0");
     }
     Ok(Live {
-        labels: given.list("label"),
+        labels: labels(&given.list("label"))?,
         debug: given.on("debug"),
         live_restore: given.on("live-restore"),
         shutdown_timeout: number("shutdown-timeout").into(),
@@ -682,9 +725,32 @@ mod tests {
                 "--max-download-attempts=0",
                 "invalid max download attempts: 0",
             ),
+            (
+                "--min-api-version=v1.40",
+                "API version must be provided without \"v\" prefix",
+            ),
+            (
+                "--min-api-version=1.12",
+                "minimum supported API version is 1.24: 1.12",
+            ),
+            ("--label=x", "bad attribute format: x"),
         ] {
             assert_eq!(refused(arg), text);
         }
+    }
+
+    #[test]
+    fn labels_do_not_contradict_each_other() {
+        let all = |list: &[&str]| {
+            let list: Vec<String> = list.iter().map(|label| (*label).to_owned()).collect();
+            labels(&list)
+        };
+        let error = all(&["foo=bar", "foo=baz"]).expect_err("two values");
+        assert_eq!(error.to_string(), "conflict labels for foo=baz and foo=bar");
+        assert_eq!(
+            all(&["a=1", "b=", "a=1"]).expect("the same twice"),
+            ["a=1", "b="]
+        );
     }
 
     #[test]

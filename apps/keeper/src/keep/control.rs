@@ -18,6 +18,15 @@ pub(crate) struct Control {
     waiting: bool,
 }
 
+/// What a daemon asks.
+#[derive(Debug)]
+pub(crate) enum Arrived {
+    /// A call.
+    Call(Frame<Call>),
+    /// The number of a call that a later daemon knows.
+    Unknown(u64),
+}
+
 impl AsFd for Control {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -46,14 +55,19 @@ impl Control {
         }
     }
 
-    /// The calls that have arrived, and whether the daemon has closed.
-    pub(crate) fn receive(&mut self) -> Result<(Vec<Frame<Call>>, bool)> {
+    /// The calls that have arrived, and whether the daemon has closed. Of calls that a later
+    /// version has, only the number is known.
+    pub(crate) fn receive(&mut self) -> Result<(Vec<Arrived>, bool)> {
         let received = self.inbox.fill(self.socket.as_fd(), false)?;
         let mut calls = Vec::new();
-        while let Some(frame) = self.inbox.take()? {
-            calls.push(frame);
+        loop {
+            match self.inbox.take() {
+                Ok(Some(frame)) => calls.push(Arrived::Call(frame)),
+                Ok(None) => return Ok((calls, received == Received::End)),
+                Err(Error::Unknown { seq: Some(seq), .. }) => calls.push(Arrived::Unknown(seq)),
+                Err(error) => return Err(error),
+            }
         }
-        Ok((calls, received == Received::End))
     }
 
     /// Sends, or keeps until the daemon reads.

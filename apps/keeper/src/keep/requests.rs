@@ -10,6 +10,7 @@ use rustix::event::epoll::EventFlags;
 
 use super::Keeper;
 use super::build::{Streams, failure, finish_start, from_runtime, internal};
+use super::control::Arrived;
 use super::process::Process;
 
 impl Keeper {
@@ -28,7 +29,15 @@ impl Keeper {
             return self.drop_control();
         };
         for call in calls {
-            self.answer(call);
+            match call {
+                Arrived::Call(call) => self.answer(call),
+                Arrived::Unknown(seq) => {
+                    let text = "the container's keeper is of an earlier version that cannot do this: \
+                                it can after a restart of the container";
+                    let reply = Reply::Failed(failure(FailureKind::Unsupported, text));
+                    self.send(Frame::new(Message::Reply { seq, reply }));
+                }
+            }
         }
         if closed {
             self.drop_control();
@@ -76,6 +85,7 @@ impl Keeper {
             pid,
             started_at: self.started_at,
             execs,
+            version: keeper_protocol::VERSION,
         })
     }
 

@@ -44,6 +44,13 @@ const SENT: &str = "log-sent.json";
 pub(crate) struct Shipping(Mutex<HashMap<String, watch::Sender<bool>>>);
 
 impl Shipping {
+    /// Of which containers.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        let mut ids: Vec<String> = self.lock().keys().cloned().collect();
+        ids.sort();
+        ids
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, watch::Sender<bool>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -138,6 +138,7 @@ impl Owner {
             return;
         };
         let before = health.status.clone();
+        self.inner.health_checks.count(result.exit_code != 0);
         health::judge(health, &check, ran, result);
         let now = health.status.clone();
         if now == before {

@@ -60,20 +60,20 @@ impl House {
     }
 
     async fn open(&self) -> Engine {
+        let live = engine::Live {
+            shutdown_timeout: 5,
+            ..engine::Live::default()
+        };
         let config = Config {
             data_root: self.dir.path().join("data"),
             exec_root: self.dir.path().join("run"),
             bridge: None,
-            live: engine::Live {
-                shutdown_timeout: 5,
-                ..engine::Live::default()
-            },
             ..Config::default()
         };
         // The thread that writes the database lets it go a moment after the last task has.
         within(async {
             loop {
-                match Engine::open(config.clone(), Arc::new(self.sim.clone())).await {
+                match Engine::open(config.clone(), live.clone(), Arc::new(self.sim.clone())).await {
                     Ok(engine) => return engine,
                     Err(error) if error.message.contains("already open") => {
                         tokio::time::sleep(Duration::from_millis(1)).await;

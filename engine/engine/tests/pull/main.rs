@@ -134,19 +134,19 @@ impl Lab {
         );
         let path = std::env::temp_dir().join(format!("pull-{}-{name}", std::process::id()));
         let dir = Dir(path.clone());
+        let live = engine::Live {
+            max_concurrent_downloads: downloads,
+            max_download_attempts: 3,
+            registries,
+            ..engine::Live::default()
+        };
         let config = Config {
             data_root: path.join("data"),
             exec_root: path.join("run"),
             bridge: None,
-            live: engine::Live {
-                max_concurrent_downloads: downloads,
-                max_download_attempts: 3,
-                registries,
-                ..engine::Live::default()
-            },
             ..Config::default()
         };
-        let engine = Engine::open(config, Arc::new(compute_sim::Sim::default()))
+        let engine = Engine::open(config, live, Arc::new(compute_sim::Sim::default()))
             .await
             .unwrap();
         Self {
