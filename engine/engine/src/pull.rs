@@ -28,6 +28,7 @@ pub(crate) use self::report::Report;
 use crate::registries::credentials;
 use crate::{Engine, Error, Inner, Lines, Result, events, trust};
 
+mod checkpoints;
 mod download;
 mod layers;
 mod lazily;

@@ -6,7 +6,7 @@ use images::LazyFiles;
 use oci::Digest;
 use oci::image::Descriptor;
 use registry::{Piece, Repository};
-use seekable::{ESTARGZ_FOOTER, EstargzFooter, LONGEST_TOC, Layout, ZstdPosition, Ztoc};
+use seekable::{ESTARGZ_FOOTER, EstargzFooter, LONGEST_TOC, Layout, Map, ZstdPosition, Ztoc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -107,6 +107,30 @@ impl Plan {
                 (WINDOWS, windows),
             ],
         })))
+    }
+
+    /// The files of a layer of which is known how to read it from the middle, because it was read once
+    /// ([`seekable::Checkpoints`]): for whoever supplies it. `None` when it is to come as a whole.
+    ///
+    /// # Errors
+    /// Why what is known cannot be used: for a log.
+    pub async fn known(
+        repository: &Repository,
+        layer: &Descriptor,
+        source: Source,
+        (device, map, windows): (u64, Vec<u8>, Vec<u8>),
+    ) -> Result<Option<Vec<(&'static str, Vec<u8>)>>, String> {
+        if layer.size < SMALL {
+            return Ok(None);
+        }
+        let decoded = Map::decode(&map).map_err(text)?;
+        if decoded.length != device {
+            return Err("what is known of the layer is of another one".into());
+        }
+        // Whether the layer is there, may be had, and in parts.
+        Blob { repository, layer }.bytes(0..1).await?;
+        let source = serde_json::to_vec(&source).map_err(|error| error.to_string())?;
+        Ok(Some(vec![(SOURCE, source), (MAP, map), (WINDOWS, windows)]))
     }
 
     /// For the store.

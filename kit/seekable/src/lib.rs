@@ -1,9 +1,11 @@
-//! Compressed tars that can be read from the middle, by a table of contents that came with them.
+//! Compressed tars that can be read from the middle, by a table of contents that came with them, or by
+//! checkpoints that were found when they were read once.
 //!
 //! ```text
 //!  eStargz       footer ─► gzip member with stargz.index.json ─┐
 //!  zstd:chunked  annotation or footer ─► skippable frame ──────┼─► Layout { items, map }
 //!  SOCI          zTOC, a document of its own ──────────────────┘
+//!  gzip          Checkpoints ─► map (what is in the tar, its reader knows)
 //!
 //!  Map: bytes of a *device* ─► Piece ─► bytes of the compressed tar ─► Piece::decode
 //! ```
@@ -14,6 +16,7 @@
 //!
 //! Everything here reads foreign bytes: sizes are bounded, arithmetic is checked.
 
+mod checkpoints;
 mod error;
 mod estargz;
 mod map;
@@ -21,6 +24,7 @@ mod toc;
 mod zstd_chunked;
 mod ztoc;
 
+pub use checkpoints::{Checkpointed, Checkpoints};
 pub use error::Error;
 pub use estargz::{ESTARGZ_FOOTER, Footer as EstargzFooter};
 pub use map::{BLOCK, Coding, Map, Piece};

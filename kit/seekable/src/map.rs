@@ -210,10 +210,11 @@ impl Piece {
     }
 }
 
-/// A deflate stream of its own from the middle of one: the history in stored blocks, then the
-/// compressed bytes, shifted so that they begin at a byte.
+/// A deflate stream of its own from the middle of one: the history in stored blocks, empty blocks, then
+/// the compressed bytes. These stay at the places in bytes that they had: a stored block among them goes
+/// on at the next whole byte.
 fn aligned(blob: &[u8], bits: u8, history: &[u8]) -> Vec<u8> {
-    let mut stream = Vec::with_capacity(history.len() + blob.len() + 16);
+    let mut stream = Vec::with_capacity(history.len() + blob.len() + 32);
     for part in history.chunks(0xffff) {
         // RFC 1951, 3.2.4: not the last block, type 00, length and its complement.
         let length = part.len() as u16;
@@ -222,19 +223,63 @@ fn aligned(blob: &[u8], bits: u8, history: &[u8]) -> Vec<u8> {
         stream.extend((!length).to_le_bytes());
         stream.extend(part);
     }
-    if bits == 0 || bits > 7 {
+    let Some((first, rest)) = blob.split_first().filter(|_| (1..8).contains(&bits)) else {
         stream.extend(blob);
         return stream;
+    };
+    // So many bits are before those of the first byte.
+    let before = u32::from(8 - bits);
+    let (mut partial, mut filled) = (0u8, 0u32);
+    let mut push = |value: u32, count: u32| {
+        for bit in 0..count {
+            partial |= ((value >> bit & 1) as u8) << filled;
+            filled += 1;
+            if filled == 8 {
+                stream.push(std::mem::take(&mut partial));
+                filled = 0;
+            }
+        }
+    };
+    let fixed = match before % 2 {
+        0 => before / 2,
+        _ => {
+            dynamic(&mut push);
+            (before + 8 - DYNAMIC % 8) % 8 / 2
+        }
+    };
+    for _ in 0..fixed {
+        // Ten bits: not the last, fixed codes, the end.
+        push(0b010, 3);
+        push(0, 7);
     }
-    let down = 8 - bits;
-    let mut bytes = blob.iter();
-    let mut before = bytes.next().copied().unwrap_or_default() >> down;
-    for byte in bytes {
-        stream.push(before | byte << bits);
-        before = byte >> down;
-    }
-    stream.push(before);
+    stream.push(partial | first & !(0xff >> bits));
+    stream.extend(rest);
     stream
+}
+
+/// Bits of the block below.
+const DYNAMIC: u32 = 93;
+
+/// An empty block with codes of its own (RFC 1951, 3.2.7), of an odd number of bits: 256 symbols without
+/// a code, the end with one of one bit, no distances.
+fn dynamic(push: &mut impl FnMut(u32, u32)) {
+    push(0b100, 3);
+    push(0, 5);
+    push(0, 5);
+    // 18 lengths of codes for lengths, in their odd order: of 18, of 0, and the last, of 1.
+    push(14, 4);
+    for length in [0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2] {
+        push(length, 3);
+    }
+    // Codes: 0 is `0`, 1 is `10`, 18 is `11`. Zeros twice, 138 and 118 of them.
+    for zeros in [138, 118] {
+        push(0b11, 2);
+        push(zeros - 11, 7);
+    }
+    push(0b01, 2);
+    push(0, 1);
+    // The end.
+    push(0, 1);
 }
 
 #[cfg(test)]
@@ -262,6 +307,29 @@ mod tests {
         assert_eq!(at(15..512), [0u64; 0]);
         assert_eq!(at(0..1024), [0, 10, 512]);
         assert_eq!(Map::decode(&map.encode()).expect("the same"), map);
+    }
+
+    #[test]
+    fn every_place_in_a_byte_can_be_begun_at() {
+        // The end of some byte, then a stored block, which goes on at a whole byte, and the end.
+        for bits in 1..8u8 {
+            let history = b"before";
+            let header = 3u8;
+            let mut blob = match bits.checked_sub(header) {
+                // Its header is within the first byte, whose lower bits are somebody else's.
+                Some(_) => vec![0xff >> bits],
+                None => vec![0xff >> bits, 0],
+            };
+            blob.extend([3, 0, !3, !0]);
+            blob.extend(b"abc");
+            blob.extend([0b011, 0]);
+            let stream = aligned(&blob, bits, history);
+            let mut plain = Vec::new();
+            flate2::read::DeflateDecoder::new(&*stream)
+                .read_to_end(&mut plain)
+                .expect("a stream");
+            assert_eq!(plain, b"beforeabc", "{bits}");
+        }
     }
 
     #[test]

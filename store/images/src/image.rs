@@ -133,7 +133,8 @@ pub struct Usage {
     pub layers: u64,
     /// What the layers really take: archives, indexes, each file once whoever has it.
     pub disk: u64,
-    /// Blobs of pulls that are under way or were cut off.
+    /// Blobs of pulls that are under way or were cut off, and what is known of layers for when they
+    /// come again.
     pub partial: u64,
     /// Stored blobs (manifests, configurations, layers as they came).
     pub content: u64,

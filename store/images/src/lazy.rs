@@ -185,13 +185,24 @@ impl Store {
             tar: lazy.device,
             files,
         };
+        self.place_lazy(chain, &tree.encode(facts), &lazy.files)?;
+        Ok(files)
+    }
+
+    /// Gives a layer that is not whole its directory.
+    pub(crate) fn place_lazy(
+        &self,
+        chain: &str,
+        index: &[u8],
+        files: &[(&'static str, Vec<u8>)],
+    ) -> Result<(), Error> {
         let made = self.temporary("lazy")?;
         let place = self.lazy_dir(chain);
         let written = (|| {
-            for (name, bytes) in &lazy.files {
+            for (name, bytes) in files {
                 write_synced(&made.join(name), bytes)?;
             }
-            write_synced(&made.join(INDEX), &tree.encode(facts))?;
+            write_synced(&made.join(INDEX), index)?;
             match std::fs::rename(&made, &place) {
                 // Another pull was faster.
                 Err(_) if self.lazy_layer(chain).is_some() => Ok(()),
@@ -199,7 +210,7 @@ impl Store {
             }
         })();
         self.trash.take(&made);
-        written.map(|()| files)
+        written
     }
 }
 

@@ -8,6 +8,7 @@
 //!         diff, size                   unpacked, where the kernel mounts no EROFS from files
 //!  <root>/partial/<hex>                compressed layers on their way (see `partial`)
 //!  <root>/lazy/<chain>                 layers of which not all has come (see `lazy`)
+//!  <root>/checkpoints/<hex>            how to read a gzip layer from the middle, should it come again
 //!  <root>/trash                        what is being unlinked
 //!  database: images, image-names       rows; all look-ups happen in memory
 //! ```
@@ -19,6 +20,7 @@
 mod blobs;
 mod catalog;
 mod changes;
+mod checkpoints;
 mod error;
 mod image;
 mod import;
@@ -55,6 +57,7 @@ use crate::trash::Trash;
 
 pub use blobs::KnownBlob;
 pub use changes::disk_usage;
+pub use checkpoints::Kept;
 pub use error::{Error, Kind};
 pub use image::{
     Change, ChangeKind, Image, ImportOptions, LoadEvent, Loaded, RootfsOptions, Step, Untagged,
@@ -145,6 +148,7 @@ impl Images {
         };
         store.sweep();
         store.sweep_partials(false);
+        store.sweep_checkpoints(false);
         store.read_marks();
         Ok(Self(Arc::new(store)))
     }
@@ -368,7 +372,7 @@ impl Images {
         Ok(Usage {
             layers: chains.filter_map(|chain| self.0.layer(chain)).sum(),
             disk: self.0.layers_on_disk(),
-            partial: self.0.partials_on_disk(),
+            partial: self.0.partials_on_disk() + self.0.checkpoints_on_disk(),
             content: changes::disk_usage(&self.0.root.join("content")),
         })
     }

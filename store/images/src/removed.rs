@@ -207,7 +207,7 @@ impl Store {
         let (layers, bytes) = self.purge_unclaimed(if all { i64::MAX } else { ago(UNCLAIMED) });
         freed.bytes += bytes;
         freed.layers.extend(layers);
-        freed.bytes += self.sweep_partials(all);
+        freed.bytes += self.sweep_partials(all) + self.sweep_checkpoints(all);
         Ok(freed)
     }
 

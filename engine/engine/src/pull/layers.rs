@@ -23,9 +23,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use super::blocking;
 use super::download::{self, Download, Feed, Part, Parts, Reader};
 use super::report::Report;
+use super::{blocking, checkpoints};
 use crate::{Error, Inner, Result};
 
 /// Pieces between the socket and the thread that writes them.
@@ -276,8 +276,15 @@ impl Fetching<'_> {
             below: self.layer.below.clone(),
         };
         let reader = Reader::new(Arc::clone(&self.partial), Arc::clone(&self.feed));
+        let watch = checkpoints::is_wanted(&self.fetch.inner, &self.layer.blob);
+        let (blob, chain) = (self.layer.blob.clone(), self.layer.chain.clone());
         tokio::task::spawn_blocking(move || {
+            let (reader, found) = checkpoints::watched(reader, watch);
             let unpacked = images.ingest_layer(reader, &expected);
+            if let Ok(layer) = &unpacked {
+                // The lease is held: the layer is there to be looked at.
+                found.keep(&images, &blob, (&chain, &layer.diff_id));
+            }
             drop(lease);
             match unpacked {
                 Ok(_) => Ok(()),

@@ -93,16 +93,46 @@ impl Pull {
             first: 0,
         };
         let ztoc = ztocs.get(&layer.blob.digest);
-        let planned = Plan::of(&self.repository, &layer.blob, ztoc, source);
+        let planned = Plan::of(&self.repository, &layer.blob, ztoc, source.clone());
         let planned = match self.cancel.run_until_cancelled(planned).await {
             Some(planned) => planned.map_err(Error::invalid)?,
             None => return Err(super::cancelled()),
         };
         let Some(plan) = planned else {
-            return Ok(false);
+            return self.known_before(layer, source).await;
         };
         let (inner, chain) = (Arc::clone(&self.inner), layer.chain.clone());
         blocking(move || Ok(inner.images.begin_lazy(&chain, plan.into_files())?)).await?;
+        Ok(true)
+    }
+
+    /// The same of a layer that came before: what was found in it then is used.
+    async fn known_before(&self, layer: &Wanted, source: Source) -> Result<bool> {
+        let (inner, wanted) = (Arc::clone(&self.inner), layer.clone());
+        let kept = move || {
+            let (blob, diff_id) = (&wanted.blob, &wanted.diff_id);
+            Ok(inner
+                .images
+                .kept_checkpoints(&blob.digest, blob.size, diff_id))
+        };
+        let Some(mut kept) = blocking(kept).await? else {
+            return Ok(false);
+        };
+        let (map, windows) = (
+            std::mem::take(&mut kept.map),
+            std::mem::take(&mut kept.windows),
+        );
+        let known = (kept.device, map, windows);
+        let planned = Plan::known(&self.repository, &layer.blob, source, known);
+        let planned = match self.cancel.run_until_cancelled(planned).await {
+            Some(planned) => planned.map_err(Error::invalid)?,
+            None => return Err(super::cancelled()),
+        };
+        let Some(files) = planned else {
+            return Ok(false);
+        };
+        let (inner, chain) = (Arc::clone(&self.inner), layer.chain.clone());
+        blocking(move || Ok(inner.images.begin_known(&chain, &kept, &files)?)).await?;
         Ok(true)
     }
 

@@ -194,7 +194,7 @@ pub(crate) fn tar(entries: &[Entry]) -> Vec<u8> {
     out
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut out = flate2::write::GzEncoder::new(Vec::new(), Compression::fast());
     out.write_all(bytes).expect("gzip");
     out.finish().expect("gzip")

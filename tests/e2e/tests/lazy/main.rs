@@ -5,6 +5,7 @@ mod figures;
 mod flat;
 mod front;
 mod layers;
+mod ordinary;
 
 use std::process::Command;
 use std::sync::atomic::Ordering;
