@@ -34,6 +34,7 @@ mod tls;
 mod unsupported;
 mod version;
 mod volumes;
+mod websocket;
 
 pub use listen::{Listener, serve};
 pub use tls::{Tls, TlsError};
