@@ -191,7 +191,7 @@ impl Default for Config {
             default_ipc_mode: "private".into(),
             default_cgroupns_mode: String::new(),
             init: false,
-            log_driver: "local".into(),
+            log_driver: "json-file".into(),
             log_opts: Map::new(),
             no_new_privileges: false,
             seccomp_profile: None,
