@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::body::ResponseBody;
 use crate::hijack::Hijack;
+use crate::websocket::WebSocket;
 
 /// What a route answers.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(crate) enum Answer {
     Response(Response<ResponseBody>),
     /// The client's socket is taken over.
     Hijack(Hijack),
+    /// The connection goes on as a websocket.
+    WebSocket(WebSocket),
 }
 
 /// A response with JSON.

@@ -142,6 +142,10 @@ async fn respond<S: Service>(
             (Some(upgrade), Some(protocol)) => return hijack.upgrade(upgrade, protocol),
             _ => hijack.bodies(),
         },
+        Ok(Answer::WebSocket(socket)) => match upgrade {
+            Some(upgrade) => return socket.upgrade(upgrade),
+            None => Err(Error::invalid("not websocket protocol")),
+        },
         Err(error) => Err(error),
     };
     if response.is_err() && !waits {

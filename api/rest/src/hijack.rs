@@ -122,6 +122,11 @@ impl Hijack {
             Err(error) => return tracing::warn!(%error, "cannot take a client's socket over"),
         };
         read.extend_from_slice(&unread);
+        self.run(socket, read).await;
+    }
+
+    /// Runs over a socket that somebody else joins to the client.
+    pub(crate) async fn run(self, socket: OwnedFd, read: Vec<u8>) {
         report((self.run)(socket, read).await);
     }
 
@@ -140,7 +145,7 @@ impl Hijack {
             },
             None => Input::Open { _end: input },
         };
-        tokio::spawn(async move { report((self.run)(theirs.into(), Vec::new()).await) });
+        tokio::spawn(self.run(theirs.into(), Vec::new()));
         let pieces =
             futures_util::stream::unfold((output, feed), |(mut output, feed)| async move {
                 let mut buffer = BytesMut::with_capacity(CHUNK);

@@ -38,6 +38,7 @@ mod tls;
 mod unsupported;
 mod version;
 mod volumes;
+mod websocket;
 
 pub use listen::{Listener, serve};
 pub use metrics::serve as serve_metrics;

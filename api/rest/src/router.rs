@@ -46,6 +46,7 @@ pub(crate) async fn route(api: &Api, call: Call) -> Result<Answer> {
 async fn container(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result<Answer> {
     // A linked container has a name of two parts.
     let linked = match (method, segments) {
+        (_, [_, "attach", "ws"]) | (_, [_, "checkpoints", _]) => String::new(),
         ("DELETE", [parent, alias]) | (_, [parent, alias, _]) => format!("{parent}/{alias}"),
         _ => String::new(),
     };
@@ -89,6 +90,7 @@ async fn container(api: &Api, call: Call, method: &str, segments: &[&str]) -> Re
         ("POST", [id, "pause"]) => containers::pause(api, id).await,
         ("POST", [id, "unpause"]) => containers::unpause(api, id).await,
         ("POST", [id, "attach"]) => streams::attach(api, call, id).await,
+        ("GET", [id, "attach", "ws"]) => streams::attach_websocket(api, &call, id).await,
         ("POST", [id, "wait"]) => streams::wait(api, &call, id).await,
         ("HEAD", [id, "archive"]) => archive::stat(api, &call, id).await,
         ("GET", [id, "archive"]) => archive::get(api, &call, id).await,

@@ -99,6 +99,8 @@ pub(crate) async fn serve<S: Service>(
             Ok(())
         }
         Ok(Answer::Response(response)) => respond(stream, response).await,
+        // Only a GET becomes one.
+        Ok(Answer::WebSocket(_)) => Err(std::io::ErrorKind::Unsupported.into()),
         Err(error) => respond(stream, failure(&error)).await,
     }
 }

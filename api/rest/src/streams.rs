@@ -7,6 +7,7 @@ use crate::answer::{self, Answer};
 use crate::body::{ResponseBody, receive};
 use crate::call::Call;
 use crate::hijack::{Hijack, stream_kind};
+use crate::websocket::WebSocket;
 use crate::{Api, timestamp};
 
 /// `GET /containers/{id}/logs`.
@@ -26,6 +27,7 @@ pub(crate) fn logs(api: &Api, call: &Call, id: &str) -> Result<Answer> {
         until: time("until")?,
         // As dockerd: what is no number means all.
         tail: query.get("tail").and_then(|tail| tail.parse().ok()),
+        unframed: false,
     };
     let (tty, stream) = api.0.engine.container_logs(id, options)?;
     answer::bytes(
@@ -54,11 +56,34 @@ pub(crate) async fn attach(api: &Api, call: Call, id: &str) -> Result<Answer> {
         stream: query.flag("stream"),
         logs: query.flag("logs"),
         detach_keys: query.text("detachKeys").map(str::to_owned),
+        unframed: false,
     };
     let session = api.0.engine.container_attach(id, options).await?;
     let mut hijack = Hijack::session(session, call.version);
     hijack.rest = Some(call.body);
     Ok(Answer::Hijack(hijack))
+}
+
+/// `GET /containers/{id}/attach/ws`.
+pub(crate) async fn attach_websocket(api: &Api, call: &Call, id: &str) -> Result<Answer> {
+    let query = &call.query;
+    // Before 1.42 what was asked for did not matter.
+    let wants = |key| call.version.before(42) || query.flag(key);
+    let options = AttachOptions {
+        stdin: wants("stdin"),
+        stdout: wants("stdout"),
+        stderr: wants("stderr"),
+        stream: query.flag("stream"),
+        logs: query.flag("logs"),
+        detach_keys: query.text("detachKeys").map(str::to_owned),
+        unframed: true,
+    };
+    let input = options.stdin;
+    let session = api.0.engine.container_attach(id, options).await?;
+    let hijack = Hijack::session(session, call.version);
+    let text = call.version.before(28);
+    let socket = WebSocket::new(&call.headers, hijack, text, input)?;
+    Ok(Answer::WebSocket(socket))
 }
 
 /// `POST /containers/{id}/wait`. The headers go out at once: clients start the container when they

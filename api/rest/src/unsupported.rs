@@ -6,11 +6,6 @@ use engine::Error;
 const TABLE: &[(&str, &str, &str)] = &[
     ("GET POST", "/containers/*/checkpoints", "checkpoints are"),
     ("DELETE", "/containers/*/checkpoints/*", "checkpoints are"),
-    (
-        "GET",
-        "/containers/*/attach/ws",
-        "attach over a websocket is",
-    ),
     ("GET", "/images/**/attestations", "image attestations are"),
     ("POST", "/build", "builds are"),
     ("POST", "/build/prune", "builds are"),
@@ -105,11 +100,7 @@ mod tests {
             error.message,
             "networks are not supported yet: POST /networks/create"
         );
-        for (method, path) in [
-            ("GET", "/containers/x/attach/ws"),
-            ("DELETE", "/plugins/a/b"),
-            ("PUT", "/volumes/a"),
-        ] {
+        for (method, path) in [("DELETE", "/plugins/a/b"), ("PUT", "/volumes/a")] {
             assert!(explain(method, path).is_some(), "{method} {path}");
         }
     }

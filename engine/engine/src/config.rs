@@ -193,7 +193,7 @@ impl Default for Config {
             default_ipc_mode: "private".into(),
             default_cgroupns_mode: String::new(),
             init: false,
-            log_driver: "local".into(),
+            log_driver: "json-file".into(),
             log_opts: Map::new(),
             userns_remap: None,
             no_new_privileges: false,

@@ -208,7 +208,7 @@ impl Source {
 
 struct Format {
     options: LogsOptions,
-    tty: bool,
+    framed: bool,
     /// The text of a second, of which there are many entries.
     second: (i64, String),
 }
@@ -216,8 +216,8 @@ struct Format {
 impl Format {
     fn new(options: LogsOptions, tty: bool) -> Self {
         Self {
+            framed: !tty && !options.unframed,
             options,
-            tty,
             second: (0, "1970-01-01T00:00:00".into()),
         }
     }
@@ -232,7 +232,7 @@ impl Format {
             return;
         }
         let start = out.len();
-        if !self.tty {
+        if self.framed {
             out.extend([number, 0, 0, 0, 0, 0, 0, 0]);
         }
         let body = out.len();
@@ -246,7 +246,7 @@ impl Format {
         if entry.newline {
             out.push(b'\n');
         }
-        if !self.tty {
+        if self.framed {
             // An entry is limited by the reader to some MiB.
             let length = u32::try_from(out.len() - body).unwrap_or(u32::MAX);
             out[start + 4..start + 8].copy_from_slice(&length.to_be_bytes());

@@ -122,6 +122,8 @@ pub struct AttachOptions {
     pub logs: bool,
     /// As typed by the user: `ctrl-p,ctrl-q`; `None` means the default.
     pub detach_keys: Option<String>,
+    /// Streams are not told apart, terminal or not.
+    pub unframed: bool,
 }
 
 /// `GET /containers/{id}/logs`.
@@ -143,6 +145,8 @@ pub struct LogsOptions {
     pub until: Option<i128>,
     /// Last n lines; `None` is all.
     pub tail: Option<u64>,
+    /// Streams are not told apart, terminal or not.
+    pub unframed: bool,
 }
 
 /// `GET /events`.

@@ -70,7 +70,7 @@ impl Session {
                     stdin: options.stdin && container.record().config.open_stdin,
                     stdout: options.stdout,
                     stderr: options.stderr,
-                    framed: !self.tty,
+                    framed: !self.tty && !options.unframed,
                     detach_keys: keys,
                     ended: None,
                 };
@@ -161,6 +161,7 @@ async fn send_logs(
     let wanted = LogsOptions {
         stdout: options.stdout,
         stderr: options.stderr,
+        unframed: options.unframed,
         ..LogsOptions::default()
     };
     let (_, mut logs) = engine.container_logs(&container.id, wanted)?;

@@ -26,7 +26,8 @@ pub struct ExecCreate {
     pub attach_stderr: bool,
     #[serde(deserialize_with = "null_default")]
     pub attach_stdout: bool,
-    #[serde(deserialize_with = "null_default")]
+    // docker-py spells it so, and Go does not look at capitals.
+    #[serde(alias = "detachKeys", deserialize_with = "null_default")]
     pub detach_keys: String,
     #[serde(deserialize_with = "null_default")]
     pub env: Vec<String>,
@@ -85,4 +86,17 @@ pub struct ExecProcessConfig {
     pub privileged: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ExecCreate;
+
+    #[test]
+    fn detach_keys_as_docker_py_spells_them() {
+        for text in [r#"{"detachKeys":"ctrl-p"}"#, r#"{"DetachKeys":"ctrl-p"}"#] {
+            let asked: ExecCreate = serde_json::from_str(text).expect("valid");
+            assert_eq!(asked.detach_keys, "ctrl-p");
+        }
+    }
 }

@@ -125,9 +125,10 @@ pub struct Resources {
     pub cpu_period: i64,
     #[serde(deserialize_with = "null_default")]
     pub cpu_quota: i64,
-    #[serde(deserialize_with = "null_default")]
+    // docker-py spells these so, and Go does not look at capitals.
+    #[serde(alias = "CPURealtimePeriod", deserialize_with = "null_default")]
     pub cpu_realtime_period: i64,
-    #[serde(deserialize_with = "null_default")]
+    #[serde(alias = "CPURealtimeRuntime", deserialize_with = "null_default")]
     pub cpu_realtime_runtime: i64,
     #[serde(deserialize_with = "null_default")]
     pub cpuset_cpus: String,
@@ -331,4 +332,24 @@ pub struct TmpfsOptions {
 
 fn is_zero<T: Default + PartialEq>(n: &T) -> bool {
     *n == T::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::HostConfig;
+
+    #[test]
+    fn realtime_limits_as_docker_py_spells_them() {
+        for text in [
+            r#"{"CPURealtimePeriod":2000,"CPURealtimeRuntime":500}"#,
+            r#"{"CpuRealtimePeriod":2000,"CpuRealtimeRuntime":500}"#,
+        ] {
+            let asked: HostConfig = serde_json::from_str(text).expect("valid");
+            let limits = (
+                asked.resources.cpu_realtime_period,
+                asked.resources.cpu_realtime_runtime,
+            );
+            assert_eq!(limits, (2000, 500));
+        }
+    }
 }

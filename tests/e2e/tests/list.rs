@@ -265,7 +265,7 @@ fn inspected() {
             serde_json::json!({"Name": "on-failure", "MaximumRetryCount": 3}),
         ),
         ("/HostConfig/CapAdd", serde_json::json!(["CAP_NET_ADMIN"])),
-        ("/HostConfig/LogConfig/Type", "local".into()),
+        ("/HostConfig/LogConfig/Type", "json-file".into()),
         ("/HostConfig/IpcMode", "private".into()),
         ("/HostConfig/ShmSize", 67_108_864.into()),
         ("/Mounts/0/Name", "vol".into()),

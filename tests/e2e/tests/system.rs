@@ -226,7 +226,7 @@ fn about_the_engine() {
     let text = lab.ok(&["info"]);
     for line in [
         "Storage Driver: overlay2",
-        "Logging Driver: local",
+        "Logging Driver: json-file",
         "Cgroup Driver: cgroupfs",
         "OSType: linux",
         "Default Runtime: corten",

@@ -68,7 +68,7 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag('\0', "ipv6", Kind::Bool, ""),
     flag('\0', "label", Kind::List, ""),
     flag('\0', "live-restore", Kind::Bool, "true"),
-    flag('\0', "log-driver", Kind::Text, "local"),
+    flag('\0', "log-driver", Kind::Text, "json-file"),
     flag('\0', "log-format", Kind::Text, "text"),
     flag('l', "log-level", Kind::Text, "info"),
     flag('\0', "log-opt", Kind::Map, ""),

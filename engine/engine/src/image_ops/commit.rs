@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dockerapi::ContainerConfig;
 use oci::image::Execution;
@@ -44,7 +46,7 @@ impl Engine {
             _ => {}
         }
         let pause = match options.pause && record.state.phase == Phase::Running {
-            true => Some(Pause::begin(&self.0, &container).await?),
+            true => Pause::begin(&self.0, &container).await?,
             false => None,
         };
         let inner = Arc::clone(&self.0);
@@ -62,34 +64,55 @@ impl Engine {
 struct Pause(PathBuf);
 
 impl Pause {
-    async fn begin(inner: &Inner, container: &Container) -> Result<Self> {
-        let mark = mark(inner, &container.id);
-        let written = std::fs::write(&mark, "");
-        written.map_err(|error| Error::system(format!("{}: {error}", mark.display())))?;
-        // As dockerd: one that cannot be paused, since it ended meanwhile, is committed as it is.
-        let _ = container.ask(Request::Pause).await;
-        Ok(Self(mark))
+    /// As dockerd: one that cannot be paused, since it ended or was paused meanwhile, is committed as
+    /// it is.
+    async fn begin(inner: &Inner, container: &Container) -> Result<Option<Self>> {
+        let pause = Self(mark(inner, &container.id));
+        let written = std::fs::write(&pause.0, "");
+        written.map_err(|error| Error::system(format!("{}: {error}", pause.0.display())))?;
+        match container.ask(Request::Pause).await {
+            Ok(()) => Ok(Some(pause)),
+            Err(_) => {
+                pause.forget();
+                Ok(None)
+            }
+        }
     }
 
     async fn end(self, container: &Container) {
         // It may have ended, or somebody else was faster.
         let _ = container.ask(Request::Resume).await;
-        if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "the mark of a commit stays");
+        self.forget();
+    }
+
+    fn forget(&self) {
+        match std::fs::remove_file(&self.0) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.0.display(), %error, "the mark of a commit stays");
+            }
+            // Or it went with the container.
+            _ => {}
         }
     }
 }
 
+const MARK: &str = "committing-";
+
+/// Each commit has a mark of its own: several may be under way.
 fn mark(inner: &Inner, id: &str) -> PathBuf {
-    inner.container_dir(id).join("committing")
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    inner.container_dir(id).join(format!("{MARK}{number}"))
 }
 
 /// Lets containers go on whose commits an engine before this one did not finish.
 pub(crate) async fn resume_interrupted(inner: &Inner) {
     for container in inner.containers.all() {
-        let mark = mark(inner, &container.id);
-        if mark.exists() {
-            Pause(mark).end(&container).await;
+        let entries = std::fs::read_dir(inner.container_dir(&container.id));
+        for entry in entries.into_iter().flatten().flatten() {
+            if entry.file_name().as_bytes().starts_with(MARK.as_bytes()) {
+                Pause(entry.path()).end(&container).await;
+            }
         }
     }
 }
