@@ -8,6 +8,15 @@ pub enum Error {
     /// No image of that name. The text is dockerd's.
     #[error("No such image: {0}")]
     NotFound(String),
+    /// It is not here for a platform, or for none at all. The text is dockerd's.
+    #[error("image with reference {name} was found but does not provide {}", .wanted.as_ref()
+        .map_or("any platform".into(), |wanted| format!("the specified platform ({wanted})")))]
+    Platform {
+        /// What was asked for.
+        name: String,
+        /// For which platform.
+        wanted: Option<oci::Platform>,
+    },
     /// The prefix of an ID fits several images.
     #[error("multiple IDs found with provided prefix: {0}")]
     Ambiguous(String),
@@ -86,7 +95,7 @@ impl Error {
     /// What kind of failure.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::NotFound(_) => Kind::NotFound,
+            Self::NotFound(_) | Self::Platform { .. } => Kind::NotFound,
             Self::Ambiguous(_)
             | Self::Reference(_)
             | Self::Corrupt(_)
