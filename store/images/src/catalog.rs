@@ -219,7 +219,11 @@ impl Catalog {
     }
 
     /// The same for a platform; all that are it exactly, in the index's order.
-    pub(crate) fn resolve_all_for(&self, name: &str, wanted: &Platform) -> Result<Vec<Image>, Error> {
+    pub(crate) fn resolve_all_for(
+        &self,
+        name: &str,
+        wanted: &Platform,
+    ) -> Result<Vec<Image>, Error> {
         let memory = self.read();
         let of = |index: &IndexRow| -> Vec<Image> {
             let present = memory.present(index);

@@ -392,7 +392,15 @@ impl Images {
     /// # Errors
     /// Not found; unsupported when it was unpacked and cannot be put together as it was.
     pub fn layer_tar(&self, diff_id: &Digest) -> Result<LayerTar, Error> {
-        self.0.layer_tar(diff_id)
+        self.0.layer_tar(diff_id, None)
+    }
+
+    /// The same where the caller knows a chain that ends with it, and has a lease of that.
+    ///
+    /// # Errors
+    /// As [`Images::layer_tar`].
+    pub fn layer_tar_at(&self, chain: &str, diff_id: &Digest) -> Result<LayerTar, Error> {
+        self.0.layer_tar(diff_id, Some(chain))
     }
 
     /// Stores a layer from a stream in one pass, verifying its digests.

@@ -195,7 +195,9 @@ impl Store {
                 .filter_map(|chain| sizes.get(chain))
                 .sum::<u64>();
             freed.layers.extend(gone);
-            freed.images.extend(removed.rows().map(|row| row.id.clone()));
+            freed
+                .images
+                .extend(removed.rows().map(|row| row.id.clone()));
         }
         let (layers, bytes) = self.purge_unclaimed(if all { i64::MAX } else { ago(UNCLAIMED) });
         freed.bytes += bytes;

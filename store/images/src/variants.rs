@@ -96,10 +96,7 @@ impl Images {
             return self.resolve(name);
         };
         let found = self.resolve_all_for(name, wanted)?.into_iter().next();
-        found.ok_or_else(|| Error::Platform {
-            name: name.to_owned(),
-            wanted: Some(wanted.clone()),
-        })
+        found.ok_or_else(|| Error::Platform(name.to_owned(), wanted.to_string()))
     }
 
     /// All of a name's images that are for exactly a platform, in the index's order.

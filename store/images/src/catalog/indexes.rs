@@ -125,15 +125,16 @@ impl Memory {
     }
 
     /// What an index stands for where no platform is asked for.
-    pub(super) fn preferred<'a>(&'a self, index: &'a IndexRow) -> Option<(&'a Entry, &'a Arc<Row>)> {
-        let mut best: Option<(Option<u32>, (&Entry, &Arc<Row>))> = None;
-        for (entry, row) in self.present(index) {
-            let rank = HOST.suits(&entry.platform(row));
-            if best.is_none_or(|(other, _)| rank > other) {
-                best = Some((rank, (entry, row)));
-            }
-        }
-        best.map(|(_, found)| found)
+    pub(super) fn preferred<'a>(
+        &'a self,
+        index: &'a IndexRow,
+    ) -> Option<(&'a Entry, &'a Arc<Row>)> {
+        let rank = |(entry, row): &(&Entry, &Arc<Row>)| HOST.suits(&entry.platform(row));
+        let present = self.present(index);
+        present.reduce(|best, next| match rank(&next) > rank(&best) {
+            true => next,
+            false => best,
+        })
     }
 
     /// After images or indexes changed.

@@ -401,9 +401,8 @@ impl Catalog {
         drop(memory);
         let needed = self.needed();
         let chains: BTreeSet<&String> = removed.layers().map(|(chain, _)| chain).collect();
-        let free = |chain: &&&String| {
-            !needed.contains(**chain) && !held.leases.contains_key(**chain)
-        };
+        let free =
+            |chain: &&&String| !needed.contains(**chain) && !held.leases.contains_key(**chain);
         let freed = chains.iter().filter(free).map(|&chain| chain.clone());
         let freed = freed.collect();
         self.discard_unused(&held, removed.needs(), discard);
@@ -471,7 +470,12 @@ impl Memory {
             row: Row::clone(row),
             names,
             at: now(),
-            others: going.rows.iter().skip(1).map(|row| Row::clone(row)).collect(),
+            others: going
+                .rows
+                .iter()
+                .skip(1)
+                .map(|row| Row::clone(row))
+                .collect(),
             indexes: going.indexes.iter().map(|it| IndexRow::clone(it)).collect(),
             targets,
         }
@@ -531,7 +535,9 @@ impl Memory {
     /// Lists that go with what goes.
     fn untagged_of(&self, going: &Going) -> BTreeMap<String, Vec<String>> {
         let lists = going.lost().filter(|it| self.untagged.contains_key(*it));
-        lists.map(|target| (target.to_owned(), Vec::new())).collect()
+        lists
+            .map(|target| (target.to_owned(), Vec::new()))
+            .collect()
     }
 
     pub(super) fn set_untagged(&mut self, changed: BTreeMap<String, Vec<String>>) {
