@@ -18,8 +18,8 @@ use oci::{Digest, Platform, Reference};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::{Deserialize, Serialize};
 
-use self::indexes::Target;
 pub(crate) use self::indexes::{Entry, IndexRow};
+use self::indexes::{Target, Through};
 pub(crate) use self::removal::Removed;
 use crate::{Error, Image};
 
@@ -170,7 +170,7 @@ impl Catalog {
     pub(crate) fn all(&self) -> Vec<Image> {
         let memory = self.read();
         let rows = memory.images.values();
-        rows.map(|row| memory.image(row, None)).collect()
+        rows.map(|row| memory.image(row, Through::Id)).collect()
     }
 
     /// Images that stand for themselves.
@@ -179,7 +179,7 @@ impl Catalog {
         let named: BTreeSet<&str> = memory.names.values().map(|(_, of)| of.as_str()).collect();
         let rows = memory.images.iter();
         rows.filter(|(id, _)| memory.is_listed(id, &named))
-            .map(|(_, row)| memory.image(row, None))
+            .map(|(_, row)| memory.image(row, Through::Id))
             .collect()
     }
 
@@ -210,9 +210,10 @@ impl Catalog {
     pub(crate) fn resolve(&self, name: &str) -> Result<Image, Error> {
         let memory = self.read();
         match memory.find(name)? {
-            Target::Image(row) => Ok(memory.image(&row, None)),
+            Target::Image(row) => Ok(memory.image(&row, Through::Id)),
+            Target::Named(row) => Ok(memory.image(&row, Through::Name)),
             Target::Index(index) => match memory.preferred(&index) {
-                Some((entry, row)) => Ok(memory.image(row, Some((&index, entry)))),
+                Some((entry, row)) => Ok(memory.image(row, Through::Index(&index, entry))),
                 None => Err(Error::NotFound(name.to_owned())),
             },
         }
@@ -229,13 +230,17 @@ impl Catalog {
             let present = memory.present(index);
             present
                 .filter(|(entry, row)| wanted.is_exactly(&entry.platform(row)))
-                .map(|(entry, row)| memory.image(row, Some((index, entry))))
+                .map(|(entry, row)| memory.image(row, Through::Index(index, entry)))
                 .collect()
         };
         Ok(match memory.find(name)? {
             Target::Index(index) => of(&index),
+            Target::Named(row) => match wanted.is_exactly(&row.platform()) {
+                true => vec![memory.image(&row, Through::Name)],
+                false => Vec::new(),
+            },
             Target::Image(row) if wanted.is_exactly(&row.platform()) => {
-                vec![memory.image(&row, None)]
+                vec![memory.image(&row, Through::Id)]
             }
             // By the ID of an index's default, another one of the index.
             Target::Image(row) => {

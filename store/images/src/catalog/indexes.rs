@@ -57,8 +57,21 @@ impl IndexRow {
 
 /// What a name leads to.
 pub(crate) enum Target {
+    /// An image, by its ID or that of its manifest.
     Image(Arc<Row>),
+    /// An image, by a name of its own.
+    Named(Arc<Row>),
     Index(Arc<IndexRow>),
+}
+
+/// How an image was come to.
+#[derive(Clone, Copy)]
+pub(super) enum Through<'a> {
+    /// By its ID: with the index whose default it is.
+    Id,
+    /// By a name of its own: without an index.
+    Name,
+    Index(&'a IndexRow, &'a Entry),
 }
 
 impl Catalog {
@@ -102,7 +115,7 @@ impl Catalog {
         entries
             .map(|entry| {
                 let row = memory.of(entry);
-                let image = row.map(|row| memory.image(row, Some((index, entry))));
+                let image = row.map(|row| memory.image(row, Through::Index(index, entry)));
                 (entry.clone(), image)
             })
             .collect()
@@ -205,8 +218,10 @@ impl Memory {
                 let digest = reference.digest()?.clone();
                 self.names.get(&reference.with_digest(digest).to_string())
             });
-            if let Some(found) = found.and_then(|(_, target)| by_hex(target)) {
-                return Ok(found);
+            match found.and_then(|(_, target)| by_hex(target)) {
+                Some(Target::Image(row)) => return Ok(Target::Named(row)),
+                Some(found) => return Ok(found),
+                None => {}
             }
         }
         let is_hex = |text: &str| {
@@ -247,12 +262,14 @@ impl Memory {
 
     /// An image as callers see it: with all names that lead to it without a platform, and those of
     /// the index that it is looked at through.
-    pub(super) fn image(&self, row: &Arc<Row>, through: Option<(&IndexRow, &Entry)>) -> Image {
+    pub(super) fn image(&self, row: &Arc<Row>, through: Through<'_>) -> Image {
         let owned = self.owned.get(row.id.hex()).into_iter().flatten();
         let owned: Vec<&String> = owned.collect();
         let mut targets: BTreeSet<&str> = owned.iter().map(|index| index.as_str()).collect();
         targets.insert(row.id.hex());
-        targets.extend(through.map(|(index, _)| index.target.digest.hex()));
+        if let Through::Index(index, _) = through {
+            targets.insert(index.target.digest.hex());
+        }
         let names = self
             .names
             .values()
@@ -265,15 +282,15 @@ impl Memory {
             let hex = index.target.digest.hex();
             self.names.values().any(|(_, target)| target == hex)
         };
-        let index = found.clone().find(named).or_else(|| found.clone().next());
-        let index = match through {
-            Some((index, _)) => Some(index),
-            None => index.map(|index| &**index),
-        };
         let is_of = |entry: &&Entry| entry.image.as_ref() == Some(&row.id);
-        let entry = match through {
-            Some((_, entry)) => Some(entry),
-            None => index.and_then(|index| index.entries.iter().find(is_of)),
+        let (index, entry) = match through {
+            Through::Index(index, entry) => (Some(index), Some(entry)),
+            Through::Name => (None, None),
+            Through::Id => {
+                let index = found.clone().find(named).or_else(|| found.clone().next());
+                let entry = index.and_then(|index| index.entries.iter().find(is_of));
+                (index.map(|index| &**index), entry)
+            }
         };
         let manifest = entry.map(|entry| entry.descriptor.clone());
         Image {

@@ -134,7 +134,7 @@ impl Catalog {
             None => memory.images.get(&target).cloned(),
         };
         let Some(row) = row else { return Ok(None) };
-        let image = memory.image(&row, None);
+        let image = memory.image(&row, super::Through::Id);
         let named = !(image.tags.is_empty() && image.digests.is_empty());
         let bare = memory.names.values().all(|(_, of)| *of != target);
         drop(memory);
