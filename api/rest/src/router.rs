@@ -111,7 +111,7 @@ async fn image(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result
             images::inspect(api, &call, &name.join("/"))
         }
         ("GET", [name @ .., "history"]) if !name.is_empty() => {
-            images::history(api, &name.join("/"))
+            images::history(api, &call, &name.join("/"))
         }
         ("POST", [name @ .., "tag"]) if !name.is_empty() => {
             images::tag(api, &call, &name.join("/")).await

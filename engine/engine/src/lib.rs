@@ -73,8 +73,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use image_ops::collect::{Collection, Watermarks, removed_at};
 pub use images::Policy as ImagePolicy;
 pub use options::{
-    ArchivePut, AttachOptions, DiskUsageOptions, EventsOptions, Filters, ImageRemoveOptions,
-    ImportOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition,
+    ArchivePut, AttachOptions, DiskUsageOptions, EventsOptions, Filters, ImageListOptions,
+    ImageRemoveOptions, ImportOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition,
 };
 
 pub use ::lazy::Program as SupplierProgram;

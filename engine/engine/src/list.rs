@@ -326,6 +326,7 @@ fn summary(inner: &Inner, record: &Record, size: bool) -> ContainerSummary {
         names: vec![format!("/{}", record.name)],
         image: shown_image(inner, record),
         image_id: record.image_id.clone(),
+        image_manifest_descriptor: record.image_manifest.clone(),
         command: command(record),
         created: record.created / 1_000_000_000,
         ports: port_rows(record),
@@ -354,7 +355,16 @@ fn summary(inner: &Inner, record: &Record, size: bool) -> ContainerSummary {
 fn shown_image(inner: &Inner, record: &Record) -> String {
     let name = &record.config.image;
     match inner.images.resolve(name) {
-        Ok(image) if image.id.to_string() == record.image_id => name.clone(),
+        Ok(image) if image.id.as_str() == record.image_id => name.clone(),
+        // Made of another platform of it.
+        Ok(image)
+            if image.index.is_some() && {
+                let mut all = inner.images.together(&image).into_iter();
+                all.any(|one| one.id.as_str() == record.image_id)
+            } =>
+        {
+            name.clone()
+        }
         _ => record.image_id.clone(),
     }
 }
