@@ -11,7 +11,7 @@
 //! | 1.44   | one network; no `StartInterval`; read-only binds are not recursive | `VirtualSize`; no `DNSNames` |
 //! | 1.45   | no `Subpath`                                         | aliases have the short ID; images `Container` |
 //! | 1.46   |                                                      | list without `Annotations` |
-//! | 1.48   | no `GwPriority`                                      |        |
+//! | 1.48   | no `GwPriority`                                      | no `Descriptor` of images, no `ImageManifestDescriptor` |
 //! | 1.49   |                                                      | info: `Expected` of commits; no `FirewallBackend` |
 //! | 1.50   |                                                      | info: `BridgeNf*`; images' `Config` with a container's fields |
 //! | 1.51   |                                                      | images: `Containers` is -1 |
@@ -195,6 +195,9 @@ pub(crate) fn container_list(
         if version.before(46) {
             row.host_config.annotations.clear();
         }
+        if version.before(48) {
+            row.image_manifest_descriptor = None;
+        }
     }
     list
 }
@@ -205,6 +208,9 @@ pub(crate) fn container_list(
 /// When it cannot be encoded.
 pub(crate) fn container(mut found: ContainerInspect, version: ApiVersion) -> Result<Value> {
     let short: String = found.id.chars().take(12).collect();
+    if version.before(48) {
+        found.image_manifest_descriptor = None;
+    }
     if version.before(45) {
         for (name, endpoint) in &mut found.network_settings.networks {
             alias_before(name, endpoint, &short);
@@ -236,6 +242,9 @@ fn alias_before(network: &str, endpoint: &mut EndpointSettings, short: &str) {
 pub(crate) fn image_list(mut list: Vec<ImageSummary>, version: ApiVersion) -> Vec<ImageSummary> {
     for row in &mut list {
         row.virtual_size = version.before(44).then_some(row.size);
+        if version.before(48) {
+            row.descriptor = None;
+        }
         if version.before(51) {
             row.containers = -1;
         }
@@ -250,6 +259,9 @@ pub(crate) fn image_list(mut list: Vec<ImageSummary>, version: ApiVersion) -> Ve
 /// `GET /system/df`.
 pub(crate) fn disk_usage(mut usage: DiskUsage, version: ApiVersion) -> DiskUsage {
     for row in usage.images.iter_mut().flatten() {
+        if version.before(48) {
+            row.descriptor = None;
+        }
         row.virtual_size = version.before(44).then_some(row.size);
     }
     usage
@@ -274,6 +286,9 @@ const NOT_AN_IMAGES: [&str; 9] = [
 /// When it cannot be encoded.
 pub(crate) fn image(mut found: ImageInspect, version: ApiVersion) -> Result<Value> {
     found.virtual_size = version.before(44).then_some(found.size);
+    if version.before(48) {
+        found.descriptor = None;
+    }
     let mut value = encode(&found)?;
     if version.before(45) {
         value["Container"] = json!("");

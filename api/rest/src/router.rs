@@ -7,8 +7,8 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::metrics::Action;
 use crate::{
-    Api, answer, archive, commit, containers, create, debug, events, exec, images, store, streams, system,
-    unsupported, volumes,
+    Api, answer, archive, commit, containers, create, debug, events, exec, images, store, streams,
+    system, unsupported, volumes,
 };
 
 /// Answers a call.
@@ -130,7 +130,7 @@ async fn image(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result
         }
         ("GET", [name @ .., "history"]) if !name.is_empty() => {
             let _timing = api.timing(Action::ImageHistory);
-            images::history(api, &name.join("/"))
+            images::history(api, &call, &name.join("/"))
         }
         ("POST", [name @ .., "tag"]) if !name.is_empty() => {
             images::tag(api, &call, &name.join("/")).await

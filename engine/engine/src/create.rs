@@ -76,26 +76,14 @@ fn draft(
     }
     verify::unsupported(&host)?;
     network::conflicts(&config, &host)?;
-    let image = inner.images.resolve(&config.image)?;
+    let image = inner.images.resolve_for(&config.image, platform)?;
     inner.images.touch(&image.id);
-    let of_image = oci::Platform {
-        architecture: image.config.architecture.clone(),
-        os: image.config.os.clone(),
-        variant: image.config.variant.clone(),
-        ..oci::Platform::default()
-    };
-    if let Some(platform) = platform.filter(|platform| !platform.accepts(&of_image)) {
-        return Err(Error::not_found(format!(
-            "image with reference {} was found but does not provide the specified platform \
-             ({platform})",
-            config.image
-        )));
-    }
     merge::merge(&mut config, &image.config.config)?;
     verify::config(&config)?;
     let features = inner.compute.features();
     verify::defaults(&mut host, &inner.config, features);
-    let warnings = verify::host(&host, features)?;
+    let mut warnings = verify::host(&host, features)?;
+    warnings.extend(platform_warning(&image, platform));
     let (ids, reserved) = userns::of_container(inner, &host)?;
     log_drivers::check(&host.log_config)?;
     remember_joined(inner, &mut host);
@@ -114,6 +102,7 @@ fn draft(
         name: String::new(),
         created: clock::now(),
         image_id: image.id.to_string(),
+        image_manifest: image.manifest.clone(),
         platform: image.config.os.clone(),
         path,
         args,
@@ -133,6 +122,20 @@ fn draft(
     modes(&record.host)?;
     security(inner, &record)?;
     Ok((record, warnings, reserved))
+}
+
+/// Says that an image is for other machines, where nobody asked for it.
+fn platform_warning(image: &images::Image, asked: Option<&oci::Platform>) -> Option<String> {
+    let host = oci::Platform::host();
+    let of = image.config.platform();
+    // An image that does not say is as good as any.
+    let is_told = !of.os.is_empty() && !of.architecture.is_empty();
+    (asked.is_none() && is_told && host.suits(&of).is_none()).then(|| {
+        format!(
+            "The requested image's platform ({of}) does not match the detected host platform \
+             ({host}) and no specific platform was requested"
+        )
+    })
 }
 
 /// Refuses at create what could only fail at every start.

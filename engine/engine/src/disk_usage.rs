@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use dockerapi::{DiskUsage, ImageSummary, VolumeUsage};
 use images::Image;
 
-use crate::options::{DiskUsageOptions, Filters, ListOptions};
-use crate::{Engine, Error, Result};
+use crate::options::{DiskUsageOptions, Filters, ImageListOptions, ListOptions};
+use crate::{Engine, Error, Inner, Result};
 
 impl Engine {
     /// What takes how much room, of those kinds that are asked for. Walks trees of files.
@@ -25,7 +25,11 @@ impl Engine {
         if options.images {
             let store = self.0.images.usage()?;
             usage.layers_size = signed(store.layers.saturating_add(store.partial));
-            usage.images = Some(self.image_list(false, &Filters::default(), true)?);
+            let options = ImageListOptions {
+                shared: true,
+                ..ImageListOptions::default()
+            };
+            usage.images = Some(self.image_list(options, &Filters::default())?);
         }
         if options.containers {
             let all = ListOptions {
@@ -33,7 +37,12 @@ impl Engine {
                 size: true,
                 ..ListOptions::default()
             };
-            usage.containers = Some(self.list_containers(&all)?);
+            let mut containers = self.list_containers(&all)?;
+            for row in &mut containers {
+                // As moby: not here.
+                row.image_manifest_descriptor = None;
+            }
+            usage.containers = Some(containers);
         }
         if options.volumes {
             let mut volumes = self.volume_list(&Filters::default())?.volumes;
@@ -53,22 +62,33 @@ impl Engine {
 }
 
 /// Tells of each row how much it shares with other images.
-pub(crate) fn tell_shared(rows: &mut [ImageSummary], images: &[Image]) {
-    let mut users: BTreeMap<String, u32> = BTreeMap::new();
-    for (chain, _) in images.iter().flat_map(chains) {
+pub(crate) fn tell_shared(inner: &Inner, rows: &mut [ImageSummary], images: &[Image]) {
+    let layers: BTreeMap<&str, BTreeMap<String, u64>> = images
+        .iter()
+        .map(|image| (image.id.as_str(), layers(inner, image)))
+        .collect();
+    let mut users: BTreeMap<&String, u32> = BTreeMap::new();
+    for chain in layers.values().flat_map(BTreeMap::keys) {
         *users.entry(chain).or_default() += 1;
     }
     for row in rows {
-        let Some(image) = images.iter().find(|image| image.id.as_str() == row.id) else {
+        let Some(layers) = layers.get(row.id.as_str()) else {
             continue;
         };
-        let shared = chains(image).filter(|(chain, _)| users.get(chain).is_some_and(|n| *n > 1));
+        let shared = layers.iter();
+        let shared = shared.filter(|(chain, _)| users.get(chain).is_some_and(|n| *n > 1));
         row.shared_size = signed(shared.map(|(_, size)| size).sum());
     }
 }
 
+/// Layers by chain, with their sizes, of an image and of the other platforms that go by its names.
+pub(crate) fn layers(inner: &Inner, image: &Image) -> BTreeMap<String, u64> {
+    let together = inner.images.together(image);
+    together.iter().flat_map(chains).collect()
+}
+
 /// Chain IDs of an image's layers, and their sizes.
-pub(crate) fn chains(image: &Image) -> impl Iterator<Item = (String, u64)> + '_ {
+fn chains(image: &Image) -> impl Iterator<Item = (String, u64)> + '_ {
     let layers = image.layers.iter().zip(&image.layer_sizes);
     layers.scan(String::new(), |below, (diff_id, size)| {
         *below = images::chain_id(below, diff_id);

@@ -18,6 +18,7 @@ pub(crate) mod commit;
 mod glob;
 mod hello;
 mod list;
+mod manifests;
 mod remove;
 mod words;
 
@@ -48,15 +49,21 @@ impl Engine {
         let image = self.0.images.resolve(name)?;
         let inner = Arc::clone(&self.0);
         blocking(move || {
-            inner.images.tag(&image.id, &reference)?;
+            inner.images.tag(&image, &reference)?;
             tell(&inner, &image, "tag", &reference.familiar());
             Ok(())
         })
         .await
     }
 
-    /// Reads images from an archive of `docker save` or an OCI layout.
-    pub fn image_load(&self, body: ByteStream, quiet: bool) -> Lines<JsonMessage> {
+    /// Reads images from an archive of `docker save` or an OCI layout: all platforms that are in it,
+    /// or some.
+    pub fn image_load(
+        &self,
+        body: ByteStream,
+        platforms: Vec<oci::Platform>,
+        quiet: bool,
+    ) -> Lines<JsonMessage> {
         let inner = Arc::clone(&self.0);
         messages(move |out| {
             let mut progress = Progress {
@@ -64,9 +71,10 @@ impl Engine {
                 quiet,
                 told: 0,
             };
+            let reader = Reader::new(body);
             let loaded = inner
                 .images
-                .load(Reader::new(body), &mut |event| progress.tell(event))?;
+                .load_for(reader, &platforms, &mut |event| progress.tell(event))?;
             for loaded in loaded {
                 tell_loaded(&inner, &loaded, out);
             }
@@ -90,19 +98,26 @@ impl Engine {
         })
     }
 
-    /// An archive of images, in both docker's form and OCI's.
+    /// An archive of images, in both docker's form and OCI's. With one platform that one alone;
+    /// with several, or none for all, what is here of each index. What is removed meanwhile is in it
+    /// all the same.
     ///
     /// # Errors
     /// Not found, and names that are none; conflict when not all of an image has come. Later
     /// failures end the stream.
-    pub fn image_save(&self, names: &[String]) -> Result<ByteStream> {
-        let images = self.0.images.to_save(names)?;
+    pub fn image_save(&self, names: &[String], platforms: &[oci::Platform]) -> Result<ByteStream> {
+        let images = self.0.images.to_save(names, platforms)?;
+        let lease = self.0.images.hold_saved(&images)?;
         for saved in &images {
-            crate::lazy::check_whole(&self.0, &saved.image)?;
+            let of = saved.platforms.iter().flatten();
+            for image in [&saved.image].into_iter().chain(of) {
+                crate::lazy::check_whole(&self.0, image)?;
+            }
         }
         let inner = Arc::clone(&self.0);
         let (sender, stream) = mpsc::channel(QUEUE);
         tokio::task::spawn_blocking(move || {
+            let _lease = lease;
             send(sender, |out| {
                 inner
                     .images

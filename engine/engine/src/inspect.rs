@@ -73,6 +73,7 @@ impl Engine {
                 .collect(),
             config: record.config.clone(),
             network_settings: network_settings(&record),
+            image_manifest_descriptor: record.image_manifest.clone(),
             ..ContainerInspect::default()
         })
     }

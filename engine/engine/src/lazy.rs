@@ -208,7 +208,7 @@ fn tell(weak: &Weak<Inner>, news: News, whole: &SyncSender<String>) {
 
 /// One event for each image that has the layer.
 fn publish(inner: &Inner, chain: &str, action: &str, text: String) {
-    for image in inner.images.list().unwrap_or_default() {
+    for image in inner.images.every() {
         if !inner.images.has_layer(&image, chain) {
             continue;
         }

@@ -78,7 +78,8 @@ pub use images::Policy as ImagePolicy;
 pub use inside::Figures;
 pub use options::{
     ArchivePut, AttachOptions, CommitOptions, DiskUsageOptions, EventsOptions, Filters,
-    ImageRemoveOptions, ImportOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition,
+    ImageListOptions, ImageRemoveOptions, ImportOptions, ListOptions, LogsOptions, RemoveOptions,
+    WaitCondition,
 };
 pub use state::Limits as EventLimits;
 

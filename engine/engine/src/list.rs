@@ -335,6 +335,7 @@ fn summary(record: &Record, image: String, sizes: Option<(i64, i64)>) -> Contain
         names: vec![format!("/{}", record.name)],
         image,
         image_id: record.image_id.clone(),
+        image_manifest_descriptor: record.image_manifest.clone(),
         command: command(record),
         created: record.created / 1_000_000_000,
         ports: port_rows(record),
@@ -363,8 +364,8 @@ fn summary(record: &Record, image: String, sizes: Option<(i64, i64)>) -> Contain
 /// same.
 struct ShownImages<'a> {
     inner: &'a Inner,
-    /// ID of the image that a name means now.
-    known: HashMap<&'a str, Option<String>>,
+    /// IDs of the images that a name means now, one of each platform.
+    known: HashMap<&'a str, Vec<String>>,
 }
 
 impl<'a> ShownImages<'a> {
@@ -379,12 +380,19 @@ impl<'a> ShownImages<'a> {
     fn of(&mut self, record: &'a Record) -> String {
         let name = record.config.image.as_str();
         let meant = self.known.entry(name).or_insert_with(|| {
-            let image = self.inner.images.resolve(name).ok();
-            image.map(|image| image.id.to_string())
+            let Ok(image) = self.inner.images.resolve(name) else {
+                return Vec::new();
+            };
+            let others = match image.index {
+                Some(_) => self.inner.images.together(&image),
+                None => Vec::new(),
+            };
+            let others = others.iter().map(|image| image.id.to_string());
+            others.chain([image.id.to_string()]).collect()
         });
-        match meant {
-            Some(id) if *id == record.image_id => name.to_owned(),
-            _ => record.image_id.clone(),
+        match meant.contains(&record.image_id) {
+            true => name.to_owned(),
+            false => record.image_id.clone(),
         }
     }
 }

@@ -171,13 +171,26 @@ pub struct ArchivePut {
     pub copy_uid_gid: bool,
 }
 
-/// `DELETE /images/{name}`.
+/// `GET /images/json`.
 #[derive(Debug, Clone, Copy, Default)]
+pub struct ImageListOptions {
+    /// Also unnamed parents of others.
+    pub all: bool,
+    /// What each shares with others is computed.
+    pub shared: bool,
+    /// With what each image's index lists.
+    pub manifests: bool,
+}
+
+/// `DELETE /images/{name}`.
+#[derive(Debug, Clone, Default)]
 pub struct ImageRemoveOptions {
     /// Also when several tags or stopped containers refer to it.
     pub force: bool,
     /// Keep untagged parents.
     pub no_prune: bool,
+    /// Only these platforms; none are all.
+    pub platforms: Vec<oci::Platform>,
 }
 
 /// `POST /images/create?fromSrc=-`.

@@ -7,6 +7,9 @@
 //!                         configuration ─► lease ─► layers ─► commit ─► names ─► event
 //! ```
 //!
+//! Where the reference stands for an index, that is kept, and its names lead to it: another platform
+//! of it that is pulled later goes by the same names.
+//!
 //! A client that leaves ends its pull, as with moby. Then, and after a failure, the lease takes away
 //! layers that were finished; unfinished ones were never visible. After a crash the image store does
 //! the same when it opens. The bytes that came stay until an image has their layers (`download`):
@@ -15,7 +18,7 @@
 use std::sync::Arc;
 
 use dockerapi::{AuthConfig, JsonMessage};
-use images::Image;
+use images::{Image, Indexed};
 use oci::image::{Descriptor, ImageConfig, media};
 use oci::{Digest, Platform, Reference};
 use registry::{Content, Document, Repository, Resolved};
@@ -28,6 +31,7 @@ pub(crate) use self::report::Report;
 use crate::registries::credentials;
 use crate::{Engine, Error, Inner, Lines, Result, events, trust};
 
+mod attached;
 mod checkpoints;
 mod download;
 mod layers;
@@ -186,19 +190,21 @@ impl Pull {
             self.unless_cancelled(checked).await?;
         }
         let digest = resolved.top.digest.clone();
-        let mut names = vec![reference.with_digest(digest.clone())];
+        let by_digest = reference.with_digest(digest.clone());
+        let mut names = vec![by_digest.clone()];
         if reference.digest().is_none() {
             names.push(reference.clone());
         }
-        let id = &resolved.manifest.config.digest;
         let before = self.inner.images.resolve(&reference.to_string()).ok();
-        let newer = before.is_none_or(|image| image.id != *id);
-        match self.known(id).await {
+        let newer = before.is_none_or(|image| !image.digests.contains(&by_digest));
+        let index = self.index(&resolved).await?;
+        match self.known(&resolved.manifest.config.digest).await {
             Some(image) => {
-                self.name(&image, names).await?;
-                self.supply(&image.id).await;
+                let id = image.id.clone();
+                self.name(image, resolved, index, names).await?;
+                self.supply(&id).await;
             }
-            None => self.assemble(resolved, names).await?,
+            None => self.assemble(resolved, index, names).await?,
         }
         self.report.say("", format!("Digest: {digest}")).await;
         Ok(newer)
@@ -213,18 +219,47 @@ impl Pull {
         whole.await.ok().flatten()
     }
 
-    /// Gives an image that is here those names that it has not.
-    async fn name(&self, image: &Image, mut names: Vec<Reference>) -> Result<()> {
-        names.retain(|name| !image.tags.contains(name) && !image.digests.contains(name));
-        if names.is_empty() {
-            return Ok(());
-        }
-        let (inner, id) = (Arc::clone(&self.inner), image.id.clone());
-        blocking(move || Ok(inner.images.tag_all(&id, &names)?)).await
+    /// Gives an image that is here those names that do not lead to it this way.
+    async fn name(
+        &self,
+        mut image: Image,
+        resolved: Resolved,
+        index: Option<Indexed>,
+        mut names: Vec<Reference>,
+    ) -> Result<()> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let Some(index) = index else {
+                names.retain(|name| {
+                    let found = inner.images.resolve(&name.to_string());
+                    !found.is_ok_and(|found| found.id == image.id && found.index.is_none())
+                });
+                // To the manifest, whatever index has it.
+                image.index = None;
+                return match names.as_slice() {
+                    [] => Ok(()),
+                    names => Ok(inner.images.tag_all(&image, names)?),
+                };
+            };
+            if inner.images.is_in(&image, &index, &names) {
+                return Ok(());
+            }
+            let config = inner.images.config_bytes(&image.id)?;
+            let document = &resolved.document;
+            let manifest = (document.media_type.as_str(), document.bytes.as_slice());
+            inner.images.commit_in(&config, manifest, &index, &names)?;
+            Ok(())
+        })
+        .await
     }
 
     /// Gets what is missing of an image and publishes it.
-    async fn assemble(&self, resolved: Resolved, names: Vec<Reference>) -> Result<()> {
+    async fn assemble(
+        &self,
+        resolved: Resolved,
+        index: Option<Indexed>,
+        names: Vec<Reference>,
+    ) -> Result<()> {
         let Resolved {
             document, manifest, ..
         } = resolved;
@@ -256,9 +291,11 @@ impl Pull {
             let Document {
                 media_type, bytes, ..
             } = &document;
-            let id = inner
-                .images
-                .commit(&config, Some((media_type, bytes)), &names)?;
+            let manifest = (media_type.as_str(), bytes.as_slice());
+            let id = match &index {
+                Some(index) => inner.images.commit_in(&config, manifest, index, &names)?,
+                None => inner.images.commit(&config, Some(manifest), &names)?,
+            };
             for download in downloads {
                 download.spend();
             }
@@ -281,13 +318,18 @@ impl Pull {
         }
     }
 
+    /// The image as it was asked for, else what its name stands for.
+    fn pulled(&self) -> Option<Image> {
+        let (images, name) = (&self.inner.images, self.reference.to_string());
+        let asked = images.resolve_for(&name, self.asked.as_ref());
+        asked.or_else(|_| images.resolve(&name)).ok()
+    }
+
     /// As moby: the reference stands in the place of an ID.
     fn tell(&self, name: &str) {
-        let image = self.inner.images.resolve(&self.reference.to_string());
-        let mut attributes = image.map_or_else(
-            |_| dockerapi::Map::new(),
-            |image| image.config.config.labels.clone(),
-        );
+        let mut attributes = self.pulled().map_or_else(dockerapi::Map::new, |image| {
+            image.config.config.labels.clone()
+        });
         attributes.insert("name".into(), self.reference.familiar_name());
         self.inner
             .events
@@ -296,10 +338,7 @@ impl Pull {
 
     /// A single manifest is taken whatever it is for; the client is told.
     async fn warn_of_platform(&self, name: &str) {
-        let (Some(asked), Ok(image)) = (
-            &self.asked,
-            self.inner.images.resolve(&self.reference.to_string()),
-        ) else {
+        let (Some(asked), Some(image)) = (&self.asked, self.pulled()) else {
             return;
         };
         let actual = Platform {

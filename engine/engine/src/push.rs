@@ -7,24 +7,28 @@
 //! ```
 //!
 //! An image whose layers are all the blobs of the manifest it came with is pushed with that very
-//! manifest, and so keeps its digest.
+//! manifest, and so keeps its digest. Of an image with an index see `index`.
+//!
+//! A lease keeps what is pushed until all of it has gone out, whoever removes the image meanwhile.
 
 use std::sync::Arc;
 
 use dockerapi::{AuthConfig, JsonMessage};
 use images::Image;
 use oci::image::{Descriptor, media};
-use oci::{Platform, Reference};
+use oci::{Digest, Platform, Reference};
 use registry::{Begun, Repository};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use self::index::{Chosen, choose};
 use self::layer::Layer;
 use crate::pull::{Report, blocking};
 use crate::registries::credentials;
 use crate::{Engine, Error, Inner, Lines, Result, events};
 
+mod index;
 mod layer;
 mod manifest;
 
@@ -131,33 +135,61 @@ impl Push {
     }
 
     async fn one(&self, tag: &Reference) -> Result<()> {
-        let image = self.inner.images.resolve(&tag.to_string())?;
-        crate::lazy::check_whole(&self.inner, &image)?;
-        self.check_platform(&image, tag)?;
-        let blobs = self.layers(&image).await?;
-        let (inner, id) = (Arc::clone(&self.inner), image.id.clone());
-        let config = blocking(move || Ok(inner.images.config_bytes(&id)?)).await?;
-        let config_size = config.len() as u64;
-        if !self.repository.has_blob(&image.id).await? {
-            match self.repository.begin(None).await? {
-                Begun::Mounted => {}
-                Begun::Upload(upload) => upload.commit(&image.id, config.into()).await?,
+        let (inner, name) = (Arc::clone(&self.inner), tag.to_string());
+        // Whoever removes it meanwhile.
+        let (image, lease) = blocking(move || {
+            let image = inner.images.resolve(&name)?;
+            let lease = inner.images.hold([&image])?;
+            Ok((image, lease))
+        })
+        .await?;
+        let done = self.held(tag, &image).await;
+        // Its end may unlink.
+        blocking(move || {
+            drop(lease);
+            Ok(())
+        })
+        .await?;
+        done
+    }
+
+    async fn held(&self, tag: &Reference, image: &Image) -> Result<()> {
+        let name = tag.tag().unwrap_or_default();
+        let (inner, of, platform) = (
+            Arc::clone(&self.inner),
+            image.clone(),
+            self.platform.clone(),
+        );
+        let shown = tag.clone();
+        let chosen = blocking(move || choose(&inner, &of, &shown, platform.as_ref())).await?;
+        let (pushed, known) = match chosen {
+            Chosen::Image(chosen, instead_of) => {
+                let pushed = self.manifest(&chosen, Some(name)).await?;
+                if let Some(index) = instead_of {
+                    let note = json!({
+                        "manifestPushedInsteadOfIndex": true,
+                        "originalIndex": index,
+                        "selectedManifest": chosen.manifest,
+                    });
+                    self.report.aux(note).await;
+                }
+                // Its names lead to the index, and still do.
+                (pushed, image.index.is_none())
             }
-        }
-        let (inner, of) = (Arc::clone(&self.inner), image.clone());
-        let (media_type, bytes) =
-            blocking(move || manifest::make(&inner, &of, config_size, &blobs)).await?;
-        let (name, size) = (tag.tag().unwrap_or_default(), bytes.len());
-        let digest = self
-            .repository
-            .put_manifest(name, &media_type, bytes)
-            .await?;
+            Chosen::Index(index, variants) => self.index(name, &index, variants).await?,
+        };
         // As moby: what was pushed is known by its digest from then on.
-        let (inner, id) = (Arc::clone(&self.inner), image.id.clone());
-        let known_as = tag.with_digest(digest.clone());
-        if !image.digests.contains(&known_as) {
-            blocking(move || Ok(inner.images.tag(&id, &known_as)?)).await?;
+        let known_as = tag.with_digest(pushed.digest.clone());
+        if known && !image.digests.contains(&known_as) {
+            let (inner, of) = (Arc::clone(&self.inner), image.clone());
+            blocking(move || match inner.images.tag(&of, &known_as) {
+                // It was removed meanwhile, and is pushed all the same.
+                Err(error) if error.kind() == images::Kind::NotFound => Ok(()),
+                tagged => Ok(tagged?),
+            })
+            .await?;
         }
+        let Descriptor { digest, size, .. } = pushed;
         let said = format!("{name}: digest: {digest} size: {size}");
         self.report.say("", said).await;
         self.report
@@ -170,23 +202,43 @@ impl Push {
         Ok(())
     }
 
-    /// There is one platform of an image here.
-    fn check_platform(&self, image: &Image, tag: &Reference) -> Result<()> {
-        let Some(wanted) = &self.platform else {
-            return Ok(());
-        };
-        let config = &image.config;
-        let is = (config.os.as_str(), config.architecture.as_str());
-        let same_variant = wanted.variant.is_empty()
-            || config.variant.is_empty()
-            || wanted.variant == config.variant;
-        if is == (wanted.os.as_str(), wanted.architecture.as_str()) && same_variant {
+    /// Makes the registry have one image, under a tag or by its digest alone.
+    async fn manifest(&self, image: &Image, tag: Option<&str>) -> Result<Descriptor> {
+        crate::lazy::check_whole(&self.inner, image)?;
+        let blobs = self.layers(image).await?;
+        let (inner, id) = (Arc::clone(&self.inner), image.id.clone());
+        let config = blocking(move || Ok(inner.images.config_bytes(&id)?)).await?;
+        let config_size = config.len() as u64;
+        self.small_blob(&image.id, config).await?;
+        let (inner, of) = (Arc::clone(&self.inner), image.clone());
+        let made = blocking(move || manifest::make(&inner, &of, config_size, &blobs)).await?;
+        self.document(tag, made).await
+    }
+
+    /// Puts a manifest or an index under a tag, or by its digest alone.
+    async fn document(
+        &self,
+        tag: Option<&str>,
+        (media_type, bytes): (String, Vec<u8>),
+    ) -> Result<Descriptor> {
+        let size = bytes.len() as u64;
+        let own = manifest::digest(&bytes);
+        let name = tag.unwrap_or(own.as_str());
+        let digest = self
+            .repository
+            .put_manifest(name, &media_type, bytes)
+            .await?;
+        Ok(Descriptor::new(media_type, digest, size))
+    }
+
+    async fn small_blob(&self, digest: &Digest, bytes: Vec<u8>) -> Result<()> {
+        if self.repository.has_blob(digest).await? {
             return Ok(());
         }
-        Err(Error::not_found(format!(
-            "image with reference {} was found but does not provide the specified platform ({wanted})",
-            tag.familiar()
-        )))
+        match self.repository.begin(None).await? {
+            Begun::Mounted => Ok(()),
+            Begun::Upload(upload) => Ok(upload.commit(digest, bytes.into()).await?),
+        }
     }
 
     /// Makes the registry have all layers; answers their blobs, base first.
@@ -197,6 +249,11 @@ impl Push {
             .manifest
             .as_ref()
             .is_some_and(|manifest| manifest.media_type == media::OCI_MANIFEST);
+        let chains = image.layers.iter().scan(String::new(), |below, diff_id| {
+            *below = images::chain_id(below, diff_id);
+            Some(below.clone())
+        });
+        let chains: Vec<String> = chains.collect();
         // From the top, as dockerd tells them.
         for (number, diff_id) in image.layers.iter().enumerate().rev() {
             let layer = Layer {
@@ -205,6 +262,7 @@ impl Push {
                 reference: self.reference.clone(),
                 report: self.report.clone(),
                 diff_id: diff_id.clone(),
+                chain: chains.get(number).cloned().unwrap_or_default(),
                 total: image.layer_sizes.get(number).copied().unwrap_or(0),
                 oci,
             };

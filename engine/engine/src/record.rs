@@ -15,6 +15,9 @@ pub(crate) struct Record {
     pub created: i64,
     /// `sha256:…` of the image's configuration.
     pub image_id: String,
+    /// The image's manifest, for the platform that was chosen.
+    #[serde(default)]
+    pub image_manifest: Option<oci::image::Descriptor>,
     /// `os` of the image.
     pub platform: String,
     /// Program, resolved from entry point and command.

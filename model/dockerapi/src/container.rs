@@ -50,6 +50,9 @@ pub struct ContainerInspect {
     pub mounts: Vec<MountPoint>,
     pub config: ContainerConfig,
     pub network_settings: NetworkSettings,
+    /// The manifest of the image it was made of. Since 1.48.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_manifest_descriptor: Option<oci::image::Descriptor>,
 }
 
 /// Storage of a container's or image's files.
@@ -158,6 +161,9 @@ pub struct ContainerSummary {
     pub image: String,
     #[serde(rename = "ImageID")]
     pub image_id: String,
+    /// The manifest of the image it was made of. Since 1.48.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_manifest_descriptor: Option<oci::image::Descriptor>,
     pub command: String,
     /// Unix seconds.
     pub created: i64,

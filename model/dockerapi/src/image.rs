@@ -4,6 +4,8 @@
     reason = "the fields are the Engine API's own, documented in its swagger"
 )]
 
+use oci::Platform;
+use oci::image::Descriptor;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ContainerConfig;
@@ -20,6 +22,12 @@ pub struct ImageSummary {
     pub id: String,
     pub labels: Option<Map<String>>,
     pub parent_id: String,
+    /// What the image's names lead to: its index, or its manifest. Since 1.48.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub descriptor: Option<Descriptor>,
+    /// Since 1.47, where it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<Vec<ImageManifestSummary>>,
     pub repo_digests: Vec<String>,
     pub repo_tags: Vec<String>,
     pub shared_size: i64,
@@ -57,6 +65,67 @@ pub struct ImageInspect {
     #[serde(rename = "RootFS")]
     pub root_fs: RootFsInspect,
     pub metadata: ImageMetadata,
+    /// What the image's names lead to, or with a platform that one's manifest. Since 1.48.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub descriptor: Option<Descriptor>,
+    /// Since 1.48, where it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<Vec<ImageManifestSummary>>,
+}
+
+/// One manifest of an image, as its index lists it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ImageManifestSummary {
+    /// Digest of the manifest.
+    #[serde(rename = "ID")]
+    pub id: String,
+    #[serde(rename = "Descriptor")]
+    pub descriptor: Descriptor,
+    /// Everything of it is here.
+    #[serde(rename = "Available")]
+    pub available: bool,
+    #[serde(rename = "Size")]
+    pub size: ImageManifestSize,
+    /// `image`, `attestation` or `unknown`.
+    #[serde(rename = "Kind")]
+    pub kind: String,
+    #[serde(rename = "ImageData", skip_serializing_if = "Option::is_none")]
+    pub image_data: Option<ImageManifestData>,
+    #[serde(rename = "AttestationData", skip_serializing_if = "Option::is_none")]
+    pub attestation_data: Option<AttestationData>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ImageManifestSize {
+    /// Bytes of blobs that are here.
+    pub content: i64,
+    /// With unpacked files.
+    pub total: i64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ImageManifestData {
+    pub platform: Platform,
+    pub size: ImageManifestFiles,
+    /// IDs; null when there are none.
+    pub containers: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ImageManifestFiles {
+    /// Bytes of files.
+    pub unpacked: i64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct AttestationData {
+    /// Digest of the manifest that it is about.
+    #[serde(rename = "For")]
+    pub about: String,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

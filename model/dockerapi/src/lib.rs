@@ -33,7 +33,8 @@ pub use host::{
     VolumeDriverConfig, VolumeOptions, WeightDevice,
 };
 pub use image::{
-    DeleteItem, HistoryItem, ImageInspect, ImageMetadata, ImagePruneReport, ImageSummary,
+    AttestationData, DeleteItem, HistoryItem, ImageInspect, ImageManifestData, ImageManifestFiles,
+    ImageManifestSize, ImageManifestSummary, ImageMetadata, ImagePruneReport, ImageSummary,
     JsonMessage, JsonMessageError, ProgressDetail, RootFsInspect, SearchResult,
 };
 pub use stats::{

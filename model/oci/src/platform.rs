@@ -129,6 +129,42 @@ impl Platform {
         self
     }
 
+    /// Whether both are the same once they are normalized: what is asked for by name is given as it
+    /// is, and not what merely runs on it.
+    pub fn is_exactly(&self, other: &Self) -> bool {
+        let (own, other) = (self.clone().normalized(), other.clone().normalized());
+        (own.os, own.architecture, own.variant) == (other.os, other.architecture, other.variant)
+    }
+
+    /// How well an image for `offered` runs on this, the most fitting with the highest number;
+    /// `None` when it does not.
+    pub fn suits(&self, offered: &Self) -> Option<u32> {
+        let offered = offered.clone().normalized();
+        if self.os != offered.os || self.architecture != offered.architecture {
+            return None;
+        }
+        let level = |variant: &str| {
+            variant
+                .strip_prefix('v')
+                .and_then(|n| n.parse::<u32>().ok())
+        };
+        let default = match self.architecture.as_str() {
+            "arm64" => 8,
+            "arm" => 7,
+            _ => 1,
+        };
+        let of = |variant: &str| match variant {
+            "" => Some(default),
+            named => level(named),
+        };
+        if self.variant == offered.variant {
+            return Some(1000);
+        }
+        // Older processors' code runs on newer ones.
+        let (have, need) = (of(&self.variant)?, of(&offered.variant)?);
+        (need <= have).then_some(100 + need.min(899))
+    }
+
     /// Whether an image for `other` is what `self` asks for. An empty field of `self` asks nothing.
     pub fn accepts(&self, other: &Self) -> bool {
         let other = other.clone().normalized();
@@ -203,6 +239,18 @@ impl fmt::Display for Platform {
 #[cfg(test)]
 mod tests {
     use super::Platform;
+
+    #[test]
+    fn what_runs_and_what_is_meant() {
+        let of = |text: &str| text.parse::<Platform>().expect(text);
+        let suits = |host: &str, image: &str| of(host).suits(&of(image));
+        assert!(suits("linux/amd64", "linux/amd64") > suits("linux/amd64/v3", "linux/amd64/v2"));
+        assert!(suits("linux/arm/v7", "linux/arm/v6") > suits("linux/arm/v7", "linux/arm/v5"));
+        assert_eq!(suits("linux/arm/v6", "linux/arm/v7"), None);
+        assert_eq!(suits("linux/amd64", "linux/arm64"), None);
+        assert!(of("linux/arm64").is_exactly(&of("linux/arm64/v8")));
+        assert!(!of("linux/arm/v7").is_exactly(&of("linux/arm/v6")));
+    }
 
     #[test]
     fn text_forms() {

@@ -41,9 +41,9 @@ impl Images {
             Some(known) => known.origins.extend(origins),
             None => known.push(KnownBlob { blob, origins }),
         };
-        let images = self.list().unwrap_or_default();
+        let images = self.every();
         for image in images.iter().filter(|it| it.layers.contains(diff_id)) {
-            let of = image.layers.iter().zip(self.blobs_of(&image.id));
+            let of = image.layers.iter().zip(self.blobs_of(image));
             for (_, known) in of.filter(|(layer, _)| *layer == diff_id) {
                 add(known.blob, known.origins);
             }
@@ -87,15 +87,13 @@ impl Images {
     }
 
     /// The blobs that an image's layers came as, base first.
-    pub(crate) fn blobs_of(&self, id: &Digest) -> Vec<KnownBlob> {
-        let Ok(image) = self.resolve(id.as_str()) else {
-            return Vec::new();
-        };
-        let manifest = self.manifest(&image).ok().flatten();
+    pub(crate) fn blobs_of(&self, image: &crate::Image) -> Vec<KnownBlob> {
+        let manifest = self.manifest(image).ok().flatten();
         // Names go before their image does.
-        let mut origins = self.0.catalog.untagged(id);
+        let mut origins = self.0.catalog.untagged(&image.id);
         origins.retain(|name| name.digest().is_some());
-        origins.extend(image.digests);
+        origins.extend(image.digests.iter().cloned());
+        origins.extend(self.0.catalog.origins(&image.id));
         let blobs = manifest.into_iter().flat_map(|(_, parsed)| parsed.layers);
         blobs
             .map(|blob| KnownBlob {

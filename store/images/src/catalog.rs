@@ -1,22 +1,41 @@
 //! Which images there are and what they are called: rows in the database, and the same in memory,
 //! where every look-up happens.
+//!
+//! ```text
+//!  name ─► image (a configuration's digest)
+//!     └──► index (a document's digest) ─► entries ─► images that are here
+//! ```
+//!
+//! An index has at least one image that is here. What a name of it stands for without a platform is
+//! the image that suits this machine best, else the first that is here: its *default*. An image is
+//! listed when it is some index's default, when it has names of its own, or when no index has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use oci::image::{Descriptor, ImageConfig};
-use oci::{Digest, Reference};
+use oci::{Digest, Platform, Reference};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Image, Untagged};
+pub(crate) use self::indexes::{Entry, IndexRow};
+use self::indexes::{Target, Through};
+pub(crate) use self::removal::Removed;
+use crate::{Error, Image};
+
+mod indexes;
+mod removal;
 
 const IMAGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("images");
-/// Reference → image ID.
+/// Documents that stand for several images, by hex of their digest.
+const INDEXES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("image-indexes");
+/// Reference → hex of an image's ID or of an index's digest.
 const NAMES: TableDefinition<'_, &str, &str> = TableDefinition::new("image-names");
 const FACTS: TableDefinition<'_, &str, &str> = TableDefinition::new("image-facts");
 /// Images that were removed and can be had back, by hex of their ID.
 const REMOVED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("images-removed");
+/// Names that were taken away one by one from what is still there, as a list, by what they led to.
+const UNTAGGED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("image-names-untagged");
 /// When an image was last used, by hex of its ID: nanoseconds since 1970.
 const USED: TableDefinition<'_, &str, i64> = TableDefinition::new("images-used");
 /// What keys of blobs begin with among those that leases hold; others are chains of layers.
@@ -36,6 +55,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// What its configuration says it is for.
+    pub(crate) fn platform(&self) -> Platform {
+        self.config.platform()
+    }
+
     /// Everything of the store that it needs: chains of layers, and blobs.
     pub(crate) fn needs(&self) -> impl Iterator<Item = String> + '_ {
         let manifest = self.manifest.as_ref().map(|manifest| &manifest.digest);
@@ -43,16 +67,6 @@ impl Row {
         let blobs = blobs.map(|digest| format!("{BLOB}{}", digest.hex()));
         self.chains.iter().cloned().chain(blobs)
     }
-}
-
-/// An image that was removed and can be had back.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Removed {
-    pub(crate) row: Row,
-    /// What it was called.
-    pub(crate) names: Vec<String>,
-    /// Nanoseconds since 1970.
-    pub(crate) at: i64,
 }
 
 #[derive(Debug)]
@@ -77,12 +91,18 @@ struct Held {
 struct Memory {
     /// By hex of the ID.
     images: BTreeMap<String, Arc<Row>>,
-    /// By full text.
+    /// By hex of the digest.
+    indexes: BTreeMap<String, Arc<IndexRow>>,
+    /// Indexes by the hex of their default image's ID.
+    owned: BTreeMap<String, Vec<String>>,
+    /// Images that some index has, by hex of their ID.
+    members: BTreeSet<String>,
+    /// By full text; what they lead to by its hex.
     names: BTreeMap<String, (Reference, String)>,
     /// By hex of the ID.
     removed: BTreeMap<String, Arc<Removed>>,
     /// Names that were taken away one by one from images that are still there: a removal takes the
-    /// last name first, and undoing it gives them back. By hex of the ID.
+    /// last name first, and undoing it gives them back. By hex of what they led to.
     untagged: BTreeMap<String, Vec<String>>,
     /// By hex of the ID; those that were not written yet with `true`.
     used: BTreeMap<String, (i64, bool)>,
@@ -93,15 +113,15 @@ impl Catalog {
     pub(crate) fn open(database: Arc<Database>) -> Result<Self, Error> {
         let mut memory = Memory::default();
         let transaction = begin_read(&database)?;
-        if let Ok(rows) = transaction.open_table(IMAGES) {
-            for row in rows.iter()? {
-                let (key, value) = row?;
-                let row: Row = serde_json::from_slice(value.value()).map_err(|error| {
-                    Error::Database(format!("row of image {}: {error}", key.value()))
-                })?;
-                memory.images.insert(key.value().to_owned(), Arc::new(row));
-            }
-        }
+        memory.images = rows(&transaction, IMAGES, "image")?;
+        memory.indexes = rows(&transaction, INDEXES, "index")?;
+        memory.removed = rows(&transaction, REMOVED, "removed image")?;
+        let untagged: BTreeMap<String, Arc<Vec<String>>> =
+            rows(&transaction, UNTAGGED, "names taken from")?;
+        memory.untagged = untagged
+            .into_iter()
+            .map(|(target, names)| (target, Vec::clone(&names)))
+            .collect();
         if let Ok(rows) = transaction.open_table(NAMES) {
             for row in rows.iter()? {
                 let (name, id) = row?;
@@ -109,16 +129,6 @@ impl Catalog {
                 memory
                     .names
                     .insert(name.value().to_owned(), (reference, id.value().to_owned()));
-            }
-        }
-        if let Ok(rows) = transaction.open_table(REMOVED) {
-            for row in rows.iter()? {
-                let (key, value) = row?;
-                let removed: Removed = serde_json::from_slice(value.value()).map_err(|error| {
-                    Error::Database(format!("row of removed image {}: {error}", key.value()))
-                })?;
-                let key = key.value().to_owned();
-                memory.removed.insert(key, Arc::new(removed));
             }
         }
         if let Ok(rows) = transaction.open_table(USED) {
@@ -144,6 +154,7 @@ impl Catalog {
             transaction.open_table(NAMES)?;
             transaction.commit()?;
         }
+        memory.settle();
         Ok(Self {
             database,
             memory: RwLock::new(memory),
@@ -155,12 +166,20 @@ impl Catalog {
         self.read().engine_id.clone()
     }
 
+    /// Every image, also those that an index has beside its default.
     pub(crate) fn all(&self) -> Vec<Image> {
         let memory = self.read();
-        memory
-            .images
-            .values()
-            .map(|row| memory.image(row))
+        let rows = memory.images.values();
+        rows.map(|row| memory.image(row, Through::Id)).collect()
+    }
+
+    /// Images that stand for themselves.
+    pub(crate) fn listed(&self) -> Vec<Image> {
+        let memory = self.read();
+        let named: BTreeSet<&str> = memory.names.values().map(|(_, of)| of.as_str()).collect();
+        let rows = memory.images.iter();
+        rows.filter(|(id, _)| memory.is_listed(id, &named))
+            .map(|(_, row)| memory.image(row, Through::Id))
             .collect()
     }
 
@@ -177,7 +196,7 @@ impl Catalog {
             .images
             .values()
             .map(|row| &**row)
-            .chain(memory.removed.values().map(|removed| &removed.row))
+            .chain(memory.removed.values().flat_map(|removed| removed.rows()))
             .flat_map(|row| row.chains.iter().zip(&row.config.rootfs.diff_ids));
         let same = layers.filter(|(_, other)| *other == diff_id);
         same.map(|(chain, _)| chain.clone()).collect()
@@ -187,79 +206,129 @@ impl Catalog {
         self.read().images.get(id.hex()).cloned()
     }
 
-    /// ID, name, name with digest, or unique prefix of an ID.
+    /// ID, name, name with digest, unique prefix of an ID, digest of an index or of a manifest in one.
     pub(crate) fn resolve(&self, name: &str) -> Result<Image, Error> {
         let memory = self.read();
-        let hex = name.strip_prefix("sha256:").unwrap_or(name);
-        if let Some(row) = memory.images.get(hex) {
-            return Ok(memory.image(row));
+        match memory.find(name)? {
+            Target::Image(row) => Ok(memory.image(&row, Through::Id)),
+            Target::Named(row) => Ok(memory.image(&row, Through::Name)),
+            Target::Index(index) => match memory.preferred(&index) {
+                Some((entry, row)) => Ok(memory.image(row, Through::Index(&index, entry))),
+                None => Err(Error::NotFound(name.to_owned())),
+            },
         }
-        let not_found = |shown: String| Error::NotFound(shown);
-        let reference = name.parse::<Reference>().map(Reference::or_latest);
-        if let Ok(reference) = &reference {
-            let found = memory.names.get(&reference.to_string()).or_else(|| {
-                // `repo:tag@digest` is looked up by its digest.
-                let digest = reference.digest()?.clone();
-                memory.names.get(&reference.with_digest(digest).to_string())
-            });
-            if let Some(row) = found.and_then(|(_, id)| memory.images.get(id)) {
-                return Ok(memory.image(row));
-            }
-        }
-        let is_hex = |text: &str| {
-            !text.is_empty()
-                && text.len() <= 64
-                && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    }
+
+    /// The same for a platform; all that are it exactly, in the index's order.
+    pub(crate) fn resolve_all_for(
+        &self,
+        name: &str,
+        wanted: &Platform,
+    ) -> Result<Vec<Image>, Error> {
+        let memory = self.read();
+        let of = |index: &IndexRow| -> Vec<Image> {
+            let present = memory.present(index);
+            present
+                .filter(|(entry, row)| wanted.is_exactly(&entry.platform(row)))
+                .map(|(entry, row)| memory.image(row, Through::Index(index, entry)))
+                .collect()
         };
-        if is_hex(hex) {
-            let from = memory.images.range(hex.to_owned()..);
-            let mut matches = from.take_while(|(id, _)| id.starts_with(hex));
-            match (matches.next(), matches.next()) {
-                (Some((_, only)), None) => return Ok(memory.image(only)),
-                (Some(_), Some(_)) => return Err(Error::Ambiguous(name.to_owned())),
-                _ => {}
+        Ok(match memory.find(name)? {
+            Target::Index(index) => of(&index),
+            Target::Named(row) => match wanted.is_exactly(&row.platform()) {
+                true => vec![memory.image(&row, Through::Name)],
+                false => Vec::new(),
+            },
+            Target::Image(row) if wanted.is_exactly(&row.platform()) => {
+                vec![memory.image(&row, Through::Id)]
             }
-        }
-        match reference {
-            Ok(reference) => Err(not_found(reference.familiar())),
-            Err(_) if is_hex(hex) => Err(not_found(name.to_owned())),
-            Err(error) => Err(error.into()),
-        }
+            // By the ID of an index's default, another one of the index.
+            Target::Image(row) => {
+                let owned = memory.owned.get(row.id.hex()).into_iter().flatten();
+                let indexes = owned.filter_map(|index| memory.indexes.get(index));
+                indexes.flat_map(|index| of(index)).collect()
+            }
+        })
     }
 
-    /// Adds an image (again) and gives it names.
-    pub(crate) fn add(&self, row: Row, names: &[Reference]) -> Result<(), Error> {
-        self.add_held(&self.changing(), row, names)
+    /// Adds an image (again), as one of an index where it came by one, and gives names to what it
+    /// came by.
+    pub(crate) fn add(
+        &self,
+        row: Row,
+        index: Option<IndexRow>,
+        names: &[Reference],
+    ) -> Result<(), Error> {
+        let held = self.changing();
+        let target = index.as_ref().map(|index| index.target.digest.hex());
+        let target = target.unwrap_or(row.id.hex()).to_owned();
+        let names: Vec<_> = names
+            .iter()
+            .map(|name| (name.clone(), target.clone()))
+            .collect();
+        self.add_held(&held, row, index.into_iter().collect(), &names)
     }
 
-    fn add_held(&self, _changing: &Held, mut row: Row, names: &[Reference]) -> Result<(), Error> {
+    fn add_held(
+        &self,
+        _changing: &Held,
+        mut row: Row,
+        indexes: Vec<IndexRow>,
+        names: &[(Reference, String)],
+    ) -> Result<(), Error> {
         if !names.is_empty() {
             row.last_tagged = now();
         }
+        let id = row.id.hex().to_owned();
+        let (indexes, apart, untagged) = {
+            let memory = self.read();
+            let complete = |index| memory.completed(index, &row);
+            let indexes: Vec<IndexRow> = indexes.into_iter().map(complete).collect();
+            let came = indexes.iter().map(|index| index.target.digest.hex());
+            let came: Vec<&str> = came.chain([id.as_str()]).collect();
+            let untagged = memory.untagged_without(&came, names);
+            (indexes, memory.apart(&id), untagged)
+        };
         let bytes = json(&row)?;
         let transaction = self.database.begin_write()?;
         {
             transaction
                 .open_table(IMAGES)?
-                .insert(row.id.hex(), bytes.as_slice())?;
-            transaction.open_table(REMOVED)?.remove(row.id.hex())?;
-            let mut table = transaction.open_table(NAMES)?;
-            for name in names {
-                table.insert(name.to_string().as_str(), row.id.hex())?;
+                .insert(id.as_str(), bytes.as_slice())?;
+            let mut table = transaction.open_table(INDEXES)?;
+            for index in &indexes {
+                table.insert(index.target.digest.hex(), json(index)?.as_slice())?;
             }
+            let mut table = transaction.open_table(REMOVED)?;
+            table.remove(id.as_str())?;
+            for removed in &apart {
+                table.insert(removed.row.id.hex(), json(removed)?.as_slice())?;
+            }
+            let mut table = transaction.open_table(NAMES)?;
+            for (name, target) in names {
+                table.insert(name.to_string().as_str(), target.as_str())?;
+            }
+            write_untagged(&transaction, &untagged)?;
         }
         transaction.commit()?;
         let mut memory = self.write();
-        let id = row.id.hex().to_owned();
-        for name in names {
-            memory
-                .names
-                .insert(name.to_string(), (name.clone(), id.clone()));
+        for (name, target) in names {
+            let named = (name.clone(), target.clone());
+            memory.names.insert(name.to_string(), named);
         }
         memory.removed.remove(&id);
-        memory.untagged.remove(&id);
+        for removed in apart {
+            let key = removed.row.id.hex().to_owned();
+            memory.removed.insert(key, Arc::new(removed));
+        }
+        memory.set_untagged(untagged);
         memory.used.insert(id.clone(), (now(), true));
         memory.images.insert(id, Arc::new(row));
+        for index in indexes {
+            let key = index.target.digest.hex().to_owned();
+            memory.indexes.insert(key, Arc::new(index));
+        }
+        memory.settle();
         Ok(())
     }
 
@@ -285,187 +354,28 @@ impl Catalog {
         Ok(())
     }
 
-    pub(crate) fn tag(&self, id: &Digest, names: &[Reference]) -> Result<(), Error> {
-        let held = self.changing();
-        // Under the lock: one that is removed meanwhile does not come back without its layers.
-        let row = self
-            .row(id)
-            .ok_or_else(|| Error::NotFound(id.to_string()))?;
-        self.add_held(&held, Row::clone(&row), names)
-    }
-
-    /// Takes a name away; with the last tag of a repository its digests go as well.
-    pub(crate) fn untag(&self, name: &Reference) -> Result<Option<Untagged>, Error> {
-        let _changing = self.changing();
-        let key = name.to_string();
-        let (gone, id) = {
-            let memory = self.read();
-            let Some((_, id)) = memory.names.get(&key) else {
-                return Ok(None);
-            };
-            let mut gone = vec![name.clone()];
-            let same = memory.names.values().filter(|(other, of)| {
-                of == id && other.familiar_name() == name.familiar_name() && other != name
-            });
-            let same: Vec<&Reference> = same.map(|(other, _)| other).collect();
-            if name.digest().is_none() && same.iter().all(|other| other.tag().is_none()) {
-                gone.extend(same.into_iter().cloned());
-            }
-            (gone, id.clone())
-        };
-        let transaction = self.database.begin_write()?;
-        {
-            let mut table = transaction.open_table(NAMES)?;
-            for name in &gone {
-                table.remove(name.to_string().as_str())?;
-            }
-        }
-        transaction.commit()?;
-        let mut memory = self.write();
-        for name in &gone {
-            memory.names.remove(&name.to_string());
-            let untagged = memory.untagged.entry(id.clone()).or_default();
-            untagged.push(name.to_string());
-        }
-        let named = memory.names.values().any(|(_, of)| *of == id);
-        let id = memory.images.get(&id).map(|row| row.id.clone());
-        Ok(id.map(|id| Untagged {
-            id,
-            references: gone,
-            named,
-        }))
-    }
-
-    /// Removes an image with its names. Answers its row and the chains that no other image has.
-    /// Unless it is `kept` to be had back, what nobody needs is given to `discard`.
-    pub(crate) fn remove(
+    /// Gives names to an image, or with `index` (its hex) to that.
+    pub(crate) fn tag(
         &self,
         id: &Digest,
-        kept: bool,
-        discard: &dyn Fn(&str),
-    ) -> Result<(Arc<Row>, Vec<String>), Error> {
+        index: Option<&str>,
+        names: &[Reference],
+    ) -> Result<(), Error> {
         let held = self.changing();
-        let row = self
-            .row(id)
-            .ok_or_else(|| Error::NotFound(id.to_string()))?;
-        let names: Vec<String> = {
-            let memory = self.read();
-            let of = memory.names.iter().filter(|(_, (_, of))| of == id.hex());
-            of.map(|(name, _)| name.clone()).collect()
-        };
-        let removed = kept.then(|| Removed {
-            row: Row::clone(&row),
-            names: {
-                let memory = self.read();
-                let untagged = memory.untagged.get(id.hex()).into_iter().flatten();
-                untagged.chain(&names).cloned().collect()
-            },
-            at: now(),
-        });
-        let transaction = self.database.begin_write()?;
+        // Under the lock: one that is removed meanwhile does not come back without its layers.
+        let not_found = || Error::NotFound(id.to_string());
+        let row = self.row(id).ok_or_else(not_found)?;
+        if let Some(index) = index
+            && !self.read().indexes.contains_key(index)
         {
-            transaction.open_table(IMAGES)?.remove(id.hex())?;
-            let mut table = transaction.open_table(NAMES)?;
-            for name in &names {
-                table.remove(name.as_str())?;
-            }
-            match &removed {
-                Some(removed) => {
-                    let bytes = json(removed)?;
-                    let mut table = transaction.open_table(REMOVED)?;
-                    table.insert(id.hex(), bytes.as_slice())?;
-                }
-                None => drop(transaction.open_table(USED)?.remove(id.hex())?),
-            }
+            return Err(not_found());
         }
-        transaction.commit()?;
-        let mut memory = self.write();
-        memory.images.remove(id.hex());
-        memory.untagged.remove(id.hex());
-        for name in &names {
-            memory.names.remove(name);
-        }
-        match removed {
-            Some(removed) => drop(memory.removed.insert(id.hex().into(), Arc::new(removed))),
-            None => drop(memory.used.remove(id.hex())),
-        }
-        drop(memory);
-        let used = self.chains();
-        let free = |chain: &&String| !used.contains(*chain) && !held.leases.contains_key(*chain);
-        let freed: Vec<String> = row.chains.iter().filter(free).cloned().collect();
-        // Still under the lock: who takes a lease now finds them gone, not going.
-        self.discard_unused(&held, row.needs(), discard);
-        Ok((row, freed))
-    }
-
-    /// Gives those of `keys` that nothing needs to `discard`.
-    fn discard_unused(
-        &self,
-        held: &Held,
-        keys: impl Iterator<Item = String>,
-        discard: &dyn Fn(&str),
-    ) {
-        let needed = self.needed();
-        keys.filter(|key| {
-            !needed.contains(key)
-                && !held.leases.contains_key(key)
-                && !held.unclaimed.contains_key(key)
-        })
-        .for_each(|key| discard(&key));
-    }
-
-    /// Names that were taken away from an image that is still there.
-    pub(crate) fn untagged(&self, id: &Digest) -> Vec<Reference> {
-        let memory = self.read();
-        let names = memory.untagged.get(id.hex()).into_iter().flatten();
-        names.filter_map(|name| name.parse().ok()).collect()
-    }
-
-    /// Images that can be had back, the one removed last first.
-    pub(crate) fn removed(&self) -> Vec<Arc<Removed>> {
-        let mut all: Vec<_> = self.read().removed.values().cloned().collect();
-        all.sort_by_key(|removed| std::cmp::Reverse(removed.at));
-        all
-    }
-
-    /// Makes it an image again, with those of its names that nobody has taken.
-    pub(crate) fn restore(&self, id: &Digest) -> Result<Vec<Reference>, Error> {
-        let held = self.changing();
-        // Under the lock: one that is let go of meanwhile has lost its layers.
-        let removed = self.read().removed.get(id.hex()).cloned();
-        let removed = removed.ok_or_else(|| Error::NotFound(id.to_string()))?;
-        let names = removed.names.iter();
-        let mut names: Vec<Reference> = names.filter_map(|name| name.parse().ok()).collect();
-        {
-            let memory = self.read();
-            names.retain(|name| !memory.names.contains_key(&name.to_string()));
-        }
-        self.add_held(&held, removed.row.clone(), &names)?;
-        Ok(names)
-    }
-
-    /// Lets go of a removed image for good. Answers the chains that went.
-    pub(crate) fn purge(&self, id: &Digest, discard: &dyn Fn(&str)) -> Result<Vec<String>, Error> {
-        let held = self.changing();
-        let removed = self.read().removed.get(id.hex()).cloned();
-        let Some(removed) = removed else {
-            return Ok(Vec::new());
-        };
-        let transaction = self.database.begin_write()?;
-        {
-            transaction.open_table(REMOVED)?.remove(id.hex())?;
-            transaction.open_table(USED)?.remove(id.hex())?;
-        }
-        transaction.commit()?;
-        let mut memory = self.write();
-        memory.removed.remove(id.hex());
-        memory.used.remove(id.hex());
-        drop(memory);
-        let needed = self.needed();
-        let free = |chain: &&String| !needed.contains(*chain) && !held.leases.contains_key(*chain);
-        let freed = removed.row.chains.iter().filter(free).cloned().collect();
-        self.discard_unused(&held, removed.row.needs(), discard);
-        Ok(freed)
+        let target = index.unwrap_or(id.hex()).to_owned();
+        let names: Vec<_> = names
+            .iter()
+            .map(|name| (name.clone(), target.clone()))
+            .collect();
+        self.add_held(&held, Row::clone(&row), Vec::new(), &names)
     }
 
     /// Counts a lease of these chains and blobs.
@@ -474,6 +384,31 @@ impl Catalog {
         for key in keys {
             *held.leases.entry(key.clone()).or_default() += 1;
         }
+    }
+
+    /// Counts a lease of everything that images need, and answers what that is; with an index, by
+    /// its hex, of that as well.
+    pub(crate) fn hold(&self, images: &[(Digest, Option<String>)]) -> Result<Vec<String>, Error> {
+        let mut held = self.changing();
+        let mut keys = BTreeSet::new();
+        {
+            let memory = self.read();
+            for (id, index) in images {
+                let not_found = || Error::NotFound(id.to_string());
+                let row = memory.images.get(id.hex()).ok_or_else(not_found)?;
+                keys.extend(row.needs());
+                if let Some(index) = index {
+                    let index = memory.indexes.get(index).ok_or_else(not_found)?;
+                    keys.extend(index.needs());
+                    keys.extend(memory.present(index).flat_map(|(_, row)| row.needs()));
+                }
+            }
+        }
+        let keys: Vec<String> = keys.into_iter().collect();
+        for key in &keys {
+            *held.leases.entry(key.clone()).or_default() += 1;
+        }
+        Ok(keys)
     }
 
     /// Ends a lease; what nothing else needs is given to `discard`.
@@ -530,9 +465,10 @@ impl Catalog {
     /// Every chain and blob of images, also of removed ones that can be had back.
     pub(crate) fn needed(&self) -> BTreeSet<String> {
         let memory = self.read();
-        let removed = memory.removed.values().map(|removed| &removed.row);
-        let rows = memory.images.values().map(|row| &**row).chain(removed);
-        rows.flat_map(Row::needs).collect()
+        let removed = memory.removed.values().flat_map(|removed| removed.needs());
+        let rows = memory.images.values().flat_map(|row| row.needs());
+        let indexes = memory.indexes.values().flat_map(|index| index.needs());
+        rows.chain(indexes).chain(removed).collect()
     }
 
     /// Every chain that some image has.
@@ -550,12 +486,20 @@ impl Catalog {
         used.insert(id.hex().to_owned(), (now(), true));
     }
 
-    /// When an image was last used or came, in nanoseconds since 1970.
+    /// When an image, or one of those that go with it, was last used or came, in nanoseconds since
+    /// 1970.
     pub(crate) fn last_used(&self, id: &Digest) -> i64 {
         let memory = self.read();
-        let used = memory.used.get(id.hex()).map_or(0, |(at, _)| *at);
-        let tagged = memory.images.get(id.hex()).map_or(0, |row| row.last_tagged);
-        used.max(tagged)
+        let one = |id: &str| {
+            let used = memory.used.get(id).map_or(0, |(at, _)| *at);
+            let tagged = memory.images.get(id).map_or(0, |row| row.last_tagged);
+            used.max(tagged)
+        };
+        let owned = memory.owned.get(id.hex()).into_iter().flatten();
+        let indexes = owned.filter_map(|index| memory.indexes.get(index));
+        let members = indexes.flat_map(|index| memory.present(index));
+        let members = members.map(|(_, row)| one(row.id.hex()));
+        members.fold(one(id.hex()), i64::max)
     }
 
     /// Writes down what [`Catalog::touch`] noted: not at once, for it is on the way of every start.
@@ -601,30 +545,45 @@ impl Catalog {
     }
 }
 
-impl Memory {
-    fn image(&self, row: &Arc<Row>) -> Image {
-        let names = self.names.values().filter(|(_, id)| id == row.id.hex());
-        let (tags, digests): (Vec<_>, Vec<_>) = names
-            .map(|(name, _)| name.clone())
-            .partition(|name| name.digest().is_none());
-        Image {
-            id: row.id.clone(),
-            config: Arc::clone(&row.config),
-            size: row.layer_sizes.iter().sum(),
-            tags,
-            digests,
-            parent: row.parent.clone(),
-            created: row.config.created.clone(),
-            manifest: row.manifest.clone(),
-            layers: row.config.rootfs.diff_ids.clone(),
-            layer_sizes: row.layer_sizes.clone(),
-            last_tagged: row.last_tagged,
-        }
-    }
-}
-
 fn json(row: &impl Serialize) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(row).map_err(|error| Error::Database(error.to_string()))
+}
+
+/// All rows of a table.
+fn rows<T: serde::de::DeserializeOwned>(
+    transaction: &redb::ReadTransaction,
+    table: TableDefinition<'_, &str, &[u8]>,
+    what: &str,
+) -> Result<BTreeMap<String, Arc<T>>, Error> {
+    let mut found = BTreeMap::new();
+    let Ok(rows) = transaction.open_table(table) else {
+        return Ok(found);
+    };
+    for row in rows.iter()? {
+        let (key, value) = row?;
+        let row: T = serde_json::from_slice(value.value())
+            .map_err(|error| Error::Database(format!("row of {what} {}: {error}", key.value())))?;
+        found.insert(key.value().to_owned(), Arc::new(row));
+    }
+    Ok(found)
+}
+
+/// Writes lists of names that were taken away; empty ones go.
+fn write_untagged(
+    transaction: &redb::WriteTransaction,
+    changed: &BTreeMap<String, Vec<String>>,
+) -> Result<(), Error> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let mut table = transaction.open_table(UNTAGGED)?;
+    for (target, names) in changed {
+        match names.is_empty() {
+            true => drop(table.remove(target.as_str())?),
+            false => drop(table.insert(target.as_str(), json(names)?.as_slice())?),
+        }
+    }
+    Ok(())
 }
 
 fn begin_read(database: &Database) -> Result<redb::ReadTransaction, Error> {

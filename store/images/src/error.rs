@@ -8,6 +8,15 @@ pub enum Error {
     /// No image of that name. The text is dockerd's.
     #[error("No such image: {0}")]
     NotFound(String),
+    /// It (the first) is not here for a platform (the second). The text is dockerd's.
+    #[error("image with reference {0} was found but does not provide the specified platform ({1})")]
+    Platform(String, String),
+    /// An archive has none of the platforms that were asked for.
+    #[error("requested platform(s) ({0}) not found")]
+    NotLoaded(String),
+    /// An archive lists a platform that was asked for, and lacks some of it.
+    #[error("requested platform(s) ({0}) found, but some content is missing")]
+    Incomplete(String),
     /// The prefix of an ID fits several images.
     #[error("multiple IDs found with provided prefix: {0}")]
     Ambiguous(String),
@@ -86,7 +95,9 @@ impl Error {
     /// What kind of failure.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::NotFound(_) => Kind::NotFound,
+            Self::NotFound(_) | Self::Platform(..) | Self::NotLoaded(_) | Self::Incomplete(_) => {
+                Kind::NotFound
+            }
             Self::Ambiguous(_)
             | Self::Reference(_)
             | Self::Corrupt(_)

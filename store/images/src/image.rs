@@ -23,8 +23,10 @@ pub struct Image {
     pub parent: Option<Digest>,
     /// RFC 3339, as in the configuration.
     pub created: Option<String>,
-    /// The manifest it came with.
+    /// The manifest it came with; with an index as that lists it.
     pub manifest: Option<Descriptor>,
+    /// The index that its names lead to, where they lead to one.
+    pub index: Option<Descriptor>,
     /// Uncompressed digests of the layers, base first.
     pub layers: Vec<Digest>,
     /// Bytes of each layer's files, same order as `layers`.
@@ -52,6 +54,8 @@ pub struct Untagged {
     pub references: Vec<Reference>,
     /// Whether the image has any name left.
     pub named: bool,
+    /// Images of other platforms that nothing has any more but they themselves.
+    pub orphans: Vec<Digest>,
 }
 
 /// How to mount a root file system.

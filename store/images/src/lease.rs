@@ -21,6 +21,11 @@ impl Lease {
         store.catalog.lease(&chains);
         Self { store, chains }
     }
+
+    /// Of what the catalog has counted already.
+    pub(crate) fn counted(store: Arc<Store>, chains: Vec<String>) -> Self {
+        Self { store, chains }
+    }
 }
 
 impl Drop for Lease {

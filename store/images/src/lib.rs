@@ -41,6 +41,7 @@ mod scrub;
 mod snapshot;
 mod tarred;
 mod trash;
+mod variants;
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -51,7 +52,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 use oci::image::{Descriptor, ImageConfig};
 use oci::{Digest, Reference};
 
-use crate::catalog::{BLOB, Catalog, Row};
+use crate::catalog::{BLOB, Catalog, IndexRow, Row};
 use crate::merged::Mounts;
 use crate::trash::Trash;
 
@@ -74,6 +75,7 @@ pub use save::Saved;
 pub use scrub::{Damage, Damaged, Scrubbed};
 pub use snapshot::CommitOptions;
 pub use tarred::LayerTar;
+pub use variants::{Attached, Indexed, Variant, VariantKind};
 
 /// The image store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -166,12 +168,13 @@ impl Images {
         self.0.catalog.resolve(name)
     }
 
-    /// All images, in ID order.
+    /// All images, in ID order; of those for several platforms under one name the one that the name
+    /// stands for. [`Images::every`] has all.
     ///
     /// # Errors
     /// None today; a store elsewhere may fail.
     pub fn list(&self) -> Result<Vec<Image>, Error> {
-        Ok(self.0.catalog.all())
+        Ok(self.0.catalog.listed())
     }
 
     /// The configuration as it came.
@@ -182,20 +185,22 @@ impl Images {
         self.0.read_blob(id)
     }
 
-    /// Gives an image one more name; the name's old image loses it.
+    /// Gives an image one more name; what the name led to loses it. With an index it is that which
+    /// gets the name, with all its platforms.
     ///
     /// # Errors
     /// Not found.
-    pub fn tag(&self, id: &Digest, reference: &Reference) -> Result<(), Error> {
-        self.0.catalog.tag(id, std::slice::from_ref(reference))
+    pub fn tag(&self, image: &Image, reference: &Reference) -> Result<(), Error> {
+        self.tag_all(image, std::slice::from_ref(reference))
     }
 
-    /// Gives an image several names at once.
+    /// The same with several names at once.
     ///
     /// # Errors
     /// Not found.
-    pub fn tag_all(&self, id: &Digest, references: &[Reference]) -> Result<(), Error> {
-        self.0.catalog.tag(id, references)
+    pub fn tag_all(&self, image: &Image, references: &[Reference]) -> Result<(), Error> {
+        let index = image.index.as_ref().map(|index| index.digest.hex());
+        self.0.catalog.tag(&image.id, index, references)
     }
 
     /// Keeps layers, by chain, whether an image has them or not, until the lease is dropped. Ask
@@ -220,34 +225,50 @@ impl Images {
     /// # Errors
     /// When the row cannot be written.
     pub fn untag(&self, reference: &Reference) -> Result<Option<Untagged>, Error> {
-        self.0.catalog.untag(reference)
+        let discard = |key: &str| self.0.discard(key);
+        self.0.catalog.untag(reference, &discard)
     }
 
-    /// Removes an image with all its names. Answers the diff IDs of the layers that no other image
-    /// has. Where the policy says so it can be had back for a while.
+    /// Removes an image with all its names, and those of other platforms that go by them. Answers
+    /// the diff IDs of the layers that no other image has. Where the policy says so it can be had
+    /// back for a while.
     ///
     /// # Errors
     /// Not found.
     pub fn remove(&self, id: &Digest) -> Result<Vec<Digest>, Error> {
+        let (_, layers) = self.remove_but(id, &BTreeSet::new())?;
+        Ok(layers)
+    }
+
+    /// The same, but for images of other platforms that are to stay. Answers the images as well.
+    ///
+    /// # Errors
+    /// Not found.
+    pub fn remove_but(
+        &self,
+        id: &Digest,
+        keep: &BTreeSet<Digest>,
+    ) -> Result<(Vec<Digest>, Vec<Digest>), Error> {
         let discard = |key: &str| self.0.discard(key);
         let kept = !self.0.policy().keep_for.is_zero();
         // What is known of layers that others have stays known.
-        let blobs = self.blobs_of(id);
-        let (row, freed) = self.0.catalog.remove(id, kept, &discard)?;
-        let stay = row.chains.iter().zip(blobs);
-        for (chain, known) in stay.filter(|(chain, _)| !freed.contains(chain)) {
-            // Without it a push of the layer compresses it again, nothing more.
-            let _ = self.remember(chain, &known);
+        let images = self.resolve(id.as_str()).map(|image| self.together(&image));
+        let mut known = Vec::new();
+        for image in images.unwrap_or_default() {
+            let chains = self.row(&image).map(|row| row.chains.clone());
+            let blobs = self.blobs_of(&image);
+            known.extend(chains.unwrap_or_default().into_iter().zip(blobs));
         }
-        let chains = row.chains.iter().zip(&row.config.rootfs.diff_ids);
-        let gone = chains
-            .filter(|(chain, _)| freed.contains(chain))
-            .map(|(_, diff_id)| diff_id.clone())
-            .collect();
+        let gone = self.0.catalog.remove(id, keep, kept, &discard)?;
+        let stay = known.into_iter();
+        for (chain, known) in stay.filter(|(chain, _)| !gone.chains.contains(chain)) {
+            // Without it a push of the layer compresses it again, nothing more.
+            let _ = self.remember(&chain, &known);
+        }
         if kept {
             self.0.expire(false)?;
         }
-        Ok(gone)
+        Ok(gone.told())
     }
 
     /// Steps of an image, newest first, with the sizes of their layers.
@@ -398,7 +419,15 @@ impl Images {
     /// # Errors
     /// Not found; unsupported when it was unpacked and cannot be put together as it was.
     pub fn layer_tar(&self, diff_id: &Digest) -> Result<LayerTar, Error> {
-        self.0.layer_tar(diff_id)
+        self.0.layer_tar(diff_id, None)
+    }
+
+    /// The same where the caller knows a chain that ends with it, and has a lease of that.
+    ///
+    /// # Errors
+    /// As [`Images::layer_tar`].
+    pub fn layer_tar_at(&self, chain: &str, diff_id: &Digest) -> Result<LayerTar, Error> {
+        self.0.layer_tar(diff_id, Some(chain))
     }
 
     /// Stores a layer from a stream in one pass, verifying its digests.
@@ -421,6 +450,16 @@ impl Images {
         &self,
         config: &[u8],
         manifest: Option<(&str, &[u8])>,
+        references: &[Reference],
+    ) -> Result<Digest, Error> {
+        self.publish(config, manifest, None, references)
+    }
+
+    fn publish(
+        &self,
+        config: &[u8],
+        manifest: Option<(&str, &[u8])>,
+        index: Option<IndexRow>,
         references: &[Reference],
     ) -> Result<Digest, Error> {
         let parsed: ImageConfig = serde_json::from_slice(config)
@@ -466,7 +505,7 @@ impl Images {
             parent: before.and_then(|row| row.parent.clone()),
             last_tagged: before.map_or(0, |row| row.last_tagged),
         };
-        self.0.catalog.add(row, references)?;
+        self.0.catalog.add(row, index, references)?;
         Ok(id)
     }
 

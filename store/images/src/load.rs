@@ -4,20 +4,22 @@
 //! to the spool, so that names and links in it cannot lead out.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use archive::Target;
-use oci::image::{Descriptor, ImageConfig, Index, Manifest, media};
+use oci::image::{ImageConfig, Index};
 use oci::{Digest, Platform, Reference};
 use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 
 use crate::layers::{Expected, chain_id};
+use crate::variants::is_index;
 use crate::{Error, Images, LoadEvent, Loaded};
+
+mod layout;
 
 /// Documents larger than this are no documents.
 const LARGEST_DOCUMENT: usize = 16 << 20;
@@ -35,7 +37,7 @@ struct DockerEntry {
 }
 
 impl Images {
-    /// Loads every image of an archive.
+    /// Loads every image of an archive, with all platforms that are in it.
     ///
     /// # Errors
     /// Corrupt when it is no such archive or a digest differs; images before the error stay.
@@ -44,9 +46,22 @@ impl Images {
         reader: impl Read + Send,
         progress: &mut dyn FnMut(LoadEvent<'_>),
     ) -> Result<Vec<Loaded>, Error> {
+        self.load_for(reader, &[], progress)
+    }
+
+    /// The same for some platforms only; none are all.
+    ///
+    /// # Errors
+    /// As [`Images::load`]; not found when it has none of them, or not all of one.
+    pub fn load_for(
+        &self,
+        reader: impl Read + Send,
+        platforms: &[Platform],
+        progress: &mut dyn FnMut(LoadEvent<'_>),
+    ) -> Result<Vec<Loaded>, Error> {
         self.0.check_room()?;
         let spool = self.0.temporary("content")?;
-        let result = self.load_spooled(reader, &spool, progress);
+        let result = self.load_spooled(reader, &spool, platforms, progress);
         self.0.trash.take(&spool);
         result
     }
@@ -55,6 +70,7 @@ impl Images {
         &self,
         reader: impl Read + Send,
         spool: &Path,
+        platforms: &[Platform],
         progress: &mut dyn FnMut(LoadEvent<'_>),
     ) -> Result<Vec<Loaded>, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -76,20 +92,23 @@ impl Images {
         }
         applied?;
         let spool = Spool(root);
-        if let Some(bytes) = spool.document("manifest.json")? {
+        let layout = spool.document("index.json")?.map(|bytes| {
+            serde_json::from_slice::<Index>(&bytes)
+                .map_err(|error| Error::Corrupt(format!("index.json: {error}")))
+        });
+        // Docker's own form has one platform of each image.
+        let has_index = matches!(&layout, Some(Ok(index))
+            if index.manifests.iter().any(|it| is_index(&it.media_type)));
+        if !has_index && let Some(bytes) = spool.document("manifest.json")? {
             let entries: Vec<DockerEntry> = serde_json::from_slice(&bytes)
                 .map_err(|error| Error::Corrupt(format!("manifest.json: {error}")))?;
             return entries
                 .iter()
-                .map(|entry| self.load_docker(&spool, entry, progress))
+                .map(|entry| self.load_docker(&spool, entry, platforms, progress))
                 .collect();
         }
-        match spool.document("index.json")? {
-            Some(bytes) => {
-                let index: Index = serde_json::from_slice(&bytes)
-                    .map_err(|error| Error::Corrupt(format!("index.json: {error}")))?;
-                self.load_layout(&spool, &index, progress)
-            }
+        match layout {
+            Some(index) => self.load_layout(&spool, &index?, platforms, progress),
             None => Err(Error::Corrupt(
                 "not an image archive: it has neither manifest.json nor index.json".into(),
             )),
@@ -100,15 +119,13 @@ impl Images {
         &self,
         spool: &Spool,
         entry: &DockerEntry,
+        platforms: &[Platform],
         progress: &mut dyn FnMut(LoadEvent<'_>),
     ) -> Result<Loaded, Error> {
         let config = spool.required(&entry.config)?;
-        let names = entry
-            .repo_tags
-            .iter()
-            .flatten()
-            .map(|name| Ok(name.parse::<Reference>()?.or_latest()));
-        let references: Vec<Reference> = names.collect::<Result<_, Error>>()?;
+        let tags = entry.repo_tags.iter().flatten();
+        let tags = tags.map(|name| Ok(name.parse::<Reference>()?.or_latest()));
+        let references: Vec<Reference> = tags.collect::<Result<_, Error>>()?;
         let parsed = parse_config(&config)?;
         if parsed.rootfs.diff_ids.len() != entry.layers.len() {
             return Err(Error::Corrupt(format!(
@@ -116,6 +133,9 @@ impl Images {
                 parsed.rootfs.diff_ids.len(),
                 entry.layers.len()
             )));
+        }
+        if !wants(platforms, &parsed.platform()) {
+            return Err(Error::NotLoaded(self::names(platforms)));
         }
         let _lease = self.lease(chains(&parsed));
         let layers = entry.layers.iter().map(|path| (path.clone(), None));
@@ -128,9 +148,10 @@ impl Images {
         &self,
         spool: &Spool,
         index: &Index,
+        platforms: &[Platform],
         progress: &mut dyn FnMut(LoadEvent<'_>),
     ) -> Result<Vec<Loaded>, Error> {
-        let mut loaded = Vec::new();
+        let mut loaded: Vec<Loaded> = Vec::new();
         for descriptor in &index.manifests {
             let name = descriptor.annotations.get(NAME).or_else(|| {
                 // Only a whole reference is a name; a bare tag has no repository.
@@ -143,34 +164,23 @@ impl Images {
                 .map(|name| name.parse::<Reference>())
                 .transpose()?
                 .map(Reference::or_latest);
-            let Some(manifest) = spool.manifest(descriptor, 0)? else {
-                continue;
-            };
             let references: Vec<Reference> = reference.into_iter().collect();
-            let parsed: Manifest = serde_json::from_slice(&manifest)
-                .map_err(|error| Error::Corrupt(format!("image manifest: {error}")))?;
-            let config = spool.blob(&parsed.config.digest)?;
-            let image = parse_config(&config)?;
-            let _lease = self.lease(chains(&image));
-            let layers = parsed.layers.iter().map(|layer| {
-                (
-                    blob_path(&layer.digest),
-                    Some((layer.digest.clone(), layer.size)),
-                )
-            });
-            self.load_layers(spool, &image, layers.collect(), progress)?;
-            let media_type = match parsed.media_type.as_str() {
-                "" => media::OCI_MANIFEST,
-                own => own,
+            let id = match is_index(&descriptor.media_type) {
+                true => self.load_index(spool, descriptor, platforms, &references, progress)?,
+                false => self.load_manifest(spool, descriptor, platforms, &references, progress)?,
             };
-            let id = self.commit(&config, Some((media_type, &manifest)), &references)?;
-            loaded.push(Loaded { id, references });
+            let Some(id) = id else { continue };
+            // One descriptor for each name is one image with several.
+            match loaded.iter_mut().find(|loaded| loaded.id == id) {
+                Some(loaded) => loaded.references.extend(references),
+                None => loaded.push(Loaded { id, references }),
+            }
         }
         if loaded.is_empty() {
-            let host = Platform::host();
-            return Err(Error::Corrupt(format!(
-                "the archive has no image for platform {host}"
-            )));
+            return Err(match platforms {
+                [] => Error::Corrupt("the archive has no image".into()),
+                wanted => Error::NotLoaded(names(wanted)),
+            });
         }
         Ok(loaded)
     }
@@ -212,6 +222,17 @@ impl Images {
         }
         Ok(())
     }
+}
+
+/// Whether a platform is wanted; all are where none is named.
+fn wants(platforms: &[Platform], offered: &Platform) -> bool {
+    platforms.is_empty() || platforms.iter().any(|wanted| wanted.is_exactly(offered))
+}
+
+/// As Go shows a list.
+fn names(platforms: &[Platform]) -> String {
+    let names: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+    format!("[{}]", names.join(" "))
 }
 
 fn parse_config(bytes: &[u8]) -> Result<ImageConfig, Error> {
@@ -274,35 +295,8 @@ impl Spool {
         Ok(bytes)
     }
 
-    /// The manifest for this host that a descriptor leads to.
-    fn manifest(&self, descriptor: &Descriptor, depth: u8) -> Result<Option<Vec<u8>>, Error> {
-        let host = Platform::host();
-        let fits = |platform: &Option<Platform>| platform.as_ref().is_none_or(|p| host.accepts(p));
-        if depth > 2 || !fits(&descriptor.platform) {
-            return Ok(None);
-        }
-        let kinds: BTreeMap<&str, bool> = [
-            (media::OCI_INDEX, true),
-            (media::DOCKER_LIST, true),
-            (media::OCI_MANIFEST, false),
-            (media::DOCKER_MANIFEST, false),
-        ]
-        .into();
-        match kinds.get(descriptor.media_type.as_str()) {
-            Some(true) => {
-                let index: Index = serde_json::from_slice(&self.blob(&descriptor.digest)?)
-                    .map_err(|error| Error::Corrupt(format!("image index: {error}")))?;
-                for inner in &index.manifests {
-                    if let Some(found) = self.manifest(inner, depth + 1)? {
-                        return Ok(Some(found));
-                    }
-                }
-                Ok(None)
-            }
-            Some(false) => self.blob(&descriptor.digest).map(Some),
-            // Attestations and other artifacts are no images.
-            None => Ok(None),
-        }
+    fn has(&self, path: &str) -> bool {
+        self.open(path).is_ok()
     }
 }
 

@@ -36,7 +36,7 @@ pub struct RemovedImage {
     pub names: Vec<String>,
     /// When it was removed, in nanoseconds since 1970.
     pub removed: i64,
-    /// Bytes of its layers' files.
+    /// Bytes of its layers' files, with those of other platforms that went with it.
     pub size: u64,
     /// Bytes of those that no image has.
     pub unique: u64,
@@ -67,14 +67,13 @@ impl Images {
     pub fn removed(&self) -> Vec<RemovedImage> {
         let live = self.0.catalog.chains();
         let shown = |removed: &std::sync::Arc<Removed>| {
-            let row = &removed.row;
-            let layers = row.chains.iter().zip(&row.layer_sizes);
-            let unique = layers.filter(|(chain, _)| !live.contains(*chain));
+            let layers: std::collections::BTreeMap<_, _> = removed.layers().collect();
+            let unique = layers.iter().filter(|(chain, _)| !live.contains(**chain));
             RemovedImage {
-                id: row.id.clone(),
+                id: removed.row.id.clone(),
                 names: removed.names.clone(),
                 removed: removed.at,
-                size: row.layer_sizes.iter().sum(),
+                size: layers.values().sum(),
                 unique: unique.map(|(_, size)| size).sum(),
             }
         };
@@ -85,12 +84,10 @@ impl Images {
     pub fn kept_bytes(&self) -> u64 {
         let live = self.0.catalog.chains();
         let removed = self.0.catalog.removed();
-        let layers = removed
-            .iter()
-            .flat_map(|removed| removed.row.chains.iter().zip(&removed.row.layer_sizes));
+        let layers = removed.iter().flat_map(|removed| removed.layers());
         let only = layers.filter(|(chain, _)| !live.contains(*chain));
         let once: std::collections::BTreeMap<_, _> = only.collect();
-        once.values().copied().sum()
+        once.values().sum()
     }
 
     /// Takes a removed image back, by ID, unique prefix of one, or a name it had; of several the
@@ -103,7 +100,9 @@ impl Images {
         let hex = name.strip_prefix("sha256:").unwrap_or(name);
         let by_id: Vec<_> = all
             .iter()
-            .filter(|removed| !hex.is_empty() && removed.row.id.hex().starts_with(hex))
+            .filter(|removed| {
+                !hex.is_empty() && removed.rows().any(|row| row.id.hex().starts_with(hex))
+            })
             .collect();
         let full = name.parse::<Reference>().map(Reference::or_latest);
         let by_name = full.ok().and_then(|full| {
@@ -178,22 +177,16 @@ impl Store {
         let mut counted = std::collections::BTreeSet::new();
         let mut kept = 0u64;
         for removed in self.catalog.removed() {
-            let layers = removed.row.chains.iter().zip(&removed.row.layer_sizes);
-            for (chain, size) in layers {
+            for (chain, size) in removed.layers() {
                 if !live.contains(chain) && counted.insert(chain.clone()) {
-                    kept = kept.saturating_add(*size);
+                    kept = kept.saturating_add(size);
                 }
             }
             let old = removed.at <= ago(policy.keep_for);
             if !all && !old && policy.keep_bytes.is_none_or(|most| kept <= most) {
                 continue;
             }
-            let sizes: std::collections::BTreeMap<&String, u64> = removed
-                .row
-                .chains
-                .iter()
-                .zip(removed.row.layer_sizes.iter().copied())
-                .collect();
+            let sizes: std::collections::BTreeMap<&String, u64> = removed.layers().collect();
             let gone = self
                 .catalog
                 .purge(&removed.row.id, &|key| self.discard(key))?;
@@ -202,7 +195,9 @@ impl Store {
                 .filter_map(|chain| sizes.get(chain))
                 .sum::<u64>();
             freed.layers.extend(gone);
-            freed.images.push(removed.row.id.clone());
+            freed
+                .images
+                .extend(removed.rows().map(|row| row.id.clone()));
         }
         let (layers, bytes) = self.purge_unclaimed(if all { i64::MAX } else { ago(UNCLAIMED) });
         freed.bytes += bytes;

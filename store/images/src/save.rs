@@ -1,21 +1,29 @@
 //! `docker save`: an archive that is both docker's own (manifest.json, repositories) and an OCI
 //! layout (oci-layout, index.json; image-spec, image-layout.md), as dockerd writes it since 25.
 //!
+//! An image that has an index is written as one: the layout's index names a new index of those
+//! platforms that are here, whose manifests have the layers as they are kept, uncompressed. The index
+//! it came by, its manifests and its attestations are in the archive too, as blobs which an
+//! annotation ([`ORIGINAL`]) leads to: a load here takes those, so that digests stay what they were.
+//!
 //! Everything but the layers is known before: the archive is streamed, nothing is put on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 
-use oci::{Digest, Reference};
+use oci::{Digest, Platform, Reference};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Error, Image, Images};
+use crate::layers::chain_id;
+use crate::{Error, Image, Images, Lease};
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// On an index that was made for an archive: digest of the one that the image came by.
+pub(crate) const ORIGINAL: &str = "io.corten.image.index";
 /// Bytes of a layer that are read at once.
 const PIECE: usize = 256 << 10;
 const BLOCK: u64 = 512;
@@ -27,6 +35,10 @@ pub struct Saved {
     pub image: Image,
     /// Its names in the archive.
     pub references: Vec<Reference>,
+    /// With an index: the platforms that are written, in its order.
+    pub platforms: Option<Vec<Image>>,
+    /// Blobs that go along: the index, their manifests, attestations.
+    pub documents: Vec<Digest>,
 }
 
 /// As dockerd's `manifestItem`.
@@ -48,6 +60,8 @@ struct Descriptor {
     size: u64,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<Platform>,
 }
 
 #[derive(Serialize)]
@@ -76,18 +90,25 @@ struct Top {
 }
 
 impl Images {
-    /// What names ask to be saved: a name without a tag means all tags of its repository.
+    /// What names ask to be saved: a name without a tag means all tags of its repository. With one
+    /// platform that image alone; with several, or none for all, what is here of each index.
     ///
     /// # Errors
-    /// Not found, ambiguous, not a name; unsupported for images without layers.
-    pub fn to_save(&self, names: &[String]) -> Result<Vec<Saved>, Error> {
+    /// Not found, ambiguous, not a name; not found where a platform is not here, conflict where
+    /// there are two of one; unsupported for images without layers.
+    pub fn to_save(&self, names: &[String], platforms: &[Platform]) -> Result<Vec<Saved>, Error> {
         let mut found: Vec<Saved> = Vec::new();
         let mut add = |image: Image, reference: Option<Reference>| {
-            let at = found.iter().position(|saved| saved.image.id == image.id);
+            let index = |image: &Image| image.index.as_ref().map(|it| it.digest.clone());
+            let at = found.iter().position(|saved| {
+                saved.image.id == image.id && index(&saved.image) == index(&image)
+            });
             let at = at.unwrap_or_else(|| {
                 found.push(Saved {
                     image,
                     references: Vec::new(),
+                    platforms: None,
+                    documents: Vec::new(),
                 });
                 found.len() - 1
             });
@@ -115,8 +136,9 @@ impl Images {
                     if of_repository.is_empty() {
                         add(image?, None);
                     }
-                    for (image, tag) in of_repository {
-                        add(image, Some(tag));
+                    for (_, tag) in of_repository {
+                        // As it goes by this name: it may be in several indexes.
+                        add(self.resolve(&tag.to_string())?, Some(tag));
                     }
                 }
                 Some(named) => {
@@ -126,10 +148,86 @@ impl Images {
                 None => add(image?, None),
             }
         }
+        for saved in &mut found {
+            self.choose(saved, platforms)?;
+        }
         if found.iter().any(|saved| saved.image.layers.is_empty()) {
             return Err(Error::Unsupported("empty export - not implemented".into()));
         }
         Ok(found)
+    }
+
+    /// Which of its platforms are written.
+    fn choose(&self, saved: &mut Saved, platforms: &[Platform]) -> Result<(), Error> {
+        let name = saved.references.first().map(Reference::familiar);
+        let name = name.unwrap_or_else(|| saved.image.id.to_string());
+        let missing = |wanted: &Platform| Error::Platform(name.clone(), wanted.to_string());
+        let variants = self.variants(&saved.image).into_iter();
+        let mut here: Vec<Image> = variants.filter_map(|variant| variant.image).collect();
+        if here.is_empty() {
+            here.push(saved.image.clone());
+        }
+        let platform = |image: &Image| {
+            let of = image.manifest.as_ref();
+            let of = of.and_then(|manifest| manifest.platform.clone());
+            of.unwrap_or_else(|| image.config.platform())
+        };
+        if let [wanted] = platforms {
+            let mut of = here
+                .into_iter()
+                .filter(|it| wanted.is_exactly(&platform(it)));
+            saved.image = match (of.next(), of.next()) {
+                (Some(only), None) => only,
+                (Some(_), Some(_)) => {
+                    return Err(Error::Conflict(format!(
+                        "multiple manifests found for platform {wanted}"
+                    )));
+                }
+                (None, _) => return Err(missing(wanted)),
+            };
+            return Ok(());
+        }
+        if let Some(first) = platforms.first() {
+            here.retain(|it| {
+                platforms
+                    .iter()
+                    .any(|wanted| wanted.is_exactly(&platform(it)))
+            });
+            if here.is_empty() {
+                return Err(missing(first));
+            }
+            if here.iter().all(|image| image.id != saved.image.id) {
+                let index = saved.image.index.take();
+                saved.image = here[0].clone();
+                saved.image.index = index;
+            }
+        }
+        if let Some(index) = &saved.image.index {
+            let manifests = here.iter().filter_map(|image| image.manifest.as_ref());
+            let manifests: Vec<Digest> = manifests.map(|it| it.digest.clone()).collect();
+            saved.documents.push(index.digest.clone());
+            for variant in self.variants(&saved.image) {
+                let manifest = variant.descriptor.digest;
+                match manifests.contains(&manifest) {
+                    true => saved.documents.push(manifest),
+                    false => saved
+                        .documents
+                        .extend(self.attached(&index.digest, &manifest)),
+                }
+            }
+            saved.platforms = Some(here);
+        }
+        Ok(())
+    }
+
+    /// Keeps what is to be saved as it is, whoever removes it meanwhile, until the lease is dropped.
+    ///
+    /// # Errors
+    /// Not found when something has gone.
+    pub fn hold_saved(&self, images: &[Saved]) -> Result<Lease, Error> {
+        let platforms = |saved: &Saved| saved.platforms.clone().unwrap_or_default();
+        let others: Vec<Image> = images.iter().flat_map(platforms).collect();
+        self.hold(images.iter().map(|saved| &saved.image).chain(&others))
     }
 
     /// Writes the archive.
@@ -170,42 +268,13 @@ impl Images {
         top: &mut Top,
     ) -> Result<(), Error> {
         let image = &saved.image;
-        let time = seconds(image.created.as_deref());
-        let config = self.config_bytes(&image.id)?;
-        let mut layers = Vec::new();
-        for diff_id in &image.layers {
-            let layer = self.layer_tar(diff_id)?;
-            let length = layer.length;
-            if there.insert(diff_id.to_string()) {
-                tar.file(&path(diff_id), length, time, layer.file)?;
-            }
-            layers.push(descriptor(LAYER, diff_id.to_string(), length));
+        let (described, layers) = match &saved.platforms {
+            None => self.save_manifest(image, tar, there)?,
+            Some(platforms) => self.save_index(image, platforms, tar, there)?,
+        };
+        for digest in &saved.documents {
+            tar.blob(digest, &self.blob(digest)?, 0, there)?;
         }
-        if there.insert(image.id.to_string()) {
-            tar.file(
-                &path(&image.id),
-                config.len() as u64,
-                time,
-                config.as_slice(),
-            )?;
-        }
-        let manifest = json_of(&Manifest {
-            schema_version: 2,
-            media_type: MANIFEST,
-            config: descriptor(CONFIG, image.id.to_string(), config.len() as u64),
-            layers: layers.clone(),
-        })?;
-        let hash: [u8; 32] = Sha256::digest(&manifest).into();
-        let digest = Digest::sha256(&hash);
-        if there.insert(digest.to_string()) {
-            tar.file(
-                &path(&digest),
-                manifest.len() as u64,
-                0,
-                manifest.as_slice(),
-            )?;
-        }
-        let described = descriptor(MANIFEST, digest.to_string(), manifest.len() as u64);
         for reference in &saved.references {
             let tag = reference.tag().unwrap_or("latest").to_owned();
             if let Some(last) = image.layers.last() {
@@ -213,11 +282,10 @@ impl Images {
                 tags.or_default().insert(tag.clone(), last.hex().to_owned());
             }
             let mut named = described.clone();
-            named.annotations = [
+            named.annotations.extend([
                 ("io.containerd.image.name", reference.to_string()),
                 ("org.opencontainers.image.ref.name", tag),
-            ]
-            .into();
+            ]);
             top.manifests.push(named);
         }
         if saved.references.is_empty() {
@@ -232,6 +300,68 @@ impl Images {
             layer_sources: sources.collect(),
         });
         Ok(())
+    }
+
+    /// Writes one image; answers its manifest and its layers.
+    fn save_manifest(
+        &self,
+        image: &Image,
+        tar: &mut Tar<'_>,
+        there: &mut BTreeSet<String>,
+    ) -> Result<(Descriptor, Vec<Descriptor>), Error> {
+        let time = seconds(image.created.as_deref());
+        let config = self.config_bytes(&image.id)?;
+        let mut layers = Vec::new();
+        let mut chain = String::new();
+        for diff_id in &image.layers {
+            chain = chain_id(&chain, diff_id);
+            let layer = self.layer_tar_at(&chain, diff_id)?;
+            let length = layer.length;
+            if there.insert(diff_id.to_string()) {
+                tar.file(&path(diff_id), length, time, layer.file)?;
+            }
+            layers.push(descriptor(LAYER, diff_id.to_string(), length));
+        }
+        tar.blob(&image.id, &config, time, there)?;
+        let manifest = json_of(&Manifest {
+            schema_version: 2,
+            media_type: MANIFEST,
+            config: descriptor(CONFIG, image.id.to_string(), config.len() as u64),
+            layers: layers.clone(),
+        })?;
+        let described = tar.made(MANIFEST, &manifest, there)?;
+        Ok((described, layers))
+    }
+
+    /// Writes several platforms of an image; answers their index and the image's own layers.
+    fn save_index(
+        &self,
+        image: &Image,
+        platforms: &[Image],
+        tar: &mut Tar<'_>,
+        there: &mut BTreeSet<String>,
+    ) -> Result<(Descriptor, Vec<Descriptor>), Error> {
+        let (mut manifests, mut own) = (Vec::new(), Vec::new());
+        for one in platforms {
+            let (mut described, layers) = self.save_manifest(one, tar, there)?;
+            let listed = one.manifest.as_ref().and_then(|it| it.platform.clone());
+            described.platform = Some(listed.unwrap_or_else(|| one.config.platform()));
+            manifests.push(described);
+            if one.id == image.id {
+                own = layers;
+            }
+        }
+        let index = json_of(&Index {
+            schema_version: 2,
+            media_type: INDEX,
+            manifests,
+        })?;
+        let mut described = tar.made(INDEX, &index, there)?;
+        if let Some(original) = &image.index {
+            let annotation = (ORIGINAL, original.digest.to_string());
+            described.annotations.extend([annotation]);
+        }
+        Ok((described, own))
     }
 }
 
@@ -253,6 +383,7 @@ fn descriptor(media_type: &'static str, digest: String, size: u64) -> Descriptor
         digest,
         size,
         annotations: BTreeMap::new(),
+        platform: None,
     }
 }
 
@@ -304,6 +435,37 @@ impl Tar<'_> {
 
     fn directory(&mut self, path: &str, time: u64) -> Result<(), Error> {
         self.header(path, tar::EntryType::Directory, 0, time)
+    }
+
+    /// A small blob, once.
+    fn blob(
+        &mut self,
+        digest: &Digest,
+        bytes: &[u8],
+        time: u64,
+        there: &mut BTreeSet<String>,
+    ) -> Result<(), Error> {
+        if !there.insert(digest.to_string()) {
+            return Ok(());
+        }
+        self.file(&path(digest), bytes.len() as u64, time, bytes)
+    }
+
+    /// A document that was made for the archive.
+    fn made(
+        &mut self,
+        media_type: &'static str,
+        bytes: &[u8],
+        there: &mut BTreeSet<String>,
+    ) -> Result<Descriptor, Error> {
+        let hash: [u8; 32] = Sha256::digest(bytes).into();
+        let digest = Digest::sha256(&hash);
+        self.blob(&digest, bytes, 0, there)?;
+        Ok(descriptor(
+            media_type,
+            digest.to_string(),
+            bytes.len() as u64,
+        ))
     }
 
     fn document(&mut self, path: &str, bytes: &[u8]) -> Result<(), Error> {

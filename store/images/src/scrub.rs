@@ -15,7 +15,7 @@ use archive::Digesting;
 use erofs::{Facts, Tree};
 use oci::Digest;
 
-use crate::catalog::{BLOB, Row};
+use crate::catalog::{BLOB, IndexRow, Row};
 use crate::merged::Part;
 use crate::tarred::{INDEX, TAR, write_synced};
 use crate::{Error, Images, Store, index};
@@ -62,7 +62,7 @@ pub enum Damaged {
     Index,
     /// An image's configuration.
     Configuration,
-    /// An image's manifest.
+    /// An image's manifest, its index, or an attestation in that.
     Manifest,
 }
 
@@ -87,7 +87,10 @@ impl Images {
         let store = &self.0;
         let mut found = Scrubbed::default();
         let mut seen = BTreeSet::new();
-        for image in self.list()? {
+        for index in store.catalog.indexes() {
+            store.scrub_index(&index, &mut found);
+        }
+        for image in self.every() {
             let Ok(row) = self.row(&image) else { continue };
             store.scrub_blobs(&row, &mut found);
             let layers = row.chains.iter().zip(&row.config.rootfs.diff_ids);
@@ -142,6 +145,10 @@ impl Store {
         ];
         for (part, digest) in blobs {
             let Some(digest) = digest else { continue };
+            // It was in an index: told already.
+            if found.damaged.iter().any(|damage| damage.digest == *digest) {
+                continue;
+            }
             match self.read_blob(digest) {
                 Ok(bytes) => found.bytes += bytes.len() as u64,
                 // Its image went meanwhile.
@@ -155,6 +162,39 @@ impl Store {
                 }),
             }
         }
+    }
+
+    /// The index, manifests in it, and what it has that is no image.
+    fn scrub_index(&self, index: &IndexRow, found: &mut Scrubbed) {
+        let entries = index.entries.iter();
+        let images: Vec<Digest> = entries.filter_map(|entry| entry.image.clone()).collect();
+        for key in index.needs() {
+            let hex = key.trim_start_matches(BLOB);
+            let Ok(digest) = format!("sha256:{hex}").parse::<Digest>() else {
+                continue;
+            };
+            match self.read_blob(&digest) {
+                Ok(bytes) => found.bytes += bytes.len() as u64,
+                // It went meanwhile.
+                Err(_) if self.catalog.index(index.target.digest.hex()).is_none() => {}
+                Err(error) => found.damaged.push(Damage {
+                    part: Damaged::Manifest,
+                    digest,
+                    images: images.clone(),
+                    reason: error.to_string(),
+                    repaired: false,
+                }),
+            }
+        }
+    }
+
+    /// Whether a blob is here and has its digest; true of what is no blob.
+    pub(crate) fn is_sound(&self, key: &str) -> bool {
+        let Some(hex) = key.strip_prefix(BLOB) else {
+            return true;
+        };
+        let digest = format!("sha256:{hex}").parse::<Digest>();
+        digest.is_ok_and(|digest| self.read_blob(&digest).is_ok())
     }
 
     fn scrub_layer(

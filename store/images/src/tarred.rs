@@ -208,9 +208,15 @@ impl Store {
         total
     }
 
-    /// The archive of a layer, whichever chain has it.
-    pub(crate) fn layer_tar(&self, diff_id: &Digest) -> Result<LayerTar, Error> {
-        let chains = self.catalog.same(diff_id);
+    /// The archive of a layer, whichever chain has it: first this one, of which the caller may have a
+    /// lease while no image has it any more.
+    pub(crate) fn layer_tar(
+        &self,
+        diff_id: &Digest,
+        leased: Option<&str>,
+    ) -> Result<LayerTar, Error> {
+        let mut chains: Vec<String> = leased.map(str::to_owned).into_iter().collect();
+        chains.extend(self.catalog.same(diff_id));
         for chain in &chains {
             let file = File::open(self.layer_dir(chain).join(TAR));
             if let Ok(file) = file

@@ -126,7 +126,7 @@ pub fn choose<'a>(index: &'a Index, wanted: &Platform) -> Option<&'a Descriptor>
     for entry in usable {
         // An entry for no platform in particular is for whoever finds nothing better.
         let rank = match &entry.platform {
-            Some(platform) => rank(wanted, platform),
+            Some(platform) => wanted.suits(platform),
             None => Some(1),
         };
         if let Some(rank) = rank
@@ -136,37 +136,6 @@ pub fn choose<'a>(index: &'a Index, wanted: &Platform) -> Option<&'a Descriptor>
         }
     }
     best.map(|(_, entry)| entry)
-}
-
-/// How well an image for `offered` runs on `wanted`; `None` when it does not.
-fn rank(wanted: &Platform, offered: &Platform) -> Option<u32> {
-    let offered = offered.clone().normalized();
-    if wanted.os != offered.os || wanted.architecture != offered.architecture {
-        return None;
-    }
-    let level = |variant: &str| {
-        variant
-            .strip_prefix('v')
-            .and_then(|n| n.parse::<u32>().ok())
-    };
-    let default = match wanted.architecture.as_str() {
-        "arm64" => 8,
-        "arm" => 7,
-        _ => 1,
-    };
-    let of = |variant: &str| {
-        if variant.is_empty() {
-            Some(default)
-        } else {
-            level(variant)
-        }
-    };
-    if wanted.variant == offered.variant {
-        return Some(1000);
-    }
-    // Older processors' code runs on newer ones.
-    let (have, need) = (of(&wanted.variant)?, of(&offered.variant)?);
-    (need <= have).then_some(100 + need)
 }
 
 #[cfg(test)]

@@ -149,7 +149,9 @@ fn collect(inner: &Inner, marks: Watermarks, dry: bool) -> Result<Collection> {
         id: image.id.to_string(),
         name: shown(image),
         used: inner.images.last_used(&image.id),
-        layers: crate::disk_usage::chains(image).collect(),
+        layers: crate::disk_usage::layers(inner, image)
+            .into_iter()
+            .collect(),
         needed: !users(inner, image).is_empty(),
     });
     let plan = plan(candidates.collect(), done.wanted.saturating_sub(done.freed));
@@ -160,7 +162,7 @@ fn collect(inner: &Inner, marks: Watermarks, dry: bool) -> Result<Collection> {
                 ..ImageRemoveOptions::default()
             };
             // A container may have come meanwhile: then it stays.
-            if let Err(error) = remove(inner, &candidate.id, options) {
+            if let Err(error) = remove(inner, &candidate.id, &options) {
                 tracing::debug!(image = candidate.name, err = %error, "not collected");
                 continue;
             }

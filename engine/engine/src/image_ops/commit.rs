@@ -169,7 +169,7 @@ fn commit(
     let image = inner.images.resolve(id.as_str())?;
     tell(inner, &image, "create", id.as_str());
     if let Some(reference) = reference {
-        inner.images.tag(&id, reference)?;
+        inner.images.tag(&image, reference)?;
         tell(inner, &image, "tag", &reference.familiar());
     }
     let named = reference.map(Reference::familiar).unwrap_or_default();

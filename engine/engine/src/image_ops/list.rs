@@ -7,28 +7,31 @@ use dockerapi::{
     RootFsInspect,
 };
 use images::Image;
-use oci::Reference;
 use oci::image::Execution;
+use oci::{Platform, Reference};
 
 use super::glob;
 use crate::disk_usage::tell_shared;
 use crate::list::{labels_match, parse_time};
-use crate::options::Filters;
+use crate::options::{Filters, ImageListOptions};
 use crate::{Engine, Error, Result, clock};
 
 impl Engine {
     /// Images that pass the filters (`before`, `dangling`, `label`, `reference`, `since`, `until`),
-    /// newest first. Unnamed parents of others are left out unless `all`. `shared`: what each
-    /// shares with others is computed.
+    /// newest first. Unnamed parents of others are left out unless `all`.
     ///
     /// # Errors
     /// Invalid parameter for other filters and bad values; not found for images in filters.
     pub fn image_list(
         &self,
-        all: bool,
+        options: ImageListOptions,
         filters: &Filters,
-        shared: bool,
     ) -> Result<Vec<ImageSummary>> {
+        let ImageListOptions {
+            all,
+            shared,
+            manifests,
+        } = options;
         let wanted = Wanted::parse(self, filters)?;
         let images = self.0.images.list()?;
         let is_parent = |image: &Image| {
@@ -49,14 +52,22 @@ impl Engine {
                 continue;
             }
             if let Some((created, mut summary)) = wanted.take(image)? {
-                summary.containers = users.get(&summary.id).copied().unwrap_or_default();
+                let together = self.0.images.together(image);
+                let ids = together.iter().map(|one| users.get(one.id.as_str()));
+                summary.containers = ids.flatten().sum();
+                if image.index.is_some() {
+                    summary.size = signed(together.iter().map(|one| one.size).sum());
+                }
+                if manifests {
+                    summary.manifests = Some(super::manifests::of(&self.0, image));
+                }
                 found.push((created, summary));
             }
         }
         found.sort_by_key(|(created, _)| std::cmp::Reverse(*created));
         let mut rows: Vec<ImageSummary> = found.into_iter().map(|(_, row)| row).collect();
         if shared {
-            tell_shared(&mut rows, &images);
+            tell_shared(&self.0, &mut rows, &images);
         }
         Ok(rows)
     }
@@ -66,15 +77,43 @@ impl Engine {
     /// # Errors
     /// Not found.
     pub fn image_inspect(&self, name: &str) -> Result<ImageInspect> {
-        Ok(inspect(&self.0.images.resolve(name)?))
+        self.image_inspect_for(name, None, false)
     }
 
-    /// The steps that made an image, newest first.
+    /// The same for a platform of it, or with what its index lists.
+    ///
+    /// # Errors
+    /// Not found; invalid parameter when both are asked for.
+    pub fn image_inspect_for(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        manifests: bool,
+    ) -> Result<ImageInspect> {
+        if manifests && platform.is_some() {
+            return Err(Error::invalid(
+                "conflicting options: manifests and platform options cannot both be set",
+            ));
+        }
+        let image = self.0.images.resolve_for(name, platform)?;
+        let mut found = inspect(&image);
+        if platform.is_some() {
+            found.descriptor.clone_from(&image.manifest);
+        }
+        found.manifests = manifests.then(|| super::manifests::of(&self.0, &image));
+        Ok(found)
+    }
+
+    /// The steps that made an image, newest first; of the platform, if one is asked for.
     ///
     /// # Errors
     /// Not found.
-    pub fn image_history(&self, name: &str) -> Result<Vec<HistoryItem>> {
-        let image = self.0.images.resolve(name)?;
+    pub fn image_history(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+    ) -> Result<Vec<HistoryItem>> {
+        let image = self.0.images.resolve_for(name, platform)?;
         let steps = self.0.images.history(&image).into_iter().enumerate();
         let item = |(n, step): (usize, images::Step)| HistoryItem {
             comment: step.history.comment,
@@ -185,6 +224,8 @@ fn summary(image: &Image, created: i64) -> ImageSummary {
         id: image.id.to_string(),
         labels: (!labels.is_empty()).then(|| labels.clone()),
         parent_id: parent(image),
+        descriptor: super::manifests::target(image),
+        manifests: None,
         repo_digests: familiar(&image.digests),
         repo_tags: familiar(&image.tags),
         size: signed(image.size),
@@ -226,6 +267,8 @@ fn inspect(image: &Image) -> ImageInspect {
         metadata: ImageMetadata {
             last_tag_time: clock::rfc3339(image.last_tagged),
         },
+        descriptor: super::manifests::target(image),
+        manifests: None,
     }
 }
 
@@ -267,6 +310,6 @@ fn parent(image: &Image) -> String {
         .unwrap_or_default()
 }
 
-fn signed(bytes: u64) -> i64 {
+pub(super) fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -1,6 +1,7 @@
 //! `image rm` and `image prune`, with moby's rules: a name goes first; the image goes with its last
 //! name unless containers use it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dockerapi::{DeleteItem, ImagePruneReport};
@@ -14,6 +15,8 @@ use crate::options::{Filters, ImageRemoveOptions};
 use crate::record::Phase;
 use crate::{Engine, Error, Inner, Result, events};
 
+mod platforms;
+
 impl Engine {
     /// Removes a name of an image, or the image.
     ///
@@ -26,7 +29,7 @@ impl Engine {
     ) -> Result<Vec<DeleteItem>> {
         let (inner, name) = (Arc::clone(&self.0), name.to_owned());
         // Finished also when the client leaves.
-        blocking(move || remove(&inner, &name, options)).await
+        blocking(move || remove(&inner, &name, &options)).await
     }
 
     /// Removes images without a name, or with `dangling=false` all that no container uses.
@@ -77,11 +80,17 @@ struct Conflict {
 pub(super) fn remove(
     inner: &Inner,
     name: &str,
-    options: ImageRemoveOptions,
+    options: &ImageRemoveOptions,
 ) -> Result<Vec<DeleteItem>> {
+    if !options.platforms.is_empty() {
+        return platforms::remove(inner, name, options);
+    }
     let image = inner.images.resolve(name)?;
     let mut items = Vec::new();
-    let by_id = image.id.as_str().starts_with(name) || image.id.hex().starts_with(name);
+    let begins =
+        |digest: &oci::Digest| digest.as_str().starts_with(name) || digest.hex().starts_with(name);
+    let documents = [&image.index, &image.manifest].into_iter().flatten();
+    let by_id = begins(&image.id) || documents.map(|of| &of.digest).any(begins);
     let mut quiet = false;
     if by_id {
         if is_single(&image) {
@@ -151,6 +160,12 @@ fn untag(
         ..DeleteItem::default()
     };
     items.extend(untagged.references.iter().map(item));
+    // What went by this name alone, of other platforms.
+    for orphan in &untagged.orphans {
+        if let Ok(orphan) = inner.images.resolve(orphan.as_str()) {
+            delete(inner, &orphan, items, false, true, true)?;
+        }
+    }
     Ok(untagged.named)
 }
 
@@ -184,7 +199,7 @@ fn delete(
         return Err(Error::conflict(conflict.message));
     }
     untag_all(inner, image, items)?;
-    let layers = inner.images.remove(&image.id)?;
+    let (gone, layers) = inner.images.remove_but(&image.id, &BTreeSet::new())?;
     inner
         .events
         .publish(event(image, "delete", image.id.as_str()));
@@ -192,7 +207,7 @@ fn delete(
         deleted: id,
         ..DeleteItem::default()
     };
-    items.push(deleted(image.id.to_string()));
+    items.extend(gone.iter().map(|id| deleted(id.to_string())));
     items.extend(layers.iter().map(|layer| deleted(layer.to_string())));
     match &image.parent {
         Some(parent) if prune => match inner.images.resolve(parent.as_str()) {
@@ -245,14 +260,16 @@ fn conflict(inner: &Inner, image: &Image, care: Care) -> Option<Conflict> {
     None
 }
 
-/// Containers of an image, and whether they run.
+/// Containers of an image, or of another platform that goes by its names, and whether they run.
 pub(super) fn users(inner: &Inner, image: &Image) -> Vec<(String, bool)> {
+    let together = inner.images.together(image);
+    let is_of = |id: &str| together.iter().any(|image| image.id.as_str() == id);
     let all = inner
         .containers
         .all()
         .into_iter()
         .map(|container| container.record());
-    all.filter(|record| record.image_id == image.id.as_str())
+    all.filter(|record| is_of(&record.image_id))
         .map(|record| {
             let phase = record.state.phase;
             (
@@ -289,10 +306,11 @@ fn prune(inner: &Inner, dangling: bool, filter: &PruneFilter) -> Result<ImagePru
             [] => vec![image.id.to_string()],
             tags => tags.iter().map(ToString::to_string).collect(),
         };
+        let together = inner.images.together(&image);
         for name in names {
-            match remove(inner, &name, ImageRemoveOptions::default()) {
+            match remove(inner, &name, &ImageRemoveOptions::default()) {
                 Ok(items) => {
-                    report.space_reclaimed += freed(&image, &items);
+                    report.space_reclaimed += freed(&together, &items);
                     report.images_deleted.get_or_insert_default().extend(items);
                 }
                 Err(error) => tracing::debug!(image = name, err = %error, "not pruned"),
@@ -311,11 +329,13 @@ fn prune(inner: &Inner, dangling: bool, filter: &PruneFilter) -> Result<ImagePru
 }
 
 /// Bytes of the layers that went.
-fn freed(image: &Image, items: &[DeleteItem]) -> u64 {
+fn freed(images: &[Image], items: &[DeleteItem]) -> u64 {
     let gone = |layer: &str| items.iter().any(|item| item.deleted == layer);
-    let layers = image.layers.iter().zip(&image.layer_sizes);
-    layers
-        .filter(|(layer, _)| gone(layer.as_str()))
-        .map(|(_, size)| size)
-        .sum()
+    let layers = images.iter().flat_map(|image| {
+        let layers = image.layers.iter().map(oci::Digest::as_str);
+        layers.zip(image.layer_sizes.iter().copied())
+    });
+    let layers = layers.filter(|(layer, _)| gone(layer));
+    let once: BTreeMap<&str, u64> = layers.collect();
+    once.values().sum()
 }

@@ -28,6 +28,8 @@ pub(super) struct Layer {
     pub(super) reference: Reference,
     pub(super) report: Report,
     pub(super) diff_id: Digest,
+    /// Its chain, of which the push has a lease.
+    pub(super) chain: String,
     /// Bytes of its files.
     pub(super) total: u64,
     /// The image came with an OCI manifest.
@@ -98,8 +100,8 @@ impl Layer {
         upload.on_retry(move |after| report.retrying(&id, after));
         let (sender, mut pieces) = mpsc::channel::<(Bytes, u64)>(QUEUE);
         let (inner, diff_id) = (Arc::clone(&self.inner), self.diff_id.clone());
-        let size = upload.piece();
-        let compressing = blocking(move || compress(&inner, &diff_id, size, sender));
+        let (chain, size) = (self.chain.clone(), upload.piece());
+        let compressing = blocking(move || compress(&inner, (&chain, &diff_id), size, sender));
         let sending = async {
             // The last piece goes with the end of the blob: one request less.
             let mut last = Bytes::new();
@@ -131,11 +133,11 @@ impl Layer {
 /// Sends a layer's tar, compressed, in pieces; answers digest and size of the whole.
 fn compress(
     inner: &Inner,
-    diff_id: &Digest,
+    (chain, diff_id): (&str, &Digest),
     size: usize,
     sender: mpsc::Sender<(Bytes, u64)>,
 ) -> Result<(Digest, u64)> {
-    let tar = inner.images.layer_tar(diff_id)?;
+    let tar = inner.images.layer_tar_at(chain, diff_id)?;
     let mut plain = Digesting::new(tar.file);
     let pieces = Pieces {
         sender,

@@ -1,6 +1,7 @@
 //! The manifest of a push.
 
 use images::Image;
+use oci::Digest;
 use oci::image::{Descriptor, media};
 use serde::Serialize;
 
@@ -73,6 +74,13 @@ pub(super) fn make(
         .serialize(&mut serializer)
         .map_err(|error| Error::system(error.to_string()))?;
     Ok((media_type.to_owned(), bytes))
+}
+
+/// sha256 of a document.
+pub(super) fn digest(bytes: &[u8]) -> Digest {
+    use sha2::Digest as _;
+    let hash: [u8; 32] = sha2::Sha256::digest(bytes).into();
+    Digest::sha256(&hash)
 }
 
 /// The same compression in the words of the other specification.

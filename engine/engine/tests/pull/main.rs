@@ -308,7 +308,7 @@ async fn a_tag_moves_and_what_is_shared_is_not_fetched_again() {
     );
     let list = lab
         .engine
-        .image_list(false, &Filters::default(), false)
+        .image_list(engine::ImageListOptions::default(), &Filters::default())
         .unwrap();
     let of = |manifest: &Value| {
         let id = manifest["config"]["digest"].as_str().unwrap();
@@ -427,7 +427,13 @@ async fn what_is_not_as_promised_leaves_nothing() {
     assert!(lab.settled().await.is_empty());
     let list = lab
         .engine
-        .image_list(true, &Filters::default(), false)
+        .image_list(
+            engine::ImageListOptions {
+                all: true,
+                ..Default::default()
+            },
+            &Filters::default(),
+        )
         .unwrap();
     assert!(
         list.iter().all(|image| image.repo_digests.is_empty()),

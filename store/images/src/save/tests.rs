@@ -57,7 +57,7 @@ fn put(images: &Images, layers: &[&[u8]], names: &[&str]) -> crate::Image {
 fn saved(images: &Images, names: &[&str]) -> Vec<u8> {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let mut bytes = Vec::new();
-    let what = images.to_save(&names).expect("names");
+    let what = images.to_save(&names, &[]).expect("names");
     images.save(&what, &mut bytes).expect("saved");
     bytes
 }
@@ -109,7 +109,7 @@ fn what_is_saved_comes_back_bit_for_bit() {
     }
     let missing = ["nothing".to_owned()];
     assert_eq!(
-        images.to_save(&missing).expect_err("missing").kind(),
+        images.to_save(&missing, &[]).expect_err("missing").kind(),
         Kind::NotFound
     );
 }
