@@ -155,7 +155,7 @@ impl Chain {
                     question.answer = STANDARD.encode(body);
                 }
             }
-            Ok(Answer::Hijack(_)) => {
+            Ok(Answer::Hijack(_) | Answer::WebSocket(_)) => {
                 question.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
             }
             Err(error) => question.status = Some(status_of(error.kind).as_u16()),

@@ -50,7 +50,7 @@ impl Service for Api {
         let answer = answer.await;
         self.0.metrics.answered(match &answer {
             Ok(Answer::Response(response)) => response.status(),
-            Ok(Answer::Hijack(_)) => StatusCode::SWITCHING_PROTOCOLS,
+            Ok(Answer::Hijack(_) | Answer::WebSocket(_)) => StatusCode::SWITCHING_PROTOCOLS,
             Err(error) => answer::status_of(error.kind),
         });
         answer
