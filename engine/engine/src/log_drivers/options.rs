@@ -5,7 +5,8 @@ use dockerapi::{LogConfig, Map};
 use super::wire::{self, Remote};
 use crate::{Error, Result};
 
-/// Bytes of a file of `local`, and files kept: dockerd's defaults.
+/// Bytes of a file of `local`, and files kept: dockerd's defaults. Ours for `json-file` too, when
+/// nothing is said about its files: dockerd's fill the disk.
 const LOCAL_SIZE: u64 = 20 << 20;
 const LOCAL_FILES: u32 = 5;
 /// Buffered in non-blocking mode.
@@ -142,6 +143,9 @@ fn buffer(options: &Map<String>) -> Result<Option<u64>> {
 fn files(options: &Map<String>, prefix: &str, kept: Kept) -> Result<(u64, u32, bool)> {
     let json = kept == Kept::Json;
     let get = |key: &str| options.get(&format!("{prefix}{key}"));
+    if json && FILES.iter().all(|key| get(key).is_none()) {
+        return Ok((LOCAL_SIZE, LOCAL_FILES, true));
+    }
     let max_size = match get("max-size") {
         None if json => 0,
         None => LOCAL_SIZE,
@@ -248,6 +252,19 @@ mod tests {
     }
 
     #[test]
+    fn json_files_are_bounded_unless_told_otherwise() {
+        let of = |options: &[(&str, &str)]| {
+            let plan = plan(&config("json-file", options)).expect("a plan");
+            (plan.max_size, plan.max_files, plan.compress)
+        };
+        assert_eq!(of(&[]), (20 << 20, 5, true));
+        assert_eq!(of(&[("tag", "x")]), (20 << 20, 5, true));
+        assert_eq!(of(&[("max-size", "-1")]), (0, 1, false));
+        assert_eq!(of(&[("max-size", "1m")]), (1_000_000, 1, false));
+        assert_eq!(of(&[("max-file", "3")]), (0, 3, false));
+    }
+
+    #[test]
     fn sizes() {
         for (text, want) in [
             ("10m", 10_000_000),
@@ -265,11 +282,6 @@ mod tests {
 
     #[test]
     fn defaults_are_dockerds() {
-        let plain = plan(&config("json-file", &[])).expect("json-file");
-        assert_eq!(
-            (plain.max_size, plain.max_files, plain.compress),
-            (0, 1, false)
-        );
         let local = plan(&config("local", &[])).expect("local");
         assert_eq!(
             (local.max_size, local.max_files, local.compress),
