@@ -49,7 +49,7 @@ fn publish(lab: &Lab) -> Multi {
     let (mut blobs, mut manifests, mut entries) = (Vec::new(), Vec::new(), Vec::new());
     for of in [HOST, FOREIGN] {
         let mut tar = tar::Builder::new(Vec::new());
-        for (path, bytes) in [("sh", busybox.as_slice()), ("platform", of.as_bytes())] {
+        for (path, bytes) in [("cat", busybox.as_slice()), ("platform", of.as_bytes())] {
             let mut header = tar::Header::new_gnu();
             header.set_mode(0o755);
             header.set_size(bytes.len() as u64);
@@ -58,7 +58,7 @@ fn publish(lab: &Lab) -> Multi {
         let tar = tar.into_inner().expect("archive");
         let layer = gzip(&tar);
         let mut config = platform(of);
-        config["config"] = json!({"Cmd": ["/sh", "cat", "/platform"]});
+        config["config"] = json!({"Cmd": ["/cat", "/platform"]});
         config["rootfs"] = json!({"type": "layers", "diff_ids": [sha256(&tar)]});
         config["history"] = json!([{"created_by": format!("made for {of}")}]);
         let config = config.to_string().into_bytes();
@@ -109,6 +109,11 @@ fn encoded(platform_of: &str) -> String {
     let text = platform(platform_of).to_string();
     let escaped = text.bytes().map(|byte| format!("%{byte:02X}"));
     escaped.collect()
+}
+
+fn get(lab: &Lab, path: &str) -> Value {
+    let answer = lab.get(path);
+    serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("{path}: {answer:?}"))
 }
 
 /// The rows of an image's manifests by their kind: ID and whether it is here.
@@ -164,15 +169,15 @@ fn platforms_are_pulled_shown_run_and_removed() {
             "--platform",
             FOREIGN,
             "-f",
-            "{{.Id}} {{.Descriptor.Digest}}",
+            "{{.Id}} {{json .Descriptor}}",
             NAME,
         ];
         let ran = match cli {
             "docker" => lab.docker(&args),
             _ => lab.corten(&args),
         };
-        let wanted = format!("{foreign} {}", multi.foreign);
-        assert_eq!(ran.out.trim_end(), wanted, "{cli}: {ran:?}");
+        let is_it = ran.out.starts_with(&foreign) && ran.out.contains(&multi.foreign);
+        assert!(is_it, "{cli}: {ran:?}");
         let args = [
             "history",
             "--no-trunc",
@@ -200,7 +205,7 @@ fn platforms_are_pulled_shown_run_and_removed() {
 
     // What the index lists, over HTTP.
     lab.ok(&["create", "--name", "user", "--platform", FOREIGN, NAME]);
-    let list = lab.get("/v1.47/images/json?manifests=1").json();
+    let list = get(&lab, "/v1.47/images/json?manifests=1");
     let row = list
         .as_array()
         .expect("rows")
@@ -229,12 +234,10 @@ fn platforms_are_pulled_shown_run_and_removed() {
         multi.host.as_str()
     );
     let path = format!("/v1.48/images/{NAME}/json?manifests=1");
-    let found = lab.get(&path).json();
+    let found = get(&lab, &path);
     assert_eq!(found["Descriptor"]["digest"], multi.index.as_str());
     assert_eq!(manifests(&found), rows);
-    let found = lab
-        .get(&format!("/v1.47/images/{NAME}/json?manifests=1"))
-        .json();
+    let found = get(&lab, &format!("/v1.47/images/{NAME}/json?manifests=1"));
     assert_eq!(
         (&found["Descriptor"], &found["Manifests"]),
         (&Value::Null, &Value::Null)
@@ -244,13 +247,13 @@ fn platforms_are_pulled_shown_run_and_removed() {
         encoded(HOST)
     );
     assert_eq!(lab.get(&both).status, 400);
-    let container = lab.get("/v1.48/containers/user/json").json();
+    let container = get(&lab, "/v1.48/containers/user/json");
     assert_eq!(
         container["ImageManifestDescriptor"]["digest"],
         multi.foreign.as_str()
     );
     assert_eq!(container["Image"], foreign.as_str());
-    let container = lab.get("/v1.47/containers/user/json").json();
+    let container = get(&lab, "/v1.47/containers/user/json");
     assert_eq!(container["ImageManifestDescriptor"], Value::Null);
     assert!(
         lab.ok(&["ps", "-a", "--format", "{{.Image}}"])
@@ -260,7 +263,7 @@ fn platforms_are_pulled_shown_run_and_removed() {
     // A kill of the engine changes nothing.
     lab.kill_daemon();
     lab.start_daemon();
-    let found = lab.get(&path).json();
+    let found = get(&lab, &path);
     assert_eq!(manifests(&found), rows);
     assert_eq!(lab.corten(&["image", "scrub"]).code, 0);
 
@@ -275,12 +278,12 @@ fn platforms_are_pulled_shown_run_and_removed() {
         gone.contains(&format!("Deleted: {}", multi.foreign)),
         "{gone}"
     );
-    assert!(!manifests(&lab.get(&path).json())[1].2);
+    assert!(!manifests(&get(&lab, &path))[1].2);
     assert_eq!(lab.inspect(&foreign, "{{.RepoTags}}"), "[]");
     lab.ok(&["rm", "user"]);
     lab.ok(&["rmi", &foreign]);
     lab.ok(&["pull", "-q", "--platform", FOREIGN, NAME]);
-    assert!(manifests(&lab.get(&path).json())[1].2);
+    assert!(manifests(&get(&lab, &path))[1].2);
 
     // All go by the name, and come back by it.
     let before = lab.ok(&["system", "df", "--format", "{{.Type}} {{.TotalCount}}"]);
@@ -290,7 +293,7 @@ fn platforms_are_pulled_shown_run_and_removed() {
     lab.start_daemon();
     let restored = lab.corten(&["image", "restore", NAME]);
     assert_eq!(restored.code, 0, "{restored:?}");
-    assert_eq!(manifests(&lab.get(&path).json()), rows);
+    assert_eq!(manifests(&get(&lab, &path)), rows);
     assert_eq!(
         lab.ok(&["system", "df", "--format", "{{.Type}} {{.TotalCount}}"]),
         before
@@ -356,17 +359,14 @@ fn an_index_is_pushed_saved_and_loaded_as_it_came() {
     let (all, one) = (all.display().to_string(), one.display().to_string());
     lab.ok(&["save", "-o", &all, NAME]);
     lab.corten(&["save", "--platform", FOREIGN, "-o", &one, NAME]);
-    let absent = lab.fails(
-        1,
-        &["save", "--platform", "linux/s390x", "-o", "/dev/null", NAME],
-    );
+    let absent = lab.fails(1, &["save", "--platform", "linux/s390x", "-o", &one, NAME]);
     assert!(absent.contains("linux/s390x"), "{absent}");
     lab.ok(&["rmi", NAME, copy]);
     let descriptor = |name: &str| lab.inspect(name, "{{.Descriptor.Digest}}");
     lab.ok(&["load", "-q", "-i", &all]);
     assert_eq!(descriptor(NAME), multi.index);
     let path = format!("/v1.48/images/{NAME}/json?manifests=1");
-    assert!(manifests(&lab.get(&path).json()).iter().all(|row| row.2));
+    assert!(manifests(&get(&lab, &path)).iter().all(|row| row.2));
     assert_eq!(lab.ok(&["run", "--rm", NAME]), HOST);
     // Nothing had to be made anew: the registry has the layers that the index speaks of.
     let pushed = lab.ok(&["push", NAME]);
@@ -376,7 +376,7 @@ fn an_index_is_pushed_saved_and_loaded_as_it_came() {
     );
     lab.ok(&["rmi", NAME]);
     lab.ok(&["load", "-q", "--platform", FOREIGN, "-i", &all]);
-    let here: Vec<bool> = manifests(&lab.get(&path).json())
+    let here: Vec<bool> = manifests(&get(&lab, &path))
         .iter()
         .map(|row| row.2)
         .collect();
