@@ -260,6 +260,15 @@ fn platforms_are_pulled_shown_run_and_removed() {
             .contains(NAME)
     );
 
+    for args in [&["images", "--tree"][..], &["image", "ls", "--tree", "-a"]] {
+        let (stock, own) = (lab.docker(args), lab.corten(args));
+        assert!(
+            stock.out.contains(FOREIGN) && stock.out.contains(NAME),
+            "{stock:?}"
+        );
+        assert_eq!((stock.code, stock.out), (own.code, own.out), "{args:?}");
+    }
+
     // A kill of the engine changes nothing.
     lab.kill_daemon();
     lab.start_daemon();
