@@ -149,8 +149,12 @@ async fn disk_usage_and_image_prune() {
         (&empty, &empty)
     );
     assert_eq!(daemon.ask("GET", "/system/df?type=x", "").await.0, 400);
-    let one = "/v1.48/images/get?names=corten/hello&platform=%7B%22os%22%3A%22linux%22%7D";
-    assert_eq!(daemon.ask("GET", one, "").await.0, 501);
+    let one = "/v1.48/images/get?names=corten/hello&platform=";
+    let absent = "%7B%22os%22%3A%22linux%22%2C%22architecture%22%3A%22mips%22%7D";
+    for (platform, status) in [("%7B%22os%22%3A%22linux%22%7D", 400), (absent, 404)] {
+        let path = format!("{one}{platform}");
+        assert_eq!(daemon.ask("GET", &path, "").await.0, status, "{platform}");
+    }
     let (_, report) = daemon.json("POST", "/images/prune", "").await;
     assert_eq!(report, json!({"ImagesDeleted": null, "SpaceReclaimed": 0}));
     let all = "/images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D";

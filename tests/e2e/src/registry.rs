@@ -54,6 +54,41 @@ impl Registry {
         Self { process, log }
     }
 
+    /// Puts documents and blobs of a repository where the registry keeps them, byte for byte; a tag
+    /// for the last manifest.
+    pub fn put(lab: &Lab, repository: &str, tag: &str, blobs: &[Vec<u8>], manifests: &[Vec<u8>]) {
+        let root = lab.path("registry").join("docker/registry/v2");
+        let write = |path: PathBuf, bytes: &[u8]| {
+            let dir = path.parent().expect("a directory");
+            std::fs::create_dir_all(dir).expect("directories of the registry");
+            std::fs::write(path, bytes).expect("file of the registry");
+        };
+        let of = root.join("repositories").join(repository);
+        let link = |place: PathBuf, digest: &str| write(place.join("link"), digest.as_bytes());
+        for bytes in blobs.iter().chain(manifests) {
+            let digest = sha256(bytes);
+            let hex = digest.trim_start_matches("sha256:");
+            write(
+                root.join("blobs/sha256")
+                    .join(&hex[..2])
+                    .join(hex)
+                    .join("data"),
+                bytes,
+            );
+            link(of.join("_layers/sha256").join(hex), &digest);
+        }
+        for bytes in manifests {
+            let digest = sha256(bytes);
+            let hex = digest.trim_start_matches("sha256:");
+            link(of.join("_manifests/revisions/sha256").join(hex), &digest);
+        }
+        let last = sha256(manifests.last().expect("a manifest"));
+        let hex = last.trim_start_matches("sha256:");
+        let tags = of.join("_manifests/tags").join(tag);
+        link(tags.join("current"), &last);
+        link(tags.join("index/sha256").join(hex), &last);
+    }
+
     /// Whether this machine has the program.
     pub fn is_there() -> bool {
         PathBuf::from("/usr/bin/docker-registry").exists()

@@ -11,6 +11,8 @@ use crate::cli::filters::Filters;
 use crate::cli::listing::{Kind, is_default_table, short_id};
 use crate::cli::{out, units};
 
+mod tree;
+
 pub(super) static KIND: Kind = Kind {
     type_name: "*formatter.imageContext",
     headers: &[
@@ -34,7 +36,7 @@ const CREATED: &str = "{{if .CreatedSince }}{{.CreatedSince}}{{else}}N/A{{end}}"
 pub(super) async fn run(call: &Call) -> Outcome {
     let flags = &call.flags;
     if flags.on("tree") {
-        return Err("--tree is not supported yet".into());
+        return tree(call).await;
     }
     let quiet = flags.on("quiet");
     let mut filters = Filters::from_values(&flags.list("filter"));
@@ -76,6 +78,33 @@ pub(super) async fn run(call: &Call) -> Outcome {
         })
         .collect();
     out::print(&KIND.render(&format, &rows)?);
+    Ok(())
+}
+
+/// `images --tree`.
+async fn tree(call: &Call) -> Outcome {
+    let flags = &call.flags;
+    for (is_set, name) in [
+        (flags.on("quiet"), "--quiet"),
+        (flags.on("no-trunc"), "--no-trunc"),
+        (flags.on("digests"), "--show-digest"),
+        (!flags.text("format").is_empty(), "--format"),
+    ] {
+        if is_set {
+            return Err(format!("{name} is not yet supported with --tree").into());
+        }
+    }
+    let mut filters = Filters::from_values(&flags.list("filter"));
+    if let Some(name) = flags.args.first() {
+        filters.add("reference", name);
+    }
+    let all = flags.on("all");
+    let query = Query::new()
+        .with_flag("all", all)
+        .with_some("filters", filters.json())
+        .with_flag("manifests", true);
+    let images = call.app.client().await?.image_list(&query).await?;
+    tree::draw(images, all);
     Ok(())
 }
 

@@ -31,30 +31,62 @@ pub(super) async fn run(call: &Call) -> Outcome {
             )));
         }
     };
-    inspect(call, &kinds, flags.on("size")).await
+    inspect(call, &kinds, &Asked::size(flags.on("size"))).await
 }
 
 /// `container inspect`.
 pub(super) async fn container(call: &Call) -> Outcome {
-    inspect(call, &["container"], call.flags.on("size")).await
+    inspect(call, &["container"], &Asked::size(call.flags.on("size"))).await
 }
 
 /// `image inspect`.
 pub(super) async fn image(call: &Call) -> Outcome {
-    inspect(call, &["image"], false).await
+    let platform = match call.flags.text("platform") {
+        "" => None,
+        text => {
+            let platform: Result<oci::Platform, _> = text.parse();
+            // The text of the failure is all that docker shows.
+            let platform = platform.map_err(|error| Failure::new(error.to_string()))?;
+            let json = serde_json::to_string(&platform);
+            Some(json.map_err(|error| Failure::new(error.to_string()))?)
+        }
+    };
+    let asked = Asked {
+        size: false,
+        platform,
+    };
+    inspect(call, &["image"], &asked).await
 }
 
 /// `volume inspect`.
 pub(super) async fn volume(call: &Call) -> Outcome {
-    inspect(call, &["volume"], false).await
+    inspect(call, &["volume"], &Asked::default()).await
 }
 
 /// `network inspect`.
 pub(super) async fn network(call: &Call) -> Outcome {
-    inspect(call, &["network"], false).await
+    inspect(call, &["network"], &Asked::default()).await
 }
 
-async fn inspect(call: &Call, kinds: &[&'static str], size: bool) -> Outcome {
+/// What is asked for beside the object.
+#[derive(Default)]
+struct Asked {
+    /// Of containers.
+    size: bool,
+    /// Of images, as JSON.
+    platform: Option<String>,
+}
+
+impl Asked {
+    fn size(size: bool) -> Self {
+        Self {
+            size,
+            ..Self::default()
+        }
+    }
+}
+
+async fn inspect(call: &Call, kinds: &[&'static str], asked: &Asked) -> Outcome {
     let format = call.flags.text("format");
     let template = match format {
         "" | "json" => None,
@@ -68,7 +100,7 @@ async fn inspect(call: &Call, kinds: &[&'static str], size: bool) -> Outcome {
     let mut errors = Vec::new();
     // What is found is shown, whatever else is not.
     for name in &call.flags.args {
-        let (kind, raw) = match find(client, kinds, name, size).await {
+        let (kind, raw) = match find(client, kinds, name, asked).await {
             Ok(found) => found,
             Err(failure) => {
                 errors.push(failure.text);
@@ -104,14 +136,16 @@ async fn find(
     client: &Client,
     kinds: &[&'static str],
     name: &str,
-    size: bool,
+    asked: &Asked,
 ) -> Outcome<(&'static str, String)> {
     for kind in kinds {
         let path = match *kind {
             "container" => Query::new()
-                .with_flag("size", size)
+                .with_flag("size", asked.size)
                 .on(&format!("/containers/{}/json", escape(name))),
-            "image" => format!("/images/{}/json", escape(name)),
+            "image" => Query::new()
+                .with_some("platform", asked.platform.as_deref().unwrap_or_default())
+                .on(&format!("/images/{}/json", escape(name))),
             "plugin" => format!("/plugins/{}/json", escape(name)),
             kind => format!("/{kind}s/{}", escape(name)),
         };
