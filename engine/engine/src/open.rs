@@ -71,6 +71,7 @@ impl Engine {
             started: std::time::Instant::now(),
             ending: std::sync::atomic::AtomicBool::new(false),
             registries: crate::registries::Registries::new(&config),
+            scrubbing: Arc::default(),
             lazy: crate::lazy::Lazy::of(&config),
             live: RwLock::new(Arc::new(config.live.clone())),
             config,
