@@ -107,6 +107,8 @@ pub(crate) struct Inner {
     pub(crate) compute: Arc<dyn Compute>,
     pub(crate) images: images::Images,
     pub(crate) registries: registries::Registries,
+    /// Held by the one that reads the image store again.
+    pub(crate) scrubbing: Arc<tokio::sync::Mutex<()>>,
     /// Layers that are used before they are whole; `None` where nobody was named to supply them.
     pub(crate) lazy: Option<lazy::Lazy>,
     /// Settings that may change while the engine is open.

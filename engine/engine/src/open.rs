@@ -72,6 +72,7 @@ impl Engine {
             health_checks: crate::inside::HealthChecks::default(),
             started: std::time::Instant::now(),
             ending: std::sync::atomic::AtomicBool::new(false),
+            scrubbing: Arc::default(),
             registries: crate::registries::Registries::new(&config, &live),
             lazy: crate::lazy::Lazy::of(&config, &live),
             live: RwLock::new(Arc::new(live)),

@@ -26,6 +26,8 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis
 const AHEAD: u64 = 256 << 10;
 /// Longest part: while it comes, what somebody waits for has to wait.
 const PART: u64 = 2 << 20;
+/// A registry that wants to be left alone for longer is asked again anyway.
+const LONGEST_BUSY: Duration = Duration::from_secs(3600);
 /// Between two complaints about one layer.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -60,6 +62,8 @@ struct State {
     /// Kept while it works: it has connections and tokens.
     repository: Option<Repository>,
     complained: Option<Instant>,
+    /// Until then the registry wants to be left alone.
+    busy: Option<Instant>,
 }
 
 impl Layer {
@@ -98,6 +102,7 @@ impl Layer {
             login,
             repository: None,
             complained: None,
+            busy: None,
         };
         Ok(Self {
             chain: chain.to_owned(),
@@ -123,11 +128,20 @@ impl Layer {
         let mut state = self.state();
         state.login = login;
         state.repository = None;
+        state.busy = None;
     }
 
     /// The next part is asked for as settings are then.
     pub(crate) fn reconnect(&self) {
-        self.state().repository = None;
+        let mut state = self.state();
+        state.repository = None;
+        state.busy = None;
+    }
+
+    /// For how long the registry wants to be left alone still.
+    pub(crate) fn busy(&self) -> Option<Duration> {
+        let until = self.state().busy?;
+        until.checked_duration_since(Instant::now())
     }
 
     pub(crate) fn is_whole(&self) -> bool {
@@ -211,6 +225,10 @@ impl Layer {
                 Need::Fetch(part) => self.fetch(client, part).await.err(),
             };
             if let Some(failure) = failed {
+                // Whoever reads is told at once, and may read again later.
+                if self.busy().is_some() {
+                    return Err(failure);
+                }
                 match tries.next() {
                     Some(pause) => tokio::time::sleep(*pause).await,
                     None => return Err(failure),
@@ -251,7 +269,13 @@ impl Layer {
     async fn fetch(&self, client: &Client, part: Range<u64>) -> Result<(), String> {
         // What has not come is given up also when the caller is.
         let coming = Coming { layer: self, part };
-        let fetched = self.fetch_part(client, &coming.part).await;
+        let fetched = match self.busy() {
+            Some(left) => Err(format!(
+                "the registry wants to be left alone for {} s more",
+                left.as_secs() + 1
+            )),
+            None => self.fetch_part(client, &coming.part).await,
+        };
         if let Err(failure) = &fetched {
             let mut state = self.state();
             state.failures += 1;
@@ -272,7 +296,12 @@ impl Layer {
             state.repository.get_or_insert_with(make).clone()
         };
         let asked = repository.part(&self.descriptor, part.clone()).await;
-        let mut answer = asked.map_err(text)?;
+        let mut answer = asked.map_err(|error| {
+            if let Some(wait) = error.retry_after {
+                self.state().busy = Some(Instant::now() + wait.min(LONGEST_BUSY));
+            }
+            text(error)
+        })?;
         let mut at = part.start;
         while let Some(bytes) = answer.next().await.map_err(text)? {
             self.blob
@@ -338,3 +367,61 @@ fn data(file: &File, size: u64) -> io::Result<Vec<Range<u64>>> {
 
 /// A layer in use.
 pub(crate) type Shared = Arc<Layer>;
+
+#[cfg(test)]
+mod tests {
+    use seekable::Coding;
+
+    use super::*;
+    use crate::faulty::{Registry, Reply};
+
+    #[tokio::test]
+    async fn a_busy_registry_is_left_alone_and_readers_do_not_wait() {
+        let registry = Registry::start().await;
+        let bytes = vec![7u8; 1000];
+        let digest = registry.blob("x", &bytes);
+        let dir = tempfile::tempdir().expect("temp dir");
+        let piece = seekable::Piece {
+            at: 0,
+            length: 512,
+            blob: 0..1000,
+            inner: 0,
+            coding: Coding::Gzip,
+            digest: "0".repeat(64),
+        };
+        let map = Map::new(512, vec![piece]).expect("map");
+        let source = Source {
+            reference: format!("{}/x:1", registry.address),
+            blob: digest.parse().expect("digest"),
+            size: 1000,
+            diff_id: digest.parse().expect("digest"),
+            below: String::new(),
+            first: 0,
+        };
+        let source = serde_json::to_vec(&source).expect("json");
+        for (name, bytes) in [(MAP, map.encode()), (SOURCE, source), (WINDOWS, vec![])] {
+            std::fs::write(dir.path().join(name), bytes).expect(name);
+        }
+        let layer = Layer::open("chain", dir.path(), 2, Credentials::default()).expect("layer");
+        let client = Client::new(registry::Config {
+            longest_wait: Duration::from_secs(10),
+            ..registry::Config::default()
+        });
+        // More than a read waits for, less than a pull does: without a bound it would not end here.
+        registry.order(|request, reply| match request.line.contains("/blobs/") {
+            true => Reply::new(429, "").with("Retry-After", "250"),
+            false => reply,
+        });
+        let asked = || registry.seen("/blobs/").len();
+        let refused = layer.ensure(&client, &(0..10)).await.expect_err("busy");
+        assert!(refused.contains("toomanyrequests"), "{refused}");
+        assert_eq!(asked(), 1);
+        let refused = layer.ensure(&client, &(0..10)).await.expect_err("busy");
+        assert!(refused.contains("left alone"), "{refused}");
+        assert_eq!(asked(), 1, "nobody was asked");
+        registry.order(|_, reply| reply);
+        layer.reconnect();
+        layer.ensure(&client, &(0..10)).await.expect("it came");
+        assert!(layer.is_whole());
+    }
+}

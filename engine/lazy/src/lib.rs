@@ -19,6 +19,9 @@
 //! errors; the daemon starts another one for the next containers. Credentials are in memory only.
 
 mod blocks;
+#[cfg(test)]
+#[path = "../../../wire/registry/tests/faulty/mod.rs"]
+mod faulty;
 mod layer;
 mod pieces;
 mod plan;

@@ -1,6 +1,6 @@
 //! The daemon's side: starts the supplier when it is needed, and asks it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,7 +8,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use registry::Credentials;
@@ -44,17 +45,83 @@ pub struct Supplier {
     settings: Mutex<Settings>,
     /// By chain, for another supplier: this one does not write them down.
     logins: Mutex<HashMap<String, Credentials>>,
+    /// What is to be forgotten, for a thread: whoever forgets does not wait.
+    goodbyes: Arc<Goodbyes>,
+}
+
+/// Layers that nobody will ask for again, and of which the supplier is not told yet.
+#[derive(Debug, Default)]
+struct Goodbyes {
+    waiting: Mutex<BTreeSet<String>>,
+    more: Condvar,
+    /// Held while one is told, so that a layer which is wanted again is not forgotten after that.
+    telling: Mutex<()>,
+    over: AtomicBool,
+}
+
+impl Goodbyes {
+    /// Tells one after the other, until the daemon's side is gone.
+    fn run(&self, socket: &Path) {
+        loop {
+            let waiting = lock(&self.waiting);
+            let idle = |waiting: &mut BTreeSet<String>| {
+                waiting.is_empty() && !self.over.load(Ordering::Acquire)
+            };
+            let waiting = self.more.wait_while(waiting, idle);
+            drop(waiting);
+            let telling = lock(&self.telling);
+            let Some(chain) = lock(&self.waiting).pop_first() else {
+                if self.over.load(Ordering::Acquire) {
+                    return;
+                }
+                continue;
+            };
+            tell(socket, &Ask::Forget { chain });
+            drop(telling);
+        }
+    }
+}
+
+impl Drop for Supplier {
+    fn drop(&mut self) {
+        // Under the lock, or the thread could look just before and wait just after.
+        let waiting = lock(&self.goodbyes.waiting);
+        self.goodbyes.over.store(true, Ordering::Release);
+        drop(waiting);
+        self.goodbyes.more.notify_all();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn tell(socket: &Path, ask: &Ask) {
+    if let Ok(stream) = UnixStream::connect(socket)
+        && let Err(error) = exchange(&stream, ask, HASTE)
+    {
+        tracing::warn!(%error, "telling the supplier");
+    }
 }
 
 impl Supplier {
     /// For a daemon with this run directory. Nothing is started.
     pub fn new(run: &Path, program: Program, settings: Settings) -> Self {
+        let goodbyes = Arc::<Goodbyes>::default();
+        let (socket, telling) = (run.join("lazy.sock"), Arc::clone(&goodbyes));
+        let thread = std::thread::Builder::new().name("lazy-forget".into());
+        let to = socket.clone();
+        if let Err(error) = thread.spawn(move || telling.run(&to)) {
+            // The supplier goes on to fetch what nobody wants, and ends with it.
+            tracing::warn!(%error, "starting a thread");
+        }
         Self {
-            socket: run.join("lazy.sock"),
+            socket,
             log: run.join("lazy.log"),
             program,
             settings: Mutex::new(settings),
             logins: Mutex::default(),
+            goodbyes,
         }
     }
 
@@ -69,6 +136,9 @@ impl Supplier {
         }
         let login = login.or_else(|| logins.get(chain).cloned());
         drop(logins);
+        // It is wanted again: what was to be told of its former life is not told after this.
+        let _telling = lock(&self.goodbyes.telling);
+        lock(&self.goodbyes.waiting).remove(chain);
         let ask = Ask::Add {
             chain: chain.to_owned(),
             dir: dir.to_owned(),
@@ -89,14 +159,12 @@ impl Supplier {
         Err(last)
     }
 
-    /// A layer is whole or gone. Without a supplier there is nothing to do.
+    /// A layer is whole or gone; the supplier is told soon. Does not wait: callers hold locks. Without
+    /// a supplier there is nothing to do.
     pub fn forget(&self, chain: &str) {
-        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
-        logins.remove(chain);
-        drop(logins);
-        self.tell(&Ask::Forget {
-            chain: chain.to_owned(),
-        });
+        lock(&self.logins).remove(chain);
+        lock(&self.goodbyes.waiting).insert(chain.to_owned());
+        self.goodbyes.more.notify_one();
     }
 
     /// All of a layer came and was wrong.
@@ -138,11 +206,7 @@ impl Supplier {
     }
 
     fn tell(&self, ask: &Ask) {
-        if let Ok(stream) = UnixStream::connect(&self.socket)
-            && let Err(error) = exchange(&stream, ask, HASTE)
-        {
-            tracing::warn!(%error, "telling the supplier");
-        }
+        tell(&self.socket, ask);
     }
 
     /// A connection, to one that is started if there is none.

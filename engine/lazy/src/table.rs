@@ -21,6 +21,8 @@ use crate::protocol::{News, Settings};
 const QUEUE: usize = 256;
 /// Silence after which a registry has stalled: somebody's read waits.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Most tries of a question that a busy registry did not answer: the first of several tries.
+const ATTEMPTS: u32 = 2;
 /// Pauses of the background after failures: doubled up to the latter.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -182,7 +184,8 @@ impl Table {
                 Err(text) => {
                     let corrupt = false;
                     self.complain(layer, Trouble { corrupt, text });
-                    layer.pause(pause).await;
+                    let busy = layer.busy().unwrap_or_default().min(LONGEST_PAUSE * 5);
+                    layer.pause(pause.max(busy)).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
@@ -262,6 +265,8 @@ fn hurried(settings: &Settings) -> registry::Config {
     registry::Config {
         stall: PATIENCE,
         patience: PATIENCE,
+        longest_wait: PATIENCE,
+        attempts: settings.registries.attempts.min(ATTEMPTS),
         ..settings.registries.clone()
     }
 }

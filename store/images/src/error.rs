@@ -52,6 +52,14 @@ pub enum Error {
         /// What is left, in bytes.
         free: u64,
     },
+    /// No more files can be made.
+    #[error("no space left on device: {path} has {free} inodes free")]
+    Inodes {
+        /// Where.
+        path: PathBuf,
+        /// What is left.
+        free: u64,
+    },
     /// A file operation failed.
     #[error("{action} {path}: {source}")]
     Io {
@@ -86,7 +94,7 @@ impl Error {
     /// Whether the disk has no room for more.
     pub fn is_full(&self) -> bool {
         match self {
-            Self::Full { .. } => true,
+            Self::Full { .. } | Self::Inodes { .. } => true,
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
             _ => false,
         }
@@ -109,7 +117,9 @@ impl Error {
                 archive::Kind::Invalid => Kind::Invalid,
                 archive::Kind::System => Kind::System,
             },
-            Self::Full { .. } | Self::Io { .. } | Self::Database(_) => Kind::System,
+            Self::Full { .. } | Self::Inodes { .. } | Self::Io { .. } | Self::Database(_) => {
+                Kind::System
+            }
         }
     }
 

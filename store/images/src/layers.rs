@@ -17,7 +17,7 @@ use oci::Digest;
 use sha2::{Digest as _, Sha256};
 
 use crate::tarred::{self, INDEX, Stored, TAR};
-use crate::{Error, Kind, Store};
+use crate::{Error, Kind, Store, room};
 
 /// What a layer's stream must turn out to be.
 #[derive(Debug, Clone, Default)]
@@ -274,7 +274,7 @@ impl Store {
     /// Refuses to begin what a nearly full disk cannot hold.
     pub(crate) fn check_room(&self) -> Result<(), Error> {
         match self.room() {
-            Err(Error::Full { .. }) => {}
+            Err(error) if error.is_full() => {}
             checked => return checked,
         }
         // What is only kept makes way for what is wanted.
@@ -285,14 +285,7 @@ impl Store {
 
     pub(crate) fn room(&self) -> Result<(), Error> {
         let facts = rustix::fs::statvfs(&self.root).map_err(Error::errno("statvfs", &self.root))?;
-        let free = facts.f_bavail.saturating_mul(facts.f_frsize);
-        if free < state::RESERVE {
-            return Err(Error::Full {
-                path: self.root.clone(),
-                free,
-            });
-        }
-        Ok(())
+        room::check(&self.root, &facts)
     }
 
     /// Writes a blob under its digest.

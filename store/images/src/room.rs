@@ -3,12 +3,33 @@
 
 use std::cell::Cell;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::StatVfs;
 
 use crate::{Error, Store};
 
 /// Bytes between two looks at the disk.
 const STEP: u64 = 16 << 20;
+/// Inodes that are left for the daemon's own files.
+const INODES: u64 = 1024;
+
+/// Whether a disk has room for more: bytes, and files where their number is limited.
+pub(crate) fn check(path: &Path, disk: &StatVfs) -> Result<(), Error> {
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let path = || path.to_owned();
+    if free < state::RESERVE {
+        return Err(Error::Full { path: path(), free });
+    }
+    // File systems that make inodes as they need them tell of none at all.
+    if disk.f_files > 0 && disk.f_favail < INODES {
+        return Err(Error::Inodes {
+            path: path(),
+            free: disk.f_favail,
+        });
+    }
+    Ok(())
+}
 
 /// Gives no more bytes than the policy and the disk allow.
 pub(crate) struct Room<'a, R> {
@@ -25,6 +46,7 @@ pub(crate) struct Room<'a, R> {
 pub(crate) enum Refused {
     Large(u64),
     Full(u64),
+    Inodes(u64),
 }
 
 impl Store {
@@ -52,6 +74,10 @@ impl Store {
                 path: self.root.clone(),
                 free,
             },
+            Refused::Inodes(free) => Error::Inodes {
+                path: self.root.clone(),
+                free,
+            },
         }
     }
 }
@@ -65,14 +91,43 @@ impl<R: Read> Read for Room<'_, R> {
         } else if self.read - self.looked >= STEP {
             self.looked = self.read;
             let facts = rustix::fs::statvfs(&self.root)?;
-            let free = facts.f_bavail.saturating_mul(facts.f_frsize);
-            if free < state::RESERVE {
-                self.refused.set(Some(Refused::Full(free)));
+            match check(&self.root, &facts) {
+                Err(Error::Full { free, .. }) => self.refused.set(Some(Refused::Full(free))),
+                Err(Error::Inodes { free, .. }) => self.refused.set(Some(Refused::Inodes(free))),
+                _ => {}
             }
         }
         match self.refused.get() {
             Some(_) => Err(io::Error::other("no more is taken")),
             None => Ok(read),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inodes_are_room_too() {
+        let mut disk = rustix::fs::statvfs("/").expect("statvfs");
+        (disk.f_frsize, disk.f_bavail) = (4096, 1 << 30);
+        let mut of = |all, free| {
+            (disk.f_files, disk.f_favail) = (all, free);
+            check(Path::new("/x"), &disk)
+        };
+        assert!(of(1 << 20, INODES).is_ok());
+        assert!(of(0, 0).is_ok(), "made as they are needed");
+        let error = of(1 << 20, 7).expect_err("none left");
+        assert_eq!(
+            error.to_string(),
+            "no space left on device: /x has 7 inodes free"
+        );
+        assert!(error.is_full());
+        disk.f_bavail = 1;
+        assert!(matches!(
+            check(Path::new("/x"), &disk),
+            Err(Error::Full { .. })
+        ));
     }
 }

@@ -74,8 +74,17 @@ impl Trash {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             // Another file system, or no room for the entry: unlinking here is slow but right.
-            Err(_) => {
-                let _ = std::fs::remove_dir_all(path).or_else(|_| std::fs::remove_file(path));
+            Err(renaming) => {
+                let removed = match std::fs::symlink_metadata(path) {
+                    Ok(facts) if facts.is_dir() => std::fs::remove_dir_all(path),
+                    Ok(_) => std::fs::remove_file(path),
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = removed {
+                    // It is swept at the next open, if nobody needs it.
+                    let path = path.display();
+                    tracing::warn!(%path, %error, %renaming, "what is not needed stays on disk");
+                }
             }
         }
     }

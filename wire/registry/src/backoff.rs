@@ -13,14 +13,17 @@ use crate::Error;
 const FIRST: Duration = Duration::from_millis(250);
 const FACTOR: u32 = 4;
 const LONGEST: Duration = Duration::from_secs(30);
-/// A registry that wants to be left alone for longer is told to the user instead.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// A registry that wants to be left alone for longer is told to the user instead, unless settings say
+/// otherwise.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Counts the failures of one request.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
     attempts: u32,
     failures: u32,
+    /// Longest wait.
+    patience: Duration,
 }
 
 impl Backoff {
@@ -29,7 +32,13 @@ impl Backoff {
         Self {
             attempts,
             failures: 0,
+            patience: PATIENCE,
         }
+    }
+
+    /// The same with another longest wait.
+    pub(crate) fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Something got through: failures before it do not count any more.
@@ -44,9 +53,9 @@ impl Backoff {
             return Err(error);
         }
         match error.retry_after {
-            Some(wanted) if wanted > PATIENCE => Err(error),
+            Some(wanted) if wanted > self.patience => Err(error),
             Some(wanted) => Ok(wanted),
-            None => Ok(delay(self.failures, random())),
+            None => Ok(delay(self.failures, random()).min(self.patience)),
         }
     }
 }

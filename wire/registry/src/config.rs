@@ -30,6 +30,9 @@ pub struct Config {
     pub stall: Duration,
     /// For a connection with its TLS handshake, and for the head of an answer.
     pub patience: Duration,
+    /// A busy registry that wants to be left alone for longer is an error at once.
+    #[serde(default = "longest_wait")]
+    pub longest_wait: Duration,
     /// Nobody is asked for anything.
     pub offline: bool,
 }
@@ -45,9 +48,14 @@ impl Default for Config {
             attempts: 5,
             stall: Duration::from_secs(30),
             patience: Duration::from_secs(30),
+            longest_wait: longest_wait(),
             offline: false,
         }
     }
+}
+
+fn longest_wait() -> Duration {
+    crate::backoff::PATIENCE
 }
 
 /// `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.

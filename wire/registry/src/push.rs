@@ -23,6 +23,8 @@ use crate::{Error, Kind};
 const PIECE: usize = 8 << 20;
 /// Most that a registry may want.
 const LARGEST_PIECE: usize = 64 << 20;
+/// For telling that an upload was given up.
+const HASTE: Duration = Duration::from_secs(10);
 /// Longest body of an answer that is not wanted.
 const BODY_LIMIT: usize = 1 << 20;
 
@@ -47,6 +49,8 @@ pub struct Upload {
     offset: u64,
     piece: usize,
     told: Option<Told>,
+    /// The registry has the blob, or keeps nothing of it any more.
+    over: bool,
 }
 
 impl fmt::Debug for Upload {
@@ -117,6 +121,7 @@ impl Repository {
             offset: 0,
             piece: PIECE.max(least.unwrap_or(0)).min(LARGEST_PIECE),
             told: None,
+            over: false,
         })))
     }
 
@@ -311,6 +316,12 @@ impl Upload {
     /// # Errors
     /// As [`Repository::has_blob`].
     pub async fn commit(mut self, digest: &Digest, last: Bytes) -> Result<(), Error> {
+        let committed = self.end(digest, last).await;
+        self.over |= committed.is_ok();
+        committed
+    }
+
+    async fn end(&mut self, digest: &Digest, last: Bytes) -> Result<(), Error> {
         let small = last.len() <= PIECE;
         let (mut last, whole) = match small {
             true => (last, self.offset == 0),
@@ -331,6 +342,7 @@ impl Upload {
                 let (start, end) = (self.offset, self.offset + last.len() as u64);
                 if self.ask(start, end).await.is_err() {
                     // The upload is over: was it the answer alone that got lost?
+                    self.over = true;
                     return match self.repository.has_blob(digest).await? {
                         true => Ok(()),
                         false => Err(Error::new(
@@ -384,6 +396,31 @@ impl Upload {
         };
         self.repository.finish(answer).await;
         Ok(())
+    }
+}
+
+impl Drop for Upload {
+    /// What the registry has of a blob that will not come is of no use to it ("Canceling a blob
+    /// upload"). It is told once, without anybody waiting: it forgets uploads by itself, later.
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        if self.over {
+            return;
+        }
+        let (repository, endpoint) = (self.repository.clone(), self.endpoint.clone());
+        let url = self.location.to_string();
+        runtime.spawn(async move {
+            let telling = async {
+                let method = Method::DELETE;
+                let told = repository.send_once(&endpoint, &method, &url, &[], Bytes::new());
+                if let Ok(answer) = told.await {
+                    repository.finish(answer).await;
+                }
+            };
+            let _ = tokio::time::timeout(HASTE, telling).await;
+        });
     }
 }
 

@@ -199,7 +199,7 @@ impl Repository {
         right: Right,
         headers: &[(HeaderName, String)],
     ) -> Result<(Answer, String), Error> {
-        let mut backoff = Backoff::new(self.attempts());
+        let mut backoff = Backoff::new(self.attempts()).within(self.0.config.longest_wait);
         loop {
             match self.get_once(path, right, headers).await {
                 // One that cannot be reached is told at once, one that is busy is waited for.

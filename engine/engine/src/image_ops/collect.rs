@@ -100,10 +100,18 @@ impl Engine {
     /// Reads the whole store again and compares it with its digests.
     ///
     /// # Errors
-    /// When what was found cannot be written down.
+    /// Conflict while another one does; when what was found cannot be written down.
     pub async fn image_scrub(&self) -> Result<images::Scrubbed> {
+        // It reads as fast as the disk can: a second one would only make both slower.
+        let turn = Arc::clone(&self.0.scrubbing).try_lock_owned();
+        let turn = turn.map_err(|_| Error::conflict("a scrub is already running"))?;
         let inner = Arc::clone(&self.0);
-        blocking(move || Ok(inner.images.scrub()?)).await
+        blocking(move || {
+            // Also when nobody waits for it any more.
+            let _turn = turn;
+            Ok(inner.images.scrub()?)
+        })
+        .await
     }
 }
 
@@ -232,7 +240,28 @@ pub fn removed_at(removed: &images::RemovedImage) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::{Candidate, Watermarks, plan, wanted};
+    use crate::{Config, Engine, ErrorKind};
+
+    #[tokio::test]
+    async fn one_scrub_at_a_time() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let config = Config {
+            data_root: dir.path().join("data"),
+            exec_root: dir.path().join("run"),
+            bridge: None,
+            ..Config::default()
+        };
+        let compute = Arc::new(compute_sim::Sim::default());
+        let engine = Engine::open(config, compute).await.expect("engine");
+        let turn = Arc::clone(&engine.0.scrubbing).try_lock_owned();
+        let refused = engine.image_scrub().await.expect_err("a second one");
+        assert_eq!(refused.kind, ErrorKind::Conflict);
+        drop(turn);
+        engine.image_scrub().await.expect("the first one");
+    }
 
     fn candidate(id: &str, used: i64, layers: &[(&str, u64)], needed: bool) -> Candidate {
         Candidate {
