@@ -14,7 +14,7 @@ pub(crate) async fn debug(api: &Api, path: &str, segments: &[&str]) -> Result<An
         return Err(Error::not_found("page not found"));
     }
     match segments {
-        ["state"] => answer::ok(&state(api).await?),
+        ["state"] => answer::ok(&api.debug_state().await?),
         ["vars"] => answer::ok(&vars(api)),
         ["pprof", "cmdline"] => {
             let text = command_line().join("\0");
@@ -29,13 +29,20 @@ pub(crate) async fn debug(api: &Api, path: &str, segments: &[&str]) -> Result<An
     }
 }
 
-/// The engine's inside and the tasks that work on it.
-async fn state(api: &Api) -> Result<Value> {
-    let failed = |error: serde_json::Error| Error::system(format!("cannot encode answer: {error}"));
-    let mut state = serde_json::to_value(api.0.engine.debug_state().await?).map_err(failed)?;
-    state["Tasks"] = tasks();
-    state["Process"] = process(api);
-    Ok(state)
+impl Api {
+    /// The engine's inside and the tasks that work on it, as `GET /debug/state` shows them.
+    ///
+    /// # Errors
+    /// When the platform cannot say what it knows.
+    pub async fn debug_state(&self) -> Result<Value> {
+        let failed =
+            |error: serde_json::Error| Error::system(format!("cannot encode answer: {error}"));
+        let state = self.0.engine.debug_state().await?;
+        let mut state = serde_json::to_value(state).map_err(failed)?;
+        state["Tasks"] = tasks();
+        state["Process"] = process(self);
+        Ok(state)
+    }
 }
 
 /// As Go's expvar: the command line and what memory is used, by the names that scripts look for.

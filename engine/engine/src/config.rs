@@ -74,6 +74,8 @@ pub struct Live {
     pub live_restore: bool,
     /// Seconds given to containers when the engine is asked to stop them.
     pub shutdown_timeout: u64,
+    /// Seconds from the stop signal to SIGKILL for containers that ask for none.
+    pub default_stop_timeout: i64,
     /// How registries are reached.
     pub registries: RegistrySettings,
     /// How many past events are kept.
@@ -125,6 +127,7 @@ impl Default for Live {
             debug: false,
             live_restore: true,
             shutdown_timeout: 15,
+            default_stop_timeout: 10,
             registries: RegistrySettings::default(),
             events: state::Limits::default(),
             max_concurrent_downloads: 3,

@@ -10,10 +10,7 @@ use crate::container::{Container, wait_until};
 use crate::options::{Filters, RemoveOptions, WaitCondition};
 use crate::owner::Request;
 use crate::record::{Phase, Record};
-use crate::{Engine, Error, Result, list, names, signal};
-
-/// Seconds between the stop signal and SIGKILL.
-pub(crate) const STOP_TIMEOUT: i64 = 10;
+use crate::{Engine, Error, Inner, Result, list, names, signal};
 
 impl Engine {
     /// `POST /containers/{id}/start`; false when it ran already.
@@ -37,7 +34,9 @@ impl Engine {
         let container = self.0.containers.find(name)?;
         // The stop goes on when the client leaves.
         let signal = signal.map(str::to_owned);
-        let stop = async move { stop(&container, signal.as_deref(), timeout, "stop").await };
+        let inner = Arc::clone(&self.0);
+        let stop =
+            async move { stop(&inner, &container, signal.as_deref(), timeout, "stop").await };
         tokio::spawn(stop)
             .await
             .map_err(|_| Error::system("stop was interrupted"))?
@@ -55,8 +54,9 @@ impl Engine {
     ) -> Result<()> {
         let container = self.0.containers.find(name)?;
         let signal = signal.map(str::to_owned);
+        let inner = Arc::clone(&self.0);
         let restart = async move {
-            stop(&container, signal.as_deref(), timeout, "stop").await?;
+            stop(&inner, &container, signal.as_deref(), timeout, "stop").await?;
             container.ask(Request::Start).await?;
             container
                 .ask(|reply| Request::Announce {
@@ -285,6 +285,7 @@ impl Engine {
 
 /// Sends the stop signal, waits, and kills; false when it did not run.
 pub(crate) async fn stop(
+    inner: &Inner,
     container: &Arc<Container>,
     signal: Option<&str>,
     timeout: Option<i64>,
@@ -328,7 +329,7 @@ pub(crate) async fn stop(
     over(send(number).await)?;
     let seconds = timeout
         .or(record.config.stop_timeout)
-        .unwrap_or(STOP_TIMEOUT);
+        .unwrap_or_else(|| inner.live().default_stop_timeout);
     let in_time = match u64::try_from(seconds) {
         Ok(seconds) => tokio::time::timeout(Duration::from_secs(seconds), ended())
             .await

@@ -43,6 +43,10 @@ fn attributes(live: &Live, config: &crate::Config) -> Map<String> {
         ("debug", live.debug.to_string()),
         ("default-shm-size", config.default_shm_size.to_string()),
         ("default-ipc-mode", config.default_ipc_mode.clone()),
+        (
+            "default-stop-timeout",
+            live.default_stop_timeout.to_string(),
+        ),
         ("default-runtime", config.default_runtime.clone()),
         ("insecure-registries", list(&live.registries.insecure)),
         ("labels", list(&live.labels)),

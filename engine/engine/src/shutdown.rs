@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::container::Container;
-use crate::lifecycle::{STOP_TIMEOUT, stop};
+use crate::lifecycle::stop;
 use crate::{Engine, order};
 
 /// Seconds that a container has beyond its own timeout, to be killed and to go.
@@ -41,11 +41,12 @@ impl Engine {
 
     /// How long all may take; `None` when one of them is to be waited for without end.
     fn patience(&self, containers: &[Arc<Container>]) -> Option<Duration> {
-        let mut seconds = self.0.live().shutdown_timeout;
+        let live = self.0.live();
+        let (mut seconds, default) = (live.shutdown_timeout, live.default_stop_timeout);
         for container in containers {
             let record = container.record();
             if record.state.phase.is_alive() {
-                let own = record.config.stop_timeout.unwrap_or(STOP_TIMEOUT);
+                let own = record.config.stop_timeout.unwrap_or(default);
                 seconds = seconds.max(u64::try_from(own).ok()?.saturating_add(GRACE));
             }
         }
@@ -70,8 +71,9 @@ impl Engine {
                 .iter()
                 .filter_map(|id| by_id.get(id).cloned())
                 .map(|container| {
+                    let inner = Arc::clone(&self.0);
                     tokio::spawn(async move {
-                        if let Err(error) = stop(&container, None, None, "stop").await {
+                        if let Err(error) = stop(&inner, &container, None, None, "stop").await {
                             tracing::warn!(id = %container.id, %error, "stopping with the engine");
                         }
                     })

@@ -202,6 +202,7 @@ impl State {
                 path: path.to_owned(),
                 reserve,
                 log: Arc::clone(&log),
+                unwritten: Vec::new(),
             };
             std::thread::Builder::new()
                 .name("state".into())

@@ -29,7 +29,7 @@ pub(crate) const LOG: TableDefinition<'_, i64, &[u8]> = TableDefinition::new("ev
 const OLD: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
 
 /// Events kept in memory for readers that keep up.
-const RECENT: usize = 1024;
+pub(crate) const RECENT: usize = 1024;
 /// Events that may wait for the writer; those who tell more wait for it.
 const LOOSE: usize = 16 << 10;
 /// What a row takes besides its event, for the bound.
@@ -169,7 +169,7 @@ impl Log {
             return Err(Error::Overtaken);
         }
         if found.is_empty() {
-            // What could not be written is in memory only.
+            // What is not written yet, or could not be, is in memory only.
             return Ok(tail.after(after, most));
         }
         Ok(found)

@@ -1,22 +1,25 @@
 //! The thread that writes: what waits at the same time becomes one transaction.
 //!
-//! Changes are durable when they are answered. Events that belong to none are written without
-//! waiting for the disk, which follows with the next change or after [`SETTLE`].
+//! Changes are durable when they are answered. Events that belong to none are shown at once, and
+//! written with the next change, when there are many, or after [`SETTLE`].
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use redb::{Database, Durability, ReadableTable as _};
+use redb::Database;
 use tokio::sync::oneshot;
 
-use crate::log::{Entry, Log, Told};
+use crate::log::{Entry, Log, RECENT, Told};
 use crate::reserve::Reserve;
-use crate::{Change, Error, META, QUEUE, RESERVE};
+use crate::{Change, Error, QUEUE, RESERVE};
 
 /// For how long loose events may be in memory only.
 const SETTLE: Duration = Duration::from_millis(100);
+/// Loose events that are written at once. Readers find those that are not written in memory: there
+/// must be fewer than it holds.
+const MANY: usize = RECENT / 2;
 
 /// What the thread is asked for.
 #[derive(Debug)]
@@ -34,38 +37,42 @@ pub(crate) struct Writer {
     pub(crate) path: std::path::PathBuf,
     pub(crate) reserve: Arc<Reserve>,
     pub(crate) log: Arc<Log>,
+    /// Shown and not yet written.
+    pub(crate) unwritten: Vec<Entry>,
 }
 
 type Waiting = (Change, oneshot::Sender<Result<Told, Error>>);
 
 impl Writer {
-    pub(crate) fn run(self, jobs: &Receiver<Job>) {
-        let mut unsettled = false;
+    pub(crate) fn run(mut self, jobs: &Receiver<Job>) {
+        let mut due = None;
         loop {
-            let first = match unsettled {
-                true => jobs.recv_timeout(SETTLE),
-                false => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            let first = match due {
+                Some(due) => {
+                    jobs.recv_timeout(Instant::saturating_duration_since(&due, Instant::now()))
+                }
+                None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match first {
-                Ok(first) => unsettled = self.batch(first, jobs, unsettled),
-                Err(RecvTimeoutError::Timeout) => {
-                    if let Err(error) = self.settle() {
-                        tracing::error!(%error, "events are not durable yet");
-                    }
-                    unsettled = false;
-                }
+                Ok(first) => self.batch(first, jobs),
+                Err(RecvTimeoutError::Timeout) => self.write_loose(),
                 Err(RecvTimeoutError::Disconnected) => {
                     // The last word of those who told something and left.
-                    self.batch(Job::Wake, jobs, unsettled);
-                    let _ = self.settle();
-                    return;
+                    self.batch(Job::Wake, jobs);
+                    return self.write_loose();
                 }
             }
+            if self.unwritten.len() >= MANY {
+                self.write_loose();
+            }
+            due = match self.unwritten.is_empty() {
+                true => None,
+                false => due.or_else(|| Some(Instant::now() + SETTLE)),
+            };
         }
     }
 
-    /// Whether there is something that the disk does not have yet.
-    fn batch(&self, first: Job, jobs: &Receiver<Job>, unsettled: bool) -> bool {
+    fn batch(&mut self, first: Job, jobs: &Receiver<Job>) {
         let (mut changes, mut flushes) = (Vec::new(), Vec::new());
         for job in std::iter::once(first).chain(jobs.try_iter().take(QUEUE)) {
             match job {
@@ -75,28 +82,48 @@ impl Writer {
             }
         }
         // Taken after the changes: what was told before one of them comes before it.
-        let loose = self.log.take_loose();
+        self.show_loose();
+        if !changes.is_empty() {
+            let full = self.look_for_room();
+            let changes = self.refuse_additions(changes, full);
+            if !changes.is_empty() {
+                self.write_changes(changes, full.is_some());
+            }
+        }
+        for done in flushes {
+            let _ = done.send(());
+        }
+    }
+
+    /// Bytes that are free, when they are too few.
+    fn look_for_room(&self) -> Option<u64> {
         let full = free_below_reserve(&self.path);
         if full.is_none() {
             self.reserve.fill();
         }
-        let changes = self.refuse_additions(changes, full);
-        let (entries, firsts) = self.stamp(loose, &changes);
-        let unsettled = match (changes.is_empty(), entries.is_empty()) {
-            (true, true) => unsettled,
-            (true, false) => {
-                self.write_loose(entries, full.is_some());
-                true
+        full
+    }
+
+    fn show_loose(&mut self) {
+        for some in self.log.take_loose().chunks(MANY) {
+            if self.unwritten.len() + some.len() > MANY {
+                self.write_loose();
             }
-            (false, _) => {
-                self.write_changes(changes, entries, &firsts, full.is_some());
-                false
-            }
-        };
-        for done in flushes {
-            let _ = done.send(());
+            let mut last = None;
+            let entries: Vec<Entry> = some
+                .iter()
+                .map(|event| {
+                    let stamp = self.log.next_stamp(last);
+                    last = Some(stamp);
+                    Entry {
+                        stamp,
+                        event: event.as_slice().into(),
+                    }
+                })
+                .collect();
+            self.unwritten.extend_from_slice(&entries);
+            self.log.show(entries, &[], None);
         }
-        unsettled
     }
 
     fn refuse_additions(&self, changes: Vec<Waiting>, full: Option<u64>) -> Vec<Waiting> {
@@ -110,22 +137,18 @@ impl Writer {
         accepted
     }
 
-    /// Entries in their order, and the first of each change.
-    fn stamp(&self, loose: Vec<Vec<u8>>, changes: &[Waiting]) -> (Vec<Entry>, Vec<Option<i64>>) {
+    /// Entries of changes in their order, and the first of each.
+    fn stamp(&self, changes: &[Waiting]) -> (Vec<Entry>, Vec<Option<i64>>) {
         let mut entries: Vec<Entry> = Vec::new();
-        let add = |entries: &mut Vec<Entry>, event: Arc<[u8]>| {
-            let stamp = self.log.next_stamp(entries.last().map(|last| last.stamp));
-            entries.push(Entry { stamp, event });
-            stamp
-        };
-        for event in loose {
-            add(&mut entries, event.into());
-        }
         let mut firsts = Vec::new();
         for (change, _) in changes {
             let mut first = None;
             for event in &change.events {
-                let stamp = add(&mut entries, event.as_slice().into());
+                let stamp = self.log.next_stamp(entries.last().map(|last| last.stamp));
+                entries.push(Entry {
+                    stamp,
+                    event: event.as_slice().into(),
+                });
                 first.get_or_insert(stamp);
             }
             firsts.push(first);
@@ -133,41 +156,35 @@ impl Writer {
         (entries, firsts)
     }
 
-    /// Readers that listen get them even when they cannot be written.
-    fn write_loose(&self, entries: Vec<Entry>, full: bool) {
-        let mut dropped = None;
-        if !full {
-            match self.write(&[], &entries, false, Durability::None) {
-                Ok(gone) => dropped = gone,
-                Err(error) => tracing::error!(%error, "events not written"),
-            }
+    /// Readers that listen have seen them, even when they cannot be written.
+    fn write_loose(&mut self) {
+        let entries = std::mem::take(&mut self.unwritten);
+        if entries.is_empty() {
+            return;
         }
-        self.log.show(entries, &[], dropped);
+        if self.look_for_room().is_some() {
+            let count = entries.len();
+            return tracing::warn!(count, "events not written: no space left on device");
+        }
+        match self.write(&[], &entries, false) {
+            Ok(dropped) => self.log.show(Vec::new(), &[], dropped),
+            Err(error) => tracing::error!(%error, "events not written"),
+        }
     }
 
-    fn write_changes(
-        &self,
-        changes: Vec<Waiting>,
-        entries: Vec<Entry>,
-        firsts: &[Option<i64>],
-        full: bool,
-    ) {
-        match self.write(&changes, &entries, full, Durability::Immediate) {
+    fn write_changes(&mut self, changes: Vec<Waiting>, full: bool) {
+        let (entries, firsts) = self.stamp(&changes);
+        let all = [std::mem::take(&mut self.unwritten), entries.clone()].concat();
+        match self.write(&changes, &all, full) {
             Ok(dropped) => {
                 let held: Vec<i64> = firsts.iter().flatten().copied().collect();
                 self.log.show(entries, &held, dropped);
                 for ((_, done), first) in changes.into_iter().zip(firsts) {
                     // A caller that went away lets go of its events with its answer.
-                    let _ = done.send(Ok(Told::new(&self.log, *first)));
+                    let _ = done.send(Ok(Told::new(&self.log, first)));
                 }
             }
             Err(error) => {
-                // Of the changes nothing is there; loose events come first.
-                let loose = entries
-                    .iter()
-                    .position(|entry| Some(entry.stamp) == firsts.iter().flatten().next().copied())
-                    .unwrap_or(entries.len());
-                self.log.show(entries[..loose].to_vec(), &[], None);
                 let error = Error::Database {
                     path: self.path.clone(),
                     reason: error.to_string(),
@@ -184,10 +201,8 @@ impl Writer {
         changes: &[Waiting],
         entries: &[Entry],
         full: bool,
-        durability: Durability,
     ) -> Result<Option<i64>, redb::Error> {
-        let mut transaction = self.database.begin_write()?;
-        transaction.set_durability(durability)?;
+        let transaction = self.database.begin_write()?;
         for (change, _) in changes {
             for (table, key, row) in &change.rows {
                 let mut rows = transaction.open_table(table.definition())?;
@@ -203,18 +218,6 @@ impl Writer {
         };
         transaction.commit()?;
         Ok(dropped)
-    }
-
-    /// Makes durable what was written without.
-    fn settle(&self) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
-        {
-            let mut meta = transaction.open_table(META)?;
-            let settled = meta.get("settled")?.map_or(0, |count| count.value());
-            meta.insert("settled", settled.wrapping_add(1))?;
-        }
-        transaction.commit()?;
-        Ok(())
     }
 }
 

@@ -235,3 +235,95 @@ fn a_program_that_is_no_such_plugin_is_refused() {
         "{said}"
     );
 }
+
+/// Certificates of a CA of one's own below `dir`: for the server, and for a client called `alice`.
+fn certificates(dir: &Path) {
+    let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).expect("file");
+    let key = rcgen::KeyPair::generate().expect("key");
+    let mut params = rcgen::CertificateParams::new(Vec::new()).expect("params");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    write("ca.pem", &params.self_signed(&key).expect("CA").pem());
+    let issuer = rcgen::Issuer::new(params, key);
+    for (name, common) in [("server", "a server"), ("client", "alice")] {
+        let key = rcgen::KeyPair::generate().expect("key");
+        let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".into()]).expect("params");
+        let named = &mut params.distinguished_name;
+        named.push(rcgen::DnType::CommonName, common);
+        let cert = params.signed_by(&key, &issuer).expect("certificate");
+        write(&format!("{name}.pem"), &cert.pem());
+        write(&format!("{name}.key"), &key.serialize_pem());
+    }
+}
+
+fn alice_only(_: &str, question: &Value) -> (u16, Value) {
+    match question["User"] == "alice" && question["UserAuthNMethod"] == "TLS" {
+        true => allow(),
+        false => (200, json!({"Allow": false, "Msg": "who are you"})),
+    }
+}
+
+#[test]
+fn by_tls_a_client_has_a_name() {
+    if !root() {
+        return;
+    }
+    let mut lab = Lab::with(e2e::Options {
+        no_image: true,
+        ..e2e::Options::default()
+    });
+    let dir = lab.path("tls");
+    std::fs::create_dir(&dir).expect("directory");
+    certificates(&dir);
+    let file = |name: &str| dir.join(name).display().to_string();
+    let plugin = Plugin::start(&lab, "names", alice_only);
+    lab.stop_daemon();
+    let (ca, cert, key) = (file("ca.pem"), file("server.pem"), file("server.key"));
+    lab.set_flags(&[
+        "-H",
+        "tcp://127.0.0.1:2376",
+        "--tlsverify",
+        "--tlscacert",
+        &ca,
+        "--tlscert",
+        &cert,
+        "--tlskey",
+        &key,
+    ]);
+    // Through the socket nobody would be let in to see whether it answers.
+    lab.start_daemon();
+    configure(&lab, &["names"]);
+    signal(lab.daemon_pid(), "HUP");
+    let refused = || lab.get("/version").status == 403;
+    assert!(wait_for(Duration::from_secs(20), refused));
+    plugin.asked();
+    let mut docker = lab.entered("docker");
+    docker.args([
+        "-H",
+        "tcp://127.0.0.1:2376",
+        "--tlsverify",
+        "--tlscacert",
+        &ca,
+    ]);
+    docker.args([
+        "--tlscert",
+        &file("client.pem"),
+        "--tlskey",
+        &file("client.key"),
+    ]);
+    let out = docker.args(["ps", "-q"]).output().expect("docker");
+    assert!(out.status.success(), "{out:?}");
+    let (_, question) = plugin.asked().pop().expect("a question");
+    let certificate = decoded(&question["RequestPeerCertificates"][0]);
+    assert_eq!(
+        certificate.replace('\r', ""),
+        std::fs::read_to_string(file("client.pem"))
+            .expect("file")
+            .replace('\r', "")
+    );
+    configure(&lab, &[]);
+    signal(lab.daemon_pid(), "HUP");
+    assert!(wait_for(Duration::from_secs(20), || lab
+        .get("/version")
+        .status
+        == 200));
+}

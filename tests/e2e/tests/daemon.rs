@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use e2e::{Lab, root, wait_for};
+use e2e::{Lab, Options, root, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -190,4 +190,23 @@ fn settings_are_read_again() {
     );
     assert_eq!(labels(&lab), "[b=2] true");
     assert_eq!(lab.inspect(&id, "{{.State.Status}}"), "running");
+}
+
+#[test]
+fn containers_have_as_long_to_end_as_the_daemon_says() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::with(Options {
+        flags: ["--default-stop-timeout", "600"].map(str::to_owned).into(),
+        ..Options::default()
+    });
+    // Longer than dockerd's ten seconds, after which it would be killed.
+    let script = "trap 'sleep 12; exit 5' TERM; echo ready; while :; do usleep 10000; done";
+    lab.ok(&["run", "-d", "--name", "slow", "bb", "sh", "-c", script]);
+    assert!(wait_for(Duration::from_secs(20), || lab
+        .ok(&["logs", "slow"])
+        == "ready"));
+    lab.ok(&["stop", "slow"]);
+    assert_eq!(lab.inspect("slow", "{{.State.ExitCode}}"), "5");
 }

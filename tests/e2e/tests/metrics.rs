@@ -3,8 +3,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
 
-use e2e::{Lab, Options, root};
+use e2e::{Lab, Options, root, signal, wait_for};
 use serde_json::Value;
 
 fn get(lab: &Lab, path: &str) -> String {
@@ -101,6 +102,19 @@ fn neither_is_there_unasked() {
     });
     assert_eq!(lab.get("/debug/state").status, 404);
     assert_eq!(lab.get("/debug/pprof/heap").status, 404);
+    signal(lab.daemon_pid(), "USR1");
+    let written = || {
+        let mut all = std::fs::read_dir(lab.exec_root())
+            .expect("exec root")
+            .flatten();
+        let file = all.find(|file| file.file_name().to_string_lossy().starts_with("state-"))?;
+        serde_json::from_slice::<Value>(&std::fs::read(file.path()).ok()?).ok()
+    };
+    assert!(wait_for(Duration::from_secs(20), || written().is_some()));
+    assert_eq!(
+        written().expect("a file")["Containers"],
+        serde_json::json!([])
+    );
     lab.stop_daemon();
     for address in ["nonsense", "127.0.0.1:99999", "192.0.2.1:9323"] {
         lab.set_flags(&["--metrics-addr", address]);

@@ -76,6 +76,8 @@ async fn run(mut settings: Settings, ready: &Ready, reading: &Reading) -> Result
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut dump = signal(SignalKind::user_defined1())?;
+    unserved();
     let _pidfile = settings
         .pidfile
         .as_deref()
@@ -115,6 +117,11 @@ async fn run(mut settings: Settings, ready: &Ready, reading: &Reading) -> Result
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            _ = dump.recv() => {
+                if let Err(error) = write_state(&api, &settings.engine.exec_root).await {
+                    tracing::error!("the engine's state is not written: {error:#}");
+                }
+            }
             _ = hangup.recv() => {
                 control::reloading();
                 reload(&engine, &api, &mut settings, reading).await;
@@ -134,6 +141,39 @@ async fn run(mut settings: Settings, ready: &Ready, reading: &Reading) -> Result
     let _ = stop.send(true);
     // Answers under way are finished, streams that never end are not waited for.
     let _ = tokio::time::timeout(control::GRACE, stop.closed()).await;
+    Ok(())
+}
+
+/// Says which of dockerd's variables are without effect.
+fn unserved() {
+    for name in [
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    ] {
+        if std::env::var_os(name).is_some_and(|value| !value.is_empty()) {
+            tracing::warn!(
+                name,
+                "a variable without effect: traces are not supported yet"
+            );
+        }
+    }
+}
+
+/// Where dockerd writes its goroutines' stacks at SIGUSR1: what `/debug/state` shows, in a file.
+async fn write_state(api: &rest::Api, dir: &std::path::Path) -> Result<()> {
+    let state = api.debug_state().await?;
+    let path = dir.join(format!(
+        "state-{}.json",
+        jiff::Timestamp::now().as_millisecond()
+    ));
+    let text = serde_json::to_vec_pretty(&state)?;
+    tokio::task::spawn_blocking({
+        let path = path.clone();
+        move || std::fs::write(path, text)
+    })
+    .await?
+    .with_context(|| path.display().to_string())?;
+    tracing::info!(path = %path.display(), "the engine's state is written");
     Ok(())
 }
 

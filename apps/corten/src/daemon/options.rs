@@ -31,7 +31,7 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag('\0', "default-network-opt", Kind::Map, ""),
     flag('\0', "default-runtime", Kind::Text, "corten"),
     flag('\0', "default-shm-size", Kind::Bytes, "64MiB"),
-    flag('\0', "default-stop-timeout", Kind::Int, ""),
+    flag('\0', "default-stop-timeout", Kind::Int, "10"),
     flag('\0', "default-ulimit", Kind::Ulimit, ""),
     flag('\0', "dns", Kind::List, ""),
     flag('\0', "dns-opt", Kind::List, ""),
@@ -142,6 +142,15 @@ const KEYS: &[(&str, &str)] = &[
     ("storage-opt", "storage-opts"),
 ];
 
+/// Keys of daemon.json that dockerd knows, that have no flag, and that are refused.
+pub(crate) const FILE_ONLY: [&str; 5] = [
+    "builder",
+    "default-init",
+    "resolv-conf",
+    "swarm-raft-election-tick",
+    "swarm-raft-heartbeat-tick",
+];
+
 /// Options with no key in daemon.json.
 const FLAG_ONLY: &[&str] = &["config-file", "validate", "version"];
 
@@ -179,7 +188,6 @@ const FIXED: &[(&str, &str)] = &[
     ("default-gateway", ""),
     ("default-gateway-v6", ""),
     ("default-network-opt", ""),
-    ("default-stop-timeout", "10"),
     ("experimental", "false"),
     ("firewall-backend", "nftables"),
     ("fixed-cidr-v6", ""),
@@ -208,6 +216,7 @@ const FEATURES: [&str; 2] = ["lazy-pull=false", "lazy-pull=true"];
 const LIVE: &[&str] = &[
     "authorization-plugin",
     "debug",
+    "default-stop-timeout",
     "events-max-age",
     "events-max-size",
     "http-proxy",
@@ -283,6 +292,10 @@ mod tests {
         let (_, options) = manual.split_once("**Honoured**").expect("section");
         let (honoured, rest) = options.split_once("**One value only**").expect("section");
         let (single, refused) = rest.split_once("**Refused**").expect("section");
+        for key in FILE_ONLY {
+            assert!(of_key(key).is_none());
+            assert!(refused.contains(&format!("`{key}`")), "{key}");
+        }
         for flag in FLAGS {
             let section = match FIXED.iter().find(|(name, _)| *name == flag.name) {
                 None => honoured,

@@ -10,7 +10,7 @@ use engine::{Bridge, Config, Live, RegistriesSource, RegistrySettings};
 use rest::ApiVersion;
 use serde_json::Value;
 
-use super::options::{self, FLAGS};
+use super::options::{self, FILE_ONLY, FLAGS};
 use super::remap;
 use crate::cli::app::{DOCKER_SOCKET, OWN_SOCKET};
 use crate::cli::flags::{self, Parsed};
@@ -19,6 +19,9 @@ use crate::cli::values::parse_duration;
 
 /// The key of daemon.json below which proxies are.
 const PROXIES: &str = "proxies";
+
+/// The variable that sets the least version of the API over all other settings, as for dockerd.
+const MIN_API_VERSION: &str = "DOCKER_MIN_API_VERSION";
 
 /// What the arguments ask for.
 #[derive(Debug)]
@@ -178,6 +181,12 @@ fn from_json(text: &str, given: &Parsed) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let object: serde_json::Map<String, Value> = serde_json::from_str(text)?;
+    let refused = object
+        .iter()
+        .find(|(key, _)| FILE_ONLY.contains(&key.as_str()));
+    if let Some((key, value)) = refused {
+        bail!("option {key} is not supported yet (it was given {value})");
+    }
     let unknown: Vec<&str> = object
         .keys()
         .map(String::as_str)
@@ -292,7 +301,12 @@ fn settings(given: &Parsed, called_dockerd: bool) -> Result<Settings> {
         "error" | "fatal" | "panic" => "error",
         other => bail!("invalid logging level: {other}"),
     };
-    let min_api_version = given.text("min-api-version");
+    let min_api_version = match std::env::var(MIN_API_VERSION) {
+        Ok(version) if !version.is_empty() => {
+            min_version(&version).with_context(|| format!("invalid {MIN_API_VERSION}"))?
+        }
+        _ => min_version(given.text("min-api-version"))?,
+    };
     let engine = engine(given)?;
     Ok(Settings {
         listen: listen(given, called_dockerd)?,
@@ -301,7 +315,7 @@ fn settings(given: &Parsed, called_dockerd: bool) -> Result<Settings> {
             path => path.into(),
         }),
         live: live(given)?,
-        min_api_version: min_version(min_api_version)?,
+        min_api_version,
         authorization: given.list("authorization-plugin"),
         metrics: Some(given.text("metrics-addr").to_owned()).filter(|addr| !addr.is_empty()),
         log_level,
@@ -508,6 +522,10 @@ fn live(given: &Parsed) -> Result<Live> {
         debug: given.on("debug"),
         live_restore: given.on("live-restore"),
         shutdown_timeout: number("shutdown-timeout").into(),
+        default_stop_timeout: match given.int("default-stop-timeout") {
+            seconds @ 0.. => seconds,
+            seconds => bail!("invalid default stop timeout: {seconds}"),
+        },
         registries: registries(given),
         events: event_limits(given)?,
         max_concurrent_downloads: match number("max-concurrent-downloads") {
@@ -698,6 +716,12 @@ mod tests {
         );
         let error = file(r#"{"debug":true}"#, &["--debug"]).expect_err("both");
         assert!(error.to_string().contains("both as a flag"), "{error}");
+        let error = file(r#"{"builder":{"gc":{"enabled":true}}}"#, &[]).expect_err("no builds");
+        assert!(
+            error
+                .to_string()
+                .starts_with("option builder is not supported yet")
+        );
         assert!(file("[]", &[]).is_err());
         assert!(file(r#"{"proxies":{"ftp-proxy":"x"}}"#, &[]).is_err());
         assert!(file(r#"{"proxies":1}"#, &[]).is_err());
@@ -732,6 +756,10 @@ mod tests {
             (
                 "--min-api-version=1.12",
                 "minimum supported API version is 1.24: 1.12",
+            ),
+            (
+                "--default-stop-timeout=-1",
+                "invalid default stop timeout: -1",
             ),
             ("--label=x", "bad attribute format: x"),
         ] {
