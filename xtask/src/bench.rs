@@ -6,6 +6,7 @@
 
 mod engines;
 mod listing;
+mod logs;
 mod measure;
 mod runtime;
 mod workloads;
@@ -39,7 +40,7 @@ const USAGE: &str =
     "cargo xtask bench [-n RUNS] [--containers N] [--only WORKLOAD,…] [--corten FILE]
                   [--here] [--engine 'NAME SOCKET COMMAND…']…
                   [--root DIR] [--keeper FILE]
-  workloads: run, exec, detach, api, cpu, daemon, ps; alone: runtime
+  workloads: run, exec, detach, api, cpu, daemon, ps; only when named: logs; alone: runtime
   --here     use the namespaces as they are
   --engine   one that runs already, as seen from --here
   --root     with runtime: a Debian system that has crun and runc; without it one is made
@@ -146,6 +147,9 @@ fn inside(options: &Options, corten: &std::path::Path) -> Result<()> {
                 workload(&engines, options.runs, &mut table)
                     .with_context(|| format!("workload {name}"))?;
             }
+        }
+        if options.only.iter().any(|only| only == "logs") {
+            logs::logs(&engines, options.runs, &mut table).context("workload logs")?;
         }
         if wanted("daemon") {
             workloads::daemon(&mut engines[0], options.containers, &mut table)?;

@@ -1,4 +1,4 @@
-//! Chores as Rust code: `cargo xtask layers | test | bench | guest | drivers`.
+//! Chores as Rust code: `cargo xtask layers | test | model | kills | bench | guest | drivers`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -10,6 +10,7 @@ mod drivers;
 mod guest;
 mod layers;
 mod run;
+mod series;
 mod test;
 
 use std::process::ExitCode;
@@ -23,10 +24,13 @@ fn main() -> ExitCode {
         Some("bench") => bench::bench(&rest),
         Some("drivers") => drivers::drivers(&rest),
         Some("guest") => guest::guest(&rest),
+        Some("kills") => series::kills(&rest),
+        Some("model") => series::model(&rest),
         Some("test") => test::test(&rest),
         _ => {
             eprintln!(
-                "usage: cargo xtask layers | test [--no-e2e] | bench [-n RUNS] … | guest … | drivers …"
+                "usage: cargo xtask layers | test [--no-e2e] | model … | kills … | bench [-n RUNS] … | \
+                 guest … | drivers …"
             );
             return ExitCode::from(2);
         }

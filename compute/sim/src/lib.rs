@@ -43,6 +43,7 @@ struct World {
     next_pid: u32,
     /// Every launch, in order: IDs.
     launched: Vec<String>,
+    keeps_traces: bool,
 }
 
 /// One run of a container: from launch to release.
@@ -77,6 +78,11 @@ impl Sim {
             let _ = run.notices.try_send(Notice::Oom);
             run.end_with(137, true);
         }
+    }
+
+    /// From now on what a run left stays, as when an engine is killed before it was cleared away.
+    pub fn keep_traces(&self, keep: bool) {
+        self.0.world().keeps_traces = keep;
     }
 
     /// Everything is gone without a trace, as after a restart of the host.
@@ -301,7 +307,9 @@ impl Compute for Sim {
         if let Some(run) = world.runs.get_mut(id) {
             run.end(137);
         }
-        world.runs.remove(id);
+        if !world.keeps_traces {
+            world.runs.remove(id);
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //! 1. rows are read;
 //! 2. the platform is asked for every container that had a process;
 //! 3. the bridge is opened with the endpoints of those that run;
-//! 4. an owner is started for each;
+//! 4. an owner is started for each, and the ends that nobody saw are written;
 //! 5. what has no row (runs, directories) is swept in the background.
 //!
 //! Killed at any point, the next open does the same again.
@@ -17,6 +17,7 @@ use std::time::Duration;
 use bridge::{Bridge, Ipv4Net, Restored};
 use compute::{Adopted, Compute, Exit};
 use state::{State, Table};
+use tokio::sync::watch;
 
 use crate::container::{Containers, wait_until};
 use crate::events::Events;
@@ -83,7 +84,9 @@ impl Engine {
         });
         open_bridge(&inner, &found).await?;
         let mut waiting = Vec::new();
+        let mut ended = Vec::new();
         for (mut record, inherited) in found {
+            let has_ended = matches!(inherited, Inherited::Exited(_));
             if matches!(inherited, Inherited::Restart) {
                 // Those that depend on it see from the first that it is still to come.
                 record.state.phase = Phase::Restarting;
@@ -95,7 +98,11 @@ impl Engine {
             let snapshot = container.snapshot.clone();
             inner.containers.insert(container);
             crate::log_drivers::resume(&inner, &snapshot.borrow());
+            if has_ended {
+                ended.push(snapshot);
+            }
         }
+        told(ended).await;
         start_in_order(&inner, &waiting);
         crate::image_ops::ensure_builtin(&inner)?;
         tokio::spawn(crate::image_ops::collect::keep_small(Arc::downgrade(
@@ -107,6 +114,17 @@ impl Engine {
         let sweeping = Arc::clone(&inner);
         tokio::spawn(async move { sweep(&sweeping).await });
         Ok(Self(inner))
+    }
+}
+
+/// Waits until the ends that nobody saw are written: no client is told that such a container runs.
+async fn told(ended: Vec<watch::Receiver<Arc<Record>>>) {
+    for snapshot in ended {
+        let done = |record: &Record| !record.state.phase.is_alive();
+        let written = wait_until(snapshot, done);
+        if tokio::time::timeout(PATIENCE, written).await.is_err() {
+            tracing::warn!("a container's end is not written yet");
+        }
     }
 }
 

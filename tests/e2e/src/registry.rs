@@ -14,14 +14,22 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts one at 127.0.0.1:5000 of the lab.
+    /// Where [`Self::start`] puts it, in the lab's network.
+    pub const ADDRESS: &str = "127.0.0.1:5000";
+
+    /// Starts one at [`Self::ADDRESS`].
     pub fn start(lab: &Lab) -> Self {
+        Self::start_at(lab, Self::ADDRESS)
+    }
+
+    /// Starts one at another address of the lab's network.
+    pub fn start_at(lab: &Lab, address: &str) -> Self {
         let config = lab.path("registry.yml");
         let storage = lab.path("registry");
         let text = format!(
             "version: 0.1\nlog: {{accesslog: {{disabled: false}}, level: warn}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
-             http: {{addr: '127.0.0.1:5000'}}\n",
+             http: {{addr: '{address}'}}\n",
             storage.display()
         );
         std::fs::write(&config, text).expect("registry.yml");
@@ -36,14 +44,8 @@ impl Registry {
             .spawn()
             .expect("docker-registry");
         let answers = || {
-            let probe = [
-                "busybox",
-                "wget",
-                "-q",
-                "-O",
-                "-",
-                "http://127.0.0.1:5000/v2/",
-            ];
+            let url = format!("http://{address}/v2/");
+            let probe = ["busybox", "wget", "-q", "-O", "-", &url];
             lab.inside(&probe).code == 0
         };
         assert!(

@@ -238,7 +238,7 @@ impl Day<'_> {
         }
         while !self.over.load(Ordering::Relaxed) {
             let at = random.below(containers.len());
-            let (order, pause) = (Order::of(random.next()), random.next() % 30_000);
+            let (order, pause) = (Order::of(random.number()), random.number() % 30_000);
             let known = &mut containers[at];
             known.open = Some(order);
             self.begin(pause);
@@ -309,7 +309,7 @@ fn containers_do_what_the_rules_say() {
         };
         std::thread::scope(|scope| {
             for model in &mut models {
-                let (day, mut random) = (&day, Random::new(random.next()));
+                let (day, mut random) = (&day, Random::new(random.number()));
                 scope.spawn(move || {
                     // One that fails takes the others along.
                     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

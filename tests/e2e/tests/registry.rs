@@ -6,7 +6,6 @@
 mod faulty;
 
 use std::os::unix::fs::MetadataExt as _;
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use e2e::{Lab, Options, root, wait_for};
@@ -147,50 +146,6 @@ fn settings_of_registries_change_without_a_restart() {
     assert!(lab.ok(&["info"]).contains(&mirror));
 }
 
-/// Debian's registry in the network of the lab.
-struct Distribution {
-    process: Child,
-    address: String,
-}
-
-impl Drop for Distribution {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Distribution {
-    fn start(lab: &Lab) -> Self {
-        let address = lab.in_network(|| {
-            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            free.local_addr().unwrap().to_string()
-        });
-        let config = lab.path("registry.yml");
-        let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{address}'}}\n\
-             storage: {{filesystem: {{rootdirectory: '{}'}}}}\n",
-            lab.path("registry").display()
-        );
-        std::fs::write(&config, text).unwrap();
-        let process = lab
-            .entered("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .env("OTEL_TRACES_EXPORTER", "none")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry is installed");
-        let started = Self { process, address };
-        let to = started.address.clone();
-        let listens =
-            lab.in_network(|| wait_for(PATIENCE, || std::net::TcpStream::connect(&to).is_ok()));
-        assert!(listens, "the registry does not listen");
-        started
-    }
-}
-
 #[test]
 #[ignore = "needs the program docker-registry"]
 fn search_and_manifest_lists_with_debians_registry() {
@@ -198,8 +153,8 @@ fn search_and_manifest_lists_with_debians_registry() {
         return;
     }
     let lab = Lab::new();
-    let registry = Distribution::start(&lab);
-    let at = |name: &str| format!("{}/{name}", registry.address);
+    let _registry = e2e::registry::Registry::start(&lab);
+    let at = |name: &str| format!("{}/{name}", e2e::registry::Registry::ADDRESS);
     for name in ["bb:1", "other/bb:1", "team/tool:1"] {
         lab.ok(&["tag", "bb", &at(name)]);
         let pushed = lab.ok(&["push", &at(name)]);

@@ -180,12 +180,12 @@ impl Random {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        random.next();
+        random.number();
         random
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -196,7 +196,7 @@ impl Random {
     /// The next one below a limit that is not 0.
     pub fn below(&mut self, limit: usize) -> usize {
         let limit = u64::try_from(limit.max(1)).unwrap_or(u64::MAX);
-        usize::try_from(self.next() % limit).unwrap_or_default()
+        usize::try_from(self.number() % limit).unwrap_or_default()
     }
 }
 
@@ -216,9 +216,9 @@ mod tests {
             assert!(orders.contains(&order), "{order:?}");
         }
         let mut random = Random::new(1);
-        let same: Vec<u64> = (0..4).map(|_| random.next()).collect();
+        let same: Vec<u64> = (0..4).map(|_| random.number()).collect();
         let mut random = Random::new(1);
-        assert_eq!(same, (0..4).map(|_| random.next()).collect::<Vec<_>>());
+        assert_eq!(same, (0..4).map(|_| random.number()).collect::<Vec<_>>());
         assert!((0..1000).all(|_| random.below(7) < 7));
     }
 

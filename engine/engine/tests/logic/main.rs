@@ -315,8 +315,9 @@ fn an_engine_takes_over_what_another_left() {
     house.sim.end(&ended, 7);
     house.sim.end(&again, 1);
     house.day(async |lab| {
-        let state = lab.until("ended", |state| state.status == "exited").await;
-        assert_eq!(state.exit_code, 7);
+        // Nobody is told that it runs, not even at first.
+        let state = lab.state("ended");
+        assert_eq!((state.status.as_str(), state.exit_code), ("exited", 7));
         let state = lab.state("goes-on");
         assert_eq!((state.status.as_str(), state.pid), ("running", pid));
         lab.until("again", |state| state.status == "running").await;
@@ -328,6 +329,43 @@ fn an_engine_takes_over_what_another_left() {
         let state = lab.until("goes-on", |state| state.status == "exited").await;
         assert_eq!(state.exit_code, 255);
         lab.until("again", |state| state.status == "running").await;
+    });
+}
+
+#[test]
+fn an_engine_killed_between_an_act_and_its_row_is_not_believed() {
+    let house = House::new();
+    let id = house.day(async |lab| {
+        let id = lab.create("frozen", &["sleep"], json!({})).await;
+        lab.engine.container_start("frozen").await.unwrap();
+        lab.create("cleared", &["exit", "3"], json!({})).await;
+        lab.sim.keep_traces(true);
+        lab.engine.container_start("cleared").await.unwrap();
+        assert_eq!(lab.ended("cleared").await, 3);
+        id
+    });
+    house.sim.keep_traces(false);
+    let pause = house.sim.pause(&id);
+    tokio::runtime::Runtime::new()
+        .unwrap()
+        .block_on(pause)
+        .unwrap();
+    house.day(async |lab| {
+        assert_eq!(lab.state("frozen").status, "paused");
+        lab.engine.container_unpause("frozen").await.unwrap();
+        lab.engine.container_pause("frozen").await.unwrap();
+        // What its last run left is not in the way of the next.
+        assert!(lab.engine.container_start("cleared").await.unwrap());
+    });
+    let resume = house.sim.resume(&id);
+    tokio::runtime::Runtime::new()
+        .unwrap()
+        .block_on(resume)
+        .unwrap();
+    house.day(async |lab| {
+        assert_eq!(lab.state("frozen").status, "running");
+        lab.engine.container_kill("frozen", None).await.unwrap();
+        assert_eq!(lab.ended("frozen").await, 137);
     });
 }
 

@@ -3,12 +3,11 @@
 use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use e2e::{Lab, wait_for};
+use e2e::Lab;
 use serde_json::{Value, json};
 
 use crate::layers::{Layer, digest};
@@ -35,7 +34,7 @@ pub(crate) struct Faults {
 }
 
 pub(crate) struct Registry {
-    process: Child,
+    _behind: e2e::registry::Registry,
     pub(crate) faults: Arc<Faults>,
     ended: Arc<AtomicBool>,
 }
@@ -43,27 +42,7 @@ pub(crate) struct Registry {
 impl Registry {
     /// A registry with its files in the lab's directory.
     pub(crate) fn new(lab: &Lab) -> Self {
-        let config = lab.path("registry.yml");
-        let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '127.0.0.1:{REGISTRY}'}}\n\
-             storage: {{filesystem: {{rootdirectory: '{}'}}}}\n",
-            lab.path("registry").display()
-        );
-        std::fs::write(&config, text).expect("registry.yml");
-        let mut command: Command = lab.entered("docker-registry");
-        let process = command
-            .args(["serve", &config.display().to_string()])
-            .env("OTEL_TRACES_EXPORTER", "none")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry is installed");
-        let listens = || TcpStream::connect(("127.0.0.1", REGISTRY)).is_ok();
-        assert!(
-            lab.in_network(|| wait_for(Duration::from_secs(20), listens)),
-            "the registry listens"
-        );
+        let behind = e2e::registry::Registry::start_at(lab, &format!("127.0.0.1:{REGISTRY}"));
         let (faults, ended) = (
             Arc::new(Faults::default()),
             Arc::new(AtomicBool::new(false)),
@@ -75,7 +54,7 @@ impl Registry {
             std::thread::spawn(move || serve(&listener, &to_front, &ends));
         });
         Self {
-            process,
+            _behind: behind,
             faults,
             ended,
         }
@@ -90,8 +69,6 @@ impl Registry {
 impl Drop for Registry {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::SeqCst);
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
