@@ -123,6 +123,8 @@ pub struct Launch {
     pub id: String,
     /// What to build. `root.path` is ignored; `process.user` too when `user` is set.
     pub spec: Spec,
+    /// Builds it in place of the built-in runtime.
+    pub runtime: Option<Runtime>,
     /// Root file system: a detached mount.
     pub rootfs: OwnedFd,
     /// Mounts of the specification whose source is given here, in any order.
@@ -145,6 +147,15 @@ pub struct Launch {
     pub attachments: Vec<Attachment>,
     /// Sockets that hold published ports, kept open as long as the container runs.
     pub ports: Vec<HeldPort>,
+}
+
+/// An OCI runtime with runc's command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runtime {
+    /// Its program.
+    pub path: PathBuf,
+    /// Arguments before the command's name.
+    pub args: Vec<String>,
 }
 
 /// The source of a mount.

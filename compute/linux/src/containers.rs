@@ -30,6 +30,8 @@ pub(crate) struct Link {
     pub(crate) id: String,
     /// Path of its cgroup; empty: none.
     pub(crate) cgroup: String,
+    /// It was built by another runtime than the built-in one, which is to be asked.
+    pub(crate) foreign: bool,
     /// Set when it runs.
     pub(crate) first: OnceLock<Process>,
     pub(crate) execs: Mutex<HashMap<String, ExecEntry>>,
@@ -84,10 +86,11 @@ impl Containers {
 }
 
 impl Link {
-    pub(crate) fn new(id: &str, cgroup: &str) -> Self {
+    pub(crate) fn new(id: &str, cgroup: &str, foreign: bool) -> Self {
         Self {
             id: id.to_owned(),
             cgroup: cgroup.to_owned(),
+            foreign,
             first: OnceLock::new(),
             execs: Mutex::default(),
             attachments: Mutex::default(),

@@ -25,5 +25,6 @@ mod message;
 pub use frame::{Error, Frame, Inbox, Outbox, Received, Result};
 pub use message::{
     Attach, Call, Event, Exec, ExecState, Exit, Failure, FailureKind, Hierarchies, Identity,
-    Launch, Log, LogFile, LogFormat, Message, Port, Reply, Request, nanoseconds, system_time,
+    Launch, Log, LogFile, LogFormat, Message, Order, Port, Reply, Request, Runtime, nanoseconds,
+    system_time,
 };

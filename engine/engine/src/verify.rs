@@ -88,6 +88,20 @@ pub(crate) fn defaults(host: &mut HostConfig, config: &Config, features: &Featur
     }
 }
 
+/// The runtime of this name; `None` is the built-in one.
+pub(crate) fn runtime<'a>(
+    name: &str,
+    runtimes: &'a dockerapi::Map<compute::Runtime>,
+) -> Result<Option<&'a compute::Runtime>> {
+    match runtimes.get(name) {
+        Some(own) => Ok(Some(own)),
+        None if crate::BUILT_IN_RUNTIMES.contains(&name) => Ok(None),
+        None => Err(Error::invalid(format!(
+            "unknown or invalid runtime name: {name}"
+        ))),
+    }
+}
+
 /// The container's own side.
 pub(crate) fn config(config: &ContainerConfig) -> Result<()> {
     if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
@@ -159,15 +173,6 @@ pub(crate) fn host(host: &HostConfig, features: &Features) -> Result<Vec<String>
         return Err(Error::invalid(format!(
             "Invalid value {}, range for oom score adj is [-1000, 1000]",
             host.oom_score_adj
-        )));
-    }
-    if !matches!(
-        host.runtime.as_str(),
-        "corten" | "runc" | "io.containerd.runc.v2"
-    ) {
-        return Err(Error::invalid(format!(
-            "unknown or invalid runtime name: {}",
-            host.runtime
         )));
     }
     if !matches!(host.cgroupns_mode.as_str(), "host" | "private") {

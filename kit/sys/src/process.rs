@@ -9,6 +9,9 @@ use crate::{Result, check};
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+/// `CLONE_NEWNS`, for [`unshare`].
+pub const NEW_MOUNT_NAMESPACE: i32 = libc::CLONE_NEWNS;
+
 /// What [`clone3`] makes; the flags are `libc::CLONE_*`, `CLONE_PIDFD` is implied.
 #[derive(Debug, Default)]
 pub struct CloneArgs<'a> {
