@@ -106,6 +106,8 @@ pub struct Features {
     pub oom_kill_disable: bool,
     /// CFS quota works.
     pub cpu_cfs: bool,
+    /// Real-time scheduling can be limited (v1).
+    pub cpu_realtime: bool,
     /// CPU shares work.
     pub cpu_shares: bool,
     /// cpusets work.

@@ -96,6 +96,8 @@ fn draft(
     let features = inner.compute.features();
     verify::defaults(&mut host, &inner.config, features);
     let warnings = verify::host(&host, features)?;
+    // Told in the warnings.
+    host.resources.cpu_percent = 0;
     let runtime = verify::runtime(&host.runtime, &inner.config.runtimes)?;
     let (ids, reserved) = userns::of_container(inner, &host)?;
     if ids.is_some() && runtime.is_some() {
