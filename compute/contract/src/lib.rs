@@ -65,6 +65,12 @@ pub trait Compute: std::fmt::Debug + Send + Sync + 'static {
     /// Changes limits of a running container.
     async fn update(&self, id: &str, resources: &Resources) -> Result<()>;
 
+    /// Puts a detached mount at a place in a running container, which is made where it is missing.
+    async fn mount(&self, id: &str, tree: OwnedFd, destination: &str) -> Result<()>;
+
+    /// Takes away what is mounted at a place in a running container.
+    async fn unmount(&self, id: &str, destination: &str) -> Result<()>;
+
     /// One reading of the container's meters.
     async fn usage(&self, id: &str) -> Result<Usage>;
 

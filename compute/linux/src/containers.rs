@@ -108,6 +108,10 @@ impl Handle {
         Ok(self.link.process()?.pid)
     }
 
+    pub(crate) fn pidfd(&self) -> Result<OwnedFd> {
+        self.link.process()?.pidfd.try_clone().map_err(internal)
+    }
+
     pub(crate) fn cgroup(&self) -> &str {
         &self.link.cgroup
     }

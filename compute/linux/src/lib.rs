@@ -19,6 +19,7 @@ mod containers;
 mod features;
 mod filters;
 mod launch;
+mod mounts;
 mod program;
 mod release;
 mod requests;
@@ -200,6 +201,18 @@ impl Compute for Linux {
         let path = self.shared.containers.get(id)?.cgroup().to_owned();
         self.with_cgroup(id, move |_, cgroup| units::limit(&path, cgroup, &limits))
             .await
+    }
+
+    async fn mount(&self, id: &str, tree: OwnedFd, destination: &str) -> Result<()> {
+        let pidfd = self.shared.containers.get(id)?.pidfd()?;
+        let destination = destination.to_owned();
+        blocking(move || mounts::add(&pidfd, &tree, &destination)).await
+    }
+
+    async fn unmount(&self, id: &str, destination: &str) -> Result<()> {
+        let pidfd = self.shared.containers.get(id)?.pidfd()?;
+        let destination = destination.to_owned();
+        blocking(move || mounts::remove(&pidfd, &destination)).await
     }
 
     async fn usage(&self, id: &str) -> Result<Usage> {

@@ -122,7 +122,7 @@ fn driver(host: &HostConfig, mounted: &Mounted) -> Result<()> {
 }
 
 /// `source:destination[:options]`, or a volume's destination alone.
-fn parse_bind(text: &str) -> Result<Mounted> {
+pub(crate) fn parse_bind(text: &str) -> Result<Mounted> {
     let invalid = || Error::invalid(format!("invalid volume specification: '{text}'"));
     let parts: Vec<&str> = text.splitn(4, ':').collect();
     let (source, destination, mode) = match parts.as_slice() {
@@ -205,7 +205,7 @@ fn target_problem(target: &str) -> Option<String> {
         .then(|| format!("invalid mount path: '{target}' mount path must be absolute"))
 }
 
-fn from_spec(spec: &MountSpec) -> Result<Mounted> {
+pub(crate) fn from_spec(spec: &MountSpec) -> Result<Mounted> {
     let invalid = |reason: &str| {
         Error::invalid(format!(
             "invalid mount config for type \"{}\": {reason}",

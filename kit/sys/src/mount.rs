@@ -29,6 +29,9 @@ pub const NOSYMFOLLOW: u64 = 0x0020_0000;
 /// `MS_SLAVE`, a propagation.
 pub const SLAVE: u64 = libc::MS_SLAVE;
 
+/// `MS_PRIVATE`, a propagation.
+pub const PRIVATE: u64 = libc::MS_PRIVATE;
+
 /// Changes to the attributes of a mount.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MountAttr<'a> {

@@ -110,6 +110,11 @@ const HIDDEN: &[&str] = &[
     "cpu-percent",
     "io-maxbandwidth",
     "io-maxiops",
+    // Corten's own, of `update`.
+    "label-add",
+    "label-rm",
+    "mount-add",
+    "mount-rm",
 ];
 
 /// pflag's `FlagUsagesWrapped`.
