@@ -394,6 +394,7 @@ fn warnings(resources: &Resources, features: &Features) -> Vec<String> {
     let kernel = "Your kernel does not support";
     let cgroup = "or the cgroup is not mounted.";
     let limits = resources.memory > 0;
+    let cpuset = !resources.cpuset_cpus.is_empty() || !resources.cpuset_mems.is_empty();
     let disables = resources.oom_kill_disable == Some(true);
     let throttles = [
         (
@@ -453,8 +454,7 @@ fn warnings(resources: &Resources, features: &Features) -> Vec<String> {
             "linux does not support CPU percent. Percent discarded.".to_owned(),
         ),
         (
-            !(resources.cpuset_cpus.is_empty() && resources.cpuset_mems.is_empty())
-                && !features.cpuset,
+            cpuset && !features.cpuset,
             format!("{kernel} cpuset {cgroup} Cpuset discarded."),
         ),
         (

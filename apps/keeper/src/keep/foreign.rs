@@ -7,8 +7,8 @@
 //!   delete, when the first process has ended
 //! ```
 //!
-//! The keeper is the subreaper of what the runtime leaves behind, so that it sees the container's
-//! processes end as it does with its own. Nothing is mounted in anybody else's namespace, and of
+//! While the runtime makes a process the keeper is the subreaper of what it leaves behind, so that it
+//! sees the container's processes end as it does with its own. Nothing is mounted in anybody else's namespace, and of
 //! the files only the runtime's own state outlives the keeper, in the run directory.
 
 use std::fs::File;
@@ -74,8 +74,6 @@ impl Foreign {
             state: dir.join("runtime"),
             bundle: dir.join("bundle"),
         };
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-            .map_err(|e| internal(format!("become subreaper: {e}")))?;
         own_mounts().map_err(|e| internal(format!("mount namespace of the bundle: {e}")))?;
         foreign
             .attach(sources)
@@ -314,7 +312,11 @@ impl Foreign {
             }
         }
         command.arg(&self.id);
-        self.run(&mut command, name)?;
+        // No longer than that: orphans of a container with the host's pids are not the keeper's.
+        adopt_orphans(true)?;
+        let made = self.run(&mut command, name);
+        adopt_orphans(false)?;
+        made?;
         let text = std::fs::read_to_string(&pid_file)
             .map_err(|e| internal(format!("pid file of the runtime: {e}")))?;
         let pid = text.trim().parse().ok().and_then(Pid::from_raw);
@@ -406,6 +408,13 @@ impl Foreign {
         });
         errors.last()
     }
+}
+
+/// What the runtime leaves behind becomes the keeper's child.
+fn adopt_orphans(adopt: bool) -> Result<(), Failure> {
+    let own = adopt.then(rustix::process::getpid);
+    rustix::process::set_child_subreaper(own)
+        .map_err(|e| internal(format!("subreaper of the runtime's processes: {e}")))
 }
 
 /// A mount namespace of the keeper's own, which goes on to see what the host mounts.
