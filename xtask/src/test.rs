@@ -88,7 +88,7 @@ pub(crate) fn test(args: &[String]) -> Result<()> {
     ];
     let mut good = counted(&unit, &mut totals)?;
     if end_to_end {
-        run::run(&["cargo", "build", "--locked", "-p", "corten"])?;
+        run::run(&["cargo", "build", "--locked", "-p", "corten", "-p", "keeper"])?;
         let e2e = ["cargo", "test", "--locked", "--no-fail-fast", "-p", "e2e"];
         good &= counted(&e2e, &mut totals)?;
         // Those that need Debian's docker-registry.

@@ -17,6 +17,7 @@ mod client;
 mod control;
 mod encode;
 mod end;
+mod foreign;
 mod log;
 mod poll;
 mod process;

@@ -65,6 +65,12 @@ pub trait Compute: std::fmt::Debug + Send + Sync + 'static {
     /// Changes limits of a running container.
     async fn update(&self, id: &str, resources: &Resources) -> Result<()>;
 
+    /// Puts a detached mount at a place in a running container, which is made where it is missing.
+    async fn mount(&self, id: &str, tree: OwnedFd, destination: &str) -> Result<()>;
+
+    /// Takes away what is mounted at a place in a running container.
+    async fn unmount(&self, id: &str, destination: &str) -> Result<()>;
+
     /// One reading of the container's meters.
     async fn usage(&self, id: &str) -> Result<Usage>;
 
@@ -106,6 +112,8 @@ pub struct Features {
     pub oom_kill_disable: bool,
     /// CFS quota works.
     pub cpu_cfs: bool,
+    /// Real-time scheduling can be limited (v1).
+    pub cpu_realtime: bool,
     /// CPU shares work.
     pub cpu_shares: bool,
     /// cpusets work.
@@ -123,6 +131,8 @@ pub struct Launch {
     pub id: String,
     /// What to build. `root.path` is ignored; `process.user` too when `user` is set.
     pub spec: Spec,
+    /// Builds it in place of the built-in runtime.
+    pub runtime: Option<Runtime>,
     /// Root file system: a detached mount.
     pub rootfs: OwnedFd,
     /// Mounts of the specification whose source is given here, in any order.
@@ -145,6 +155,15 @@ pub struct Launch {
     pub attachments: Vec<Attachment>,
     /// Sockets that hold published ports, kept open as long as the container runs.
     pub ports: Vec<HeldPort>,
+}
+
+/// An OCI runtime with runc's command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runtime {
+    /// Its program.
+    pub path: PathBuf,
+    /// Arguments before the command's name.
+    pub args: Vec<String>,
 }
 
 /// The source of a mount.

@@ -47,7 +47,7 @@ async fn connect(shared: &Arc<Shared>, id: &str, dir: &Path) -> Result<Option<Ru
     let Ok(socket) = open_socket(dir) else {
         return Ok(None);
     };
-    let link = Link::new(id, &cgroup_path(dir));
+    let link = Link::new(id, &cgroup_path(dir), dir.join(directory::RUNTIME).exists());
     let connection = connection::start(shared, link, socket, None)?;
     let handle = connection.handle;
     let call = handle.call(Frame::new(Request::Adopt));

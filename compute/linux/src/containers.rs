@@ -30,6 +30,8 @@ pub(crate) struct Link {
     pub(crate) id: String,
     /// Path of its cgroup; empty: none.
     pub(crate) cgroup: String,
+    /// It was built by another runtime than the built-in one, which is to be asked.
+    pub(crate) foreign: bool,
     /// Set when it runs.
     pub(crate) first: OnceLock<Process>,
     pub(crate) execs: Mutex<HashMap<String, ExecEntry>>,
@@ -86,10 +88,11 @@ impl Containers {
 }
 
 impl Link {
-    pub(crate) fn new(id: &str, cgroup: &str) -> Self {
+    pub(crate) fn new(id: &str, cgroup: &str, foreign: bool) -> Self {
         Self {
             id: id.to_owned(),
             cgroup: cgroup.to_owned(),
+            foreign,
             first: OnceLock::new(),
             execs: Mutex::default(),
             attachments: Mutex::default(),
@@ -106,6 +109,10 @@ impl Link {
 impl Handle {
     pub(crate) fn pid(&self) -> Result<u32> {
         Ok(self.link.process()?.pid)
+    }
+
+    pub(crate) fn pidfd(&self) -> Result<OwnedFd> {
+        self.link.process()?.pidfd.try_clone().map_err(internal)
     }
 
     pub(crate) fn cgroup(&self) -> &str {

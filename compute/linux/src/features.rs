@@ -28,6 +28,7 @@ pub(crate) fn detect(layout: &Layout, systemd: bool) -> Features {
         swap_limit: file("memory", "memory.memsw.limit_in_bytes"),
         oom_kill_disable: !v2 && file("memory", "memory.oom_control"),
         cpu_cfs: file("cpu", "cpu.cfs_quota_us"),
+        cpu_realtime: !v2 && file("cpu", "cpu.rt_period_us"),
         cpu_shares: has("cpu"),
         cpuset: has("cpuset"),
         pids_limit: has("pids"),

@@ -22,18 +22,27 @@ pub(crate) async fn launch(shared: Arc<Shared>, launch: Launch) -> Result<Runnin
         let message = format!("container {id} is running already");
         return Err(Error::new(Kind::Conflict, message));
     }
+    let runtime = launch
+        .runtime
+        .as_ref()
+        .map(|runtime| keeper_protocol::Runtime {
+            path: runtime.path.clone(),
+            args: runtime.args.clone(),
+            systemd: shared.config.systemd_cgroups,
+        });
     let cgroup = launch.spec.linux.as_ref().map(|l| l.cgroups_path.clone());
     let cgroup = cgroup.unwrap_or_default();
-    let dir = match make_directory(&shared, &id, &cgroup) {
+    let dir = match make_directory(&shared, &id, &cgroup, runtime.as_ref()) {
         Ok(dir) => dir,
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             // Of an earlier run that was not released.
             release::release(&shared, &id).await?;
-            make_directory(&shared, &id, &cgroup).map_err(|e| run_directory(&id, &e))?
+            make_directory(&shared, &id, &cgroup, runtime.as_ref())
+                .map_err(|e| run_directory(&id, &e))?
         }
         Err(error) => return Err(run_directory(&id, &error)),
     };
-    let result = start(&shared, launch, &cgroup, dir).await;
+    let result = start(&shared, launch, &cgroup, runtime, dir).await;
     Program::prepare_spare(&shared);
     if result.is_err()
         && let Err(error) = release::release(&shared, &id).await
@@ -47,10 +56,11 @@ async fn start(
     shared: &Arc<Shared>,
     launch: Launch,
     cgroup: &str,
+    runtime: Option<keeper_protocol::Runtime>,
     dir: OwnedFd,
 ) -> Result<Running> {
-    let link = Link::new(&launch.id, cgroup);
-    let frame = frame(shared, launch, dir, &link)?;
+    let link = Link::new(&launch.id, cgroup, runtime.is_some());
+    let frame = frame(shared, launch, runtime, dir, &link)?;
     let (socket, child) = shared.program.keeper().await?.into_parts();
     let socket = socket.ok_or_else(|| internal("keeper without socket"))?;
     let connection = connection::start(shared, link, socket, child)?;
@@ -94,17 +104,35 @@ fn run_directory(id: &str, error: &std::io::Error) -> Error {
 }
 
 /// Makes the run directory, the cgroup's path in it from the beginning.
-fn make_directory(shared: &Shared, id: &str, cgroup: &str) -> std::io::Result<OwnedFd> {
+fn make_directory(
+    shared: &Shared,
+    id: &str,
+    cgroup: &str,
+    runtime: Option<&keeper_protocol::Runtime>,
+) -> std::io::Result<OwnedFd> {
     use std::os::unix::fs::DirBuilderExt;
     let path = directory::of(&shared.config.run_dir, id);
     std::fs::DirBuilder::new().mode(0o700).create(&path)?;
     std::fs::write(path.join(directory::CGROUP), cgroup)?;
+    if let Some(runtime) = runtime {
+        std::fs::write(path.join(directory::RUNTIME), serde_json::to_vec(runtime)?)?;
+    }
     Ok(File::open(&path)?.into())
 }
 
 /// Everything as the keeper wants it.
-fn frame(shared: &Shared, mut launch: Launch, dir: OwnedFd, link: &Link) -> Result<Frame<Request>> {
-    let seccomp = launch.spec.linux.as_mut().and_then(|l| l.seccomp.take());
+fn frame(
+    shared: &Shared,
+    mut launch: Launch,
+    runtime: Option<keeper_protocol::Runtime>,
+    dir: OwnedFd,
+    link: &Link,
+) -> Result<Frame<Request>> {
+    let seccomp = match runtime {
+        None => launch.spec.linux.as_mut().and_then(|l| l.seccomp.take()),
+        // It compiles its own.
+        Some(_) => None,
+    };
     let filter = seccomp.map(|s| shared.filters.compiled(&s)).transpose()?;
     let mut bytes = filter.map_or_else(Vec::new, |f| f.to_vec());
     let filter = bytes.len();
@@ -137,6 +165,7 @@ fn frame(shared: &Shared, mut launch: Launch, dir: OwnedFd, link: &Link) -> Resu
     let message = Request::Launch(Box::new(keeper_protocol::Launch {
         id: launch.id,
         spec: launch.spec,
+        runtime,
         identity: identity(launch.identity),
         create_cwd: launch.create_cwd,
         init: launch.init,

@@ -19,6 +19,7 @@ mod containers;
 mod features;
 mod filters;
 mod launch;
+mod mounts;
 mod program;
 mod release;
 mod requests;
@@ -33,6 +34,7 @@ use compute::{
     Adopted, Attachment, Compute, Error, Exec, ExecRunning, Features, Launch, Result, Running,
     Usage,
 };
+use keeper_protocol::Order;
 use oci::runtime::{ConsoleSize, Resources};
 use std::os::fd::OwnedFd;
 
@@ -147,7 +149,11 @@ impl Compute for Linux {
     }
 
     async fn signal(&self, id: &str, exec: Option<&str>, signal: i32) -> Result<()> {
-        self.shared.containers.get(id)?.signal(exec, signal)
+        let handle = self.shared.containers.get(id)?;
+        match exec {
+            None if handle.link.foreign => handle.order(Order::Kill(signal)).await,
+            exec => handle.signal(exec, signal),
+        }
     }
 
     async fn resize(&self, id: &str, exec: Option<&str>, size: ConsoleSize) -> Result<()> {
@@ -155,6 +161,10 @@ impl Compute for Linux {
     }
 
     async fn pause(&self, id: &str) -> Result<()> {
+        let handle = self.shared.containers.get(id)?;
+        if handle.link.foreign {
+            return handle.order(Order::Pause).await;
+        }
         self.with_cgroup(id, |id, cgroup| {
             if cgroup.frozen().map_err(internal)? {
                 let message = format!("container {id} is already paused");
@@ -166,6 +176,10 @@ impl Compute for Linux {
     }
 
     async fn resume(&self, id: &str) -> Result<()> {
+        let handle = self.shared.containers.get(id)?;
+        if handle.link.foreign {
+            return handle.order(Order::Resume).await;
+        }
         self.with_cgroup(id, |id, cgroup| {
             if !cgroup.frozen().map_err(internal)? {
                 let message = format!("container {id} is not paused");
@@ -177,10 +191,28 @@ impl Compute for Linux {
     }
 
     async fn update(&self, id: &str, resources: &Resources) -> Result<()> {
+        let handle = self.shared.containers.get(id)?;
+        if handle.link.foreign {
+            return handle
+                .order(Order::Update(Box::new(resources.clone())))
+                .await;
+        }
         let limits = runtime::limits(resources);
         let path = self.shared.containers.get(id)?.cgroup().to_owned();
         self.with_cgroup(id, move |_, cgroup| units::limit(&path, cgroup, &limits))
             .await
+    }
+
+    async fn mount(&self, id: &str, tree: OwnedFd, destination: &str) -> Result<()> {
+        let pidfd = self.shared.containers.get(id)?.pidfd()?;
+        let destination = destination.to_owned();
+        blocking(move || mounts::add(&pidfd, &tree, &destination)).await
+    }
+
+    async fn unmount(&self, id: &str, destination: &str) -> Result<()> {
+        let pidfd = self.shared.containers.get(id)?.pidfd()?;
+        let destination = destination.to_owned();
+        blocking(move || mounts::remove(&pidfd, &destination)).await
     }
 
     async fn usage(&self, id: &str) -> Result<Usage> {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use compute::{Attachment, Error, Exec, ExecRunning, Kind, Result};
-use keeper_protocol::{Frame, Reply, Request};
+use keeper_protocol::{Frame, Order, Reply, Request};
 use oci::runtime::ConsoleSize;
 use tokio::sync::oneshot;
 
@@ -92,6 +92,13 @@ impl Handle {
         let exec = exec.map(str::to_owned);
         let request = Frame::new(Request::Resize { exec, size });
         self.call(request).await.map(drop)
+    }
+
+    /// Has the container's own runtime do something.
+    pub(crate) async fn order(&self, order: Order) -> Result<()> {
+        self.call(Frame::new(Request::Runtime(order)))
+            .await
+            .map(drop)
     }
 
     fn forget(&self, token: Option<u64>) {

@@ -20,6 +20,9 @@ pub const EXIT_PARTIAL: &str = "exit.partial";
 /// The container's cgroup path as in its spec, UTF-8, no newline.
 pub const CGROUP: &str = "cgroup";
 
+/// JSON [`crate::Runtime`] of the container, where the built-in one is not it.
+pub const RUNTIME: &str = "runtime.json";
+
 /// The directory of one container.
 pub fn of(run_dir: &Path, id: &str) -> PathBuf {
     run_dir.join(CONTAINERS).join(id)

@@ -27,6 +27,6 @@ mod message;
 pub use frame::{Error, Frame, Inbox, Outbox, Received, Result};
 pub use message::{
     Attach, Call, Event, Exec, ExecState, Exit, Failure, FailureKind, Hierarchies, Identity,
-    Launch, Log, LogFile, LogFormat, Message, Port, Reply, Request, VERSION, nanoseconds,
-    system_time,
+    Launch, Log, LogFile, LogFormat, Message, Order, Port, Reply, Request, Runtime, VERSION,
+    nanoseconds, system_time,
 };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use oci::runtime::{ConsoleSize, Process, Spec};
+use oci::runtime::{ConsoleSize, Process, Resources, Spec};
 use serde::{Deserialize, Serialize};
 
 /// The version of the protocol that this code speaks. It grows with each request that older keepers
@@ -54,6 +54,32 @@ pub enum Request {
         /// The size.
         size: ConsoleSize,
     },
+    /// Something that the container's own runtime does, where it has one.
+    Runtime(Order),
+}
+
+/// What a runtime of another make is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// Signal the first process.
+    Kill(i32),
+    /// Freeze.
+    Pause,
+    /// Thaw.
+    Resume,
+    /// Change limits.
+    Update(Box<Resources>),
+}
+
+/// An OCI runtime with runc's command line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runtime {
+    /// Its program.
+    pub path: PathBuf,
+    /// Arguments before the command's name.
+    pub args: Vec<String>,
+    /// Cgroups are systemd's: it is told `--systemd-cgroup`.
+    pub systemd: bool,
 }
 
 impl Request {
@@ -75,8 +101,10 @@ impl Request {
 pub struct Launch {
     /// 64 hex digits.
     pub id: String,
-    /// What to build, `linux.seccomp` taken out.
+    /// What to build, `linux.seccomp` taken out unless another runtime builds it.
     pub spec: Spec,
+    /// Builds it in place of the built-in one.
+    pub runtime: Option<Runtime>,
     /// Names to look up in the image.
     pub identity: Identity,
     /// Make a missing working directory.

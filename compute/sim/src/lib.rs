@@ -286,6 +286,14 @@ impl Compute for Sim {
         self.0.running(id, |_| Ok(()))
     }
 
+    async fn mount(&self, _: &str, _: OwnedFd, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    async fn unmount(&self, _: &str, _: &str) -> Result<()> {
+        Ok(())
+    }
+
     async fn usage(&self, id: &str) -> Result<Usage> {
         self.0.running(id, |_| Ok(Usage::default()))
     }

@@ -21,7 +21,9 @@ pub struct Config {
     pub systemd_cgroups: bool,
     /// Where specifications of CDI devices are; none: there are no such devices.
     pub cdi_spec_dirs: Vec<PathBuf>,
-    /// Name of the runtime of containers that ask for none; all names mean the one there is.
+    /// Other OCI runtimes than the built-in one, by name.
+    pub runtimes: Map<compute::Runtime>,
+    /// Name of the runtime of containers that ask for none.
     pub default_runtime: String,
     /// The default bridge; `None` for `--bridge none`.
     pub bridge: Option<Bridge>,
@@ -62,6 +64,9 @@ pub struct Config {
     /// Who supplies such layers' bytes; `None` for nobody.
     pub supplier: Option<crate::SupplierProgram>,
 }
+
+/// Names of the runtime that is built in.
+pub const BUILT_IN_RUNTIMES: [&str; 3] = ["corten", "runc", "io.containerd.runc.v2"];
 
 /// Settings that may change while the engine is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,6 +191,7 @@ impl Default for Config {
             cgroup_parent: "/corten".into(),
             systemd_cgroups: false,
             cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+            runtimes: Map::new(),
             default_runtime: "corten".into(),
             bridge: Some(Bridge::default()),
             dns: Vec::new(),

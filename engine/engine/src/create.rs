@@ -84,7 +84,16 @@ fn draft(
     verify::defaults(&mut host, &inner.config, features);
     let mut warnings = verify::host(&host, features)?;
     warnings.extend(platform_warning(&image, platform));
+    // Told in the warnings.
+    host.resources.cpu_percent = 0;
+    let runtime = verify::runtime(&host.runtime, &inner.config.runtimes)?;
     let (ids, reserved) = userns::of_container(inner, &host)?;
+    if ids.is_some() && runtime.is_some() {
+        return Err(Error::not_implemented(format!(
+            "a user namespace with runtime {:?} is not supported yet",
+            host.runtime
+        )));
+    }
     log_drivers::check(&host.log_config)?;
     remember_joined(inner, &mut host);
     let mut planned = mounts::plan(&config, &host, mounts::inherited(inner, &host)?)?;

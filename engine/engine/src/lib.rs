@@ -71,7 +71,10 @@ mod userns;
 mod verify;
 mod volumes;
 
-pub use config::{Bridge, Config, Live, RegistriesSource, RegistrySettings, Ulimits};
+pub use compute::Runtime;
+pub use config::{
+    BUILT_IN_RUNTIMES, Bridge, Config, Live, RegistriesSource, RegistrySettings, Ulimits,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use image_ops::collect::{Collection, Watermarks, removed_at};
 pub use images::Policy as ImagePolicy;

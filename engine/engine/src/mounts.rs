@@ -43,6 +43,9 @@ pub(crate) fn plan(
         add(from_spec(spec)?)?;
     }
     for (path, options) in &host.tmpfs {
+        if let Some(problem) = target_problem(path) {
+            return Err(Error::invalid(problem));
+        }
         add(tmpfs(
             path,
             options
@@ -119,88 +122,115 @@ fn driver(host: &HostConfig, mounted: &Mounted) -> Result<()> {
 }
 
 /// `source:destination[:options]`, or a volume's destination alone.
-fn parse_bind(text: &str) -> Result<Mounted> {
+pub(crate) fn parse_bind(text: &str) -> Result<Mounted> {
     let invalid = || Error::invalid(format!("invalid volume specification: '{text}'"));
-    let parts: Vec<&str> = text.split(':').collect();
-    let (source, destination, options) = match parts.as_slice() {
-        [destination] => return Ok(anonymous(clean(destination)?)),
+    let parts: Vec<&str> = text.splitn(4, ':').collect();
+    let (source, destination, mode) = match parts.as_slice() {
+        ["", ..] => return Err(invalid()),
+        [destination] => ("", *destination, ""),
+        // A volume without a name has no mode.
+        [_, mode] if valid_mode(mode) => return Err(invalid()),
         [source, destination] => (*source, *destination, ""),
-        [source, destination, options] => (*source, *destination, *options),
+        [source, destination, mode] => (*source, *destination, *mode),
         _ => return Err(invalid()),
     };
-    if source.is_empty() || destination.is_empty() {
-        return Err(invalid());
+    if !valid_mode(mode) {
+        return Err(Error::invalid(format!("invalid mode: {mode}")));
     }
-    if !destination.starts_with('/') {
+    let is_bind = source.starts_with('/');
+    let kind = if is_bind { "bind" } else { "volume" };
+    let words = || mode.split(',').filter(|word| !word.is_empty());
+    let propagation = words().find(|word| PROPAGATION.contains(word));
+    let problem = if !is_bind && propagation.is_some() {
+        Some("field BindOptions must not be specified".to_owned())
+    } else if is_bind && words().any(|word| word == "nocopy") {
+        Some("field VolumeOptions must not be specified".to_owned())
+    } else {
+        target_problem(destination)
+    };
+    if let Some(problem) = problem {
         return Err(Error::invalid(format!(
-            "invalid volume specification: '{text}': invalid mount config for type \"{}\": invalid \
-             mount path: '{destination}' mount path must be absolute",
-            if source.starts_with('/') {
-                "bind"
-            } else {
-                "volume"
-            }
+            "invalid volume specification: '{text}': invalid mount config for type \"{kind}\": \
+             {problem}"
         )));
     }
     let destination = clean(destination)?;
-    if destination == "/" {
-        return Err(Error::invalid(format!(
-            "invalid volume specification: '{text}': invalid mount config for type \"{}\": invalid \
-             specification: destination can't be '/'",
-            if source.starts_with('/') {
-                "bind"
-            } else {
-                "volume"
-            }
-        )));
-    }
-    let mut mounted = if source.starts_with('/') {
-        bind(clean(source)?, destination, true)
-    } else {
-        volume_name(source)?;
-        volume(source, destination)
-    };
-    mounted.point.mode = options.to_owned();
-    let mut read_only = None;
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" | "rw" if read_only.is_none() => read_only = Some(option == "ro"),
-            "nocopy" if mounted.point.kind == "volume" => mounted.copy_up = false,
-            "z" | "Z" | "consistent" | "cached" | "delegated" | "default" => {}
-            _ if PROPAGATION.contains(&option) && mounted.point.kind == "bind" => {
-                mounted.point.propagation = option.to_owned();
-            }
-            _ => {
-                return Err(Error::invalid(format!(
-                    "invalid volume specification: '{text}': invalid mode: {options}"
-                )));
-            }
+    let mut mounted = match (source, is_bind) {
+        ("", _) => return Ok(anonymous(destination)),
+        (source, true) => bind(clean(source)?, destination, true),
+        (source, false) => {
+            volume_name(source)?;
+            volume(source, destination)
         }
+    };
+    mounted.point.mode = mode.to_owned();
+    mounted.point.rw = words().all(|word| word != "ro");
+    mounted.copy_up &= words().all(|word| word != "nocopy");
+    if let Some(propagation) = propagation {
+        mounted.point.propagation = propagation.to_owned();
     }
-    mounted.point.rw = read_only != Some(true);
     Ok(mounted)
 }
 
-fn from_spec(spec: &MountSpec) -> Result<Mounted> {
+/// At most one word of each kind.
+fn valid_mode(mode: &str) -> bool {
+    const KINDS: [&[&str]; 5] = [
+        &["rw", "ro"],
+        &["z", "Z"],
+        &PROPAGATION,
+        &["nocopy"],
+        &["consistent", "cached", "delegated"],
+    ];
+    let mut seen = [0; KINDS.len()];
+    let all = mode.is_empty()
+        || mode.split(',').all(|word| {
+            let kind = KINDS.iter().position(|kind| kind.contains(&word));
+            kind.is_some_and(|kind| {
+                seen[kind] += 1;
+                true
+            })
+        });
+    all && seen.iter().all(|count| *count <= 1)
+}
+
+/// Where nothing can be mounted.
+fn target_problem(target: &str) -> Option<String> {
+    let is_root = Path::new(target)
+        .components()
+        .all(|part| part == Component::RootDir);
+    if is_root && target.starts_with('/') {
+        return Some("invalid specification: destination can't be '/'".into());
+    }
+    (!target.starts_with('/'))
+        .then(|| format!("invalid mount path: '{target}' mount path must be absolute"))
+}
+
+pub(crate) fn from_spec(spec: &MountSpec) -> Result<Mounted> {
     let invalid = |reason: &str| {
         Error::invalid(format!(
             "invalid mount config for type \"{}\": {reason}",
             spec.kind
         ))
     };
+    let extra = [
+        (spec.bind_options.is_some(), "bind", "BindOptions"),
+        (spec.volume_options.is_some(), "volume", "VolumeOptions"),
+        (spec.image_options.is_some(), "image", "ImageOptions"),
+        (spec.tmpfs_options.is_some(), "tmpfs", "TmpfsOptions"),
+    ];
+    let extra = extra
+        .iter()
+        .find(|(set, kind, _)| *set && spec.kind != *kind);
+    if let Some((_, _, field)) = extra {
+        return Err(invalid(&format!("field {field} must not be specified")));
+    }
     if spec.target.is_empty() {
         return Err(invalid("field Target must not be empty"));
     }
-    if !spec.target.starts_with('/') {
-        let target = &spec.target;
-        return Err(invalid(&format!(
-            "invalid mount path: '{target}' mount path must be absolute"
-        )));
+    if let Some(problem) = target_problem(&spec.target) {
+        return Err(invalid(&problem));
     }
     let target = clean(&spec.target)?;
-    if target == "/" {
-        return Err(invalid("invalid specification: destination can't be '/'"));
-    }
     let mut mounted = match spec.kind.as_str() {
         "bind" => from_bind_spec(spec, target)?,
         "volume" => from_volume_spec(spec, target)?,
@@ -216,18 +246,25 @@ fn from_spec(spec: &MountSpec) -> Result<Mounted> {
             if options.mode != 0 {
                 words.push(format!("mode={:o}", options.mode));
             }
-            words.extend(options.options.iter().map(|pair| pair.join("=")));
+            for option in &options.options {
+                match option.as_slice() {
+                    [] | [_, _, _, ..] => return Err(invalid("invalid option array length")),
+                    [key, ..] if !matches!(key.as_str(), "exec" | "noexec") => {
+                        return Err(invalid(&format!("invalid option: {key}")));
+                    }
+                    some => words.push(some.join("=")),
+                }
+            }
             tmpfs(&target, words)?
         }
         "image" => from_image_spec(spec, target)?,
-        "" => return Err(Error::invalid("mount type unknown: \"\"")),
         "cluster" | "npipe" => {
             let kind = &spec.kind;
             return Err(Error::not_implemented(format!(
                 "mounts of type {kind:?} are not supported yet"
             )));
         }
-        other => return Err(Error::invalid(format!("mount type unknown: {other:?}"))),
+        _ => return Err(invalid("mount type unknown")),
     };
     mounted.point.rw = !spec.read_only && spec.kind != "image";
     Ok(mounted)
@@ -244,9 +281,6 @@ fn from_bind_spec(spec: &MountSpec, target: String) -> Result<Mounted> {
         return Err(invalid(&format!(
             "invalid mount path: '{source}' mount path must be absolute"
         )));
-    }
-    if spec.volume_options.is_some() {
-        return Err(invalid("field VolumeOptions must not be specified"));
     }
     let options = spec.bind_options.clone().unwrap_or_default();
     let source = clean(&spec.source)?;
@@ -303,9 +337,6 @@ fn from_volume_spec(spec: &MountSpec, target: String) -> Result<Mounted> {
             "invalid mount config for type \"volume\": {reason}"
         ))
     };
-    if spec.bind_options.is_some() {
-        return Err(invalid("field BindOptions must not be specified"));
-    }
     let options = spec.volume_options.clone().unwrap_or_default();
     if let Some(driver) = &options.driver_config
         && (!matches!(driver.name.as_str(), "" | "local") || !driver.options.is_empty())

@@ -70,6 +70,11 @@ pub(crate) fn conflicts(config: &ContainerConfig, host: &HostConfig) -> Result<(
             joins && !config.hostname.is_empty(),
             "hostname and the network mode",
         ),
+        (
+            joins && given(&host.links),
+            "container type network can't be used with links. This would result in undefined \
+             behavior",
+        ),
         (joins && given(&host.dns), "dns and the network mode"),
         (
             joins && given(&host.extra_hosts),
@@ -86,6 +91,11 @@ pub(crate) fn conflicts(config: &ContainerConfig, host: &HostConfig) -> Result<(
         (
             host.uts_mode == "host" && !config.hostname.is_empty(),
             "hostname and the UTS mode",
+        ),
+        (
+            host.network_mode == "host" && given(&host.links),
+            "host type networking can't be used with links. This would result in undefined \
+             behavior",
         ),
     ];
     match checks.iter().find(|(asked, _)| *asked) {

@@ -13,6 +13,7 @@
 mod exit;
 mod health;
 mod launch;
+mod live;
 mod parked;
 mod remove;
 mod update;
@@ -27,6 +28,8 @@ use state::{Change, Table};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+use live::Changes;
 
 use crate::admission::{Ask, Decision, admit};
 use crate::container::{Container, MAILBOX};
@@ -363,6 +366,7 @@ impl Owner {
             ..error
         };
         self.admit(Ask::Update).map_err(refused)?;
+        let changes = Changes::plan(&self.record, &body).map_err(refused)?;
         let mut host = self.record.host.clone();
         update::merge(&mut host, body).map_err(refused)?;
         let warnings = verify::host(&host, features).map_err(refused)?;
@@ -376,10 +380,49 @@ impl Owner {
             let updated = self.inner.compute.update(&self.record.id, &limits).await;
             updated.map_err(|error| refused(error.into()))?;
         }
+        if self.record.state.phase.is_alive() {
+            self.change_mounts(&changes).await.map_err(refused)?;
+        }
         self.record.host = host;
+        changes.apply(&mut self.record);
         self.commit(vec![events::container(&self.record, "update", &[])])
             .await?;
         Ok(warnings)
+    }
+
+    /// In the running container: all of them, or none.
+    async fn change_mounts(&self, changes: &Changes) -> Result<()> {
+        let (compute, id) = (&self.inner.compute, &self.record.id);
+        let mut made: Vec<&str> = Vec::new();
+        // What stays is covered by nothing: the place of one that goes may be taken by one that comes.
+        for destination in &changes.removed {
+            compute.unmount(id, destination).await?;
+        }
+        for mounted in &changes.added {
+            let destination = mounted.point.destination.as_str();
+            let done = match live::tree(mounted) {
+                Ok(tree) => compute
+                    .mount(id, tree, destination)
+                    .await
+                    .map_err(Error::from),
+                Err(error) => Err(error),
+            };
+            let Err(error) = done else {
+                made.push(destination);
+                continue;
+            };
+            for destination in made {
+                let _ = compute.unmount(id, destination).await;
+            }
+            let gone = self.record.mounts.iter();
+            for mounted in gone.filter(|m| changes.removed.contains(&m.point.destination)) {
+                if let Ok(tree) = live::tree(mounted) {
+                    let _ = compute.mount(id, tree, &mounted.point.destination).await;
+                }
+            }
+            return Err(error);
+        }
+        Ok(())
     }
 
     fn expect(&mut self, arrival: oneshot::Receiver<Attachment>) -> Result<()> {

@@ -64,10 +64,6 @@ impl Engine {
         let settings = inner.registries.settings();
         let proxies = &inner.registries.client().config().proxy;
         let cdi = cdi::Registry::read(&config.cdi_spec_dirs);
-        let runtime = |path: &str| RuntimeInfo {
-            path: path.into(),
-            status: None,
-        };
         Info {
             id: inner.images.engine_id(),
             containers: running + paused + stopped,
@@ -119,13 +115,7 @@ impl Engine {
                 .into_owned(),
             labels: live.labels.clone(),
             server_version: VERSION.into(),
-            runtimes: [
-                ("corten", "corten"),
-                ("runc", "corten"),
-                ("io.containerd.runc.v2", "corten"),
-            ]
-            .map(|(name, path)| (name.to_owned(), runtime(path)))
-            .into(),
+            runtimes: runtimes(config),
             default_runtime: config.default_runtime.clone(),
             cdi_spec_dirs: config
                 .cdi_spec_dirs
@@ -257,6 +247,27 @@ fn registries(insecure: &[String], mirrors: &[String]) -> RegistryConfig {
         index_configs: configs,
         mirrors: (!mirrors.is_empty()).then(|| mirrors.to_vec()),
     }
+}
+
+/// The built-in one under its names, and the others.
+fn runtimes(config: &crate::Config) -> Map<RuntimeInfo> {
+    let built_in = crate::BUILT_IN_RUNTIMES.map(|name| {
+        let path = "corten".into();
+        let info = RuntimeInfo {
+            path,
+            ..RuntimeInfo::default()
+        };
+        (name.to_owned(), info)
+    });
+    let others = config.runtimes.iter().map(|(name, runtime)| {
+        let info = RuntimeInfo {
+            path: runtime.path.to_string_lossy().into_owned(),
+            runtime_args: runtime.args.clone(),
+            ..RuntimeInfo::default()
+        };
+        (name.clone(), info)
+    });
+    built_in.into_iter().chain(others).collect()
 }
 
 fn security_options(features: &compute::Features, remapped: bool) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! Checks of what a client asks for, with moby's texts; and the defaults of what it leaves out.
 
+use std::ops::RangeInclusive;
+
 use compute::Features;
 use dockerapi::{ContainerConfig, HostConfig, Resources};
 
@@ -7,24 +9,34 @@ use crate::config::Config;
 use crate::{Error, Result, health, signal};
 
 const MIN_MEMORY: i64 = 6 << 20;
+/// More processors than any kernel has: as far as a range is looked through.
+const MOST_CPUS: usize = 8192;
+/// HOST_NAME_MAX of the kernel.
+const MAX_HOSTNAME: usize = 64;
 
 /// What cannot be done yet, by name: accepted nowhere, so that nothing is silently ignored.
 pub(crate) fn unsupported(host: &HostConfig) -> Result<()> {
     let resources = &host.resources;
     let checks = [
-        (
-            !matches!(host.isolation.as_str(), "" | "default"),
-            "HostConfig.Isolation",
-        ),
         (!host.cgroup.is_empty(), "HostConfig.Cgroup"),
         (resources.cpu_count != 0, "HostConfig.CpuCount"),
-        (resources.cpu_percent != 0, "HostConfig.CpuPercent"),
-        (resources.io_maximum_iops != 0, "HostConfig.IOMaximumIOps"),
-        (
-            resources.io_maximum_bandwidth != 0,
-            "HostConfig.IOMaximumBandwidth",
-        ),
     ];
+    if !matches!(host.isolation.as_str(), "" | "default") {
+        return Err(Error::invalid(format!(
+            "invalid isolation ({}): linux only supports 'default'",
+            host.isolation
+        )));
+    }
+    if resources.io_maximum_bandwidth != 0 {
+        return Err(Error::invalid(
+            "invalid option: QoS maximum bandwidth configuration is not supported on linux",
+        ));
+    }
+    if resources.io_maximum_iops != 0 {
+        return Err(Error::invalid(
+            "invalid option: QoS maximum IOPs configuration is not supported on linux",
+        ));
+    }
     if !host.storage_opt.is_empty() {
         // Layers are directories of one file system; quotas per directory are not set up.
         return Err(Error::system(
@@ -88,6 +100,20 @@ pub(crate) fn defaults(host: &mut HostConfig, config: &Config, features: &Featur
     }
 }
 
+/// The runtime of this name; `None` is the built-in one.
+pub(crate) fn runtime<'a>(
+    name: &str,
+    runtimes: &'a dockerapi::Map<compute::Runtime>,
+) -> Result<Option<&'a compute::Runtime>> {
+    match runtimes.get(name) {
+        Some(own) => Ok(Some(own)),
+        None if crate::BUILT_IN_RUNTIMES.contains(&name) => Ok(None),
+        None => Err(Error::invalid(format!(
+            "unknown or invalid runtime name: {name}"
+        ))),
+    }
+}
+
 /// The container's own side.
 pub(crate) fn config(config: &ContainerConfig) -> Result<()> {
     if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
@@ -123,7 +149,13 @@ pub(crate) fn config(config: &ContainerConfig) -> Result<()> {
     if words.into_iter().any(|word| word.contains('\0')) {
         return Err(Error::invalid("invalid command: it contains a null byte"));
     }
-    if config.hostname.len() > 63 || config.hostname.contains(['\0', '\n', '/']) {
+    if config.hostname.len() > MAX_HOSTNAME {
+        return Err(Error::invalid(format!(
+            "hostname {:?} is too long (maximum {MAX_HOSTNAME} bytes)",
+            config.hostname
+        )));
+    }
+    if config.hostname.contains(['\0', '\n', '/']) {
         return Err(Error::invalid(format!(
             "invalid hostname format: {}",
             config.hostname
@@ -161,22 +193,24 @@ pub(crate) fn host(host: &HostConfig, features: &Features) -> Result<Vec<String>
             host.oom_score_adj
         )));
     }
-    if !matches!(
-        host.runtime.as_str(),
-        "corten" | "runc" | "io.containerd.runc.v2"
-    ) {
-        return Err(Error::invalid(format!(
-            "unknown or invalid runtime name: {}",
-            host.runtime
-        )));
-    }
     if !matches!(host.cgroupns_mode.as_str(), "host" | "private") {
         return Err(Error::invalid(format!(
             "invalid cgroup namespace mode: {}",
             host.cgroupns_mode
         )));
     }
+    if host.annotations.contains_key("") {
+        return Err(Error::invalid(
+            "invalid Annotations: the empty string is not permitted as an annotation key",
+        ));
+    }
     let mut warnings = resources(&host.resources, features)?;
+    let forwards = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward");
+    if forwards.is_ok_and(|text| text.trim() == "0")
+        && !matches!(host.network_mode.as_str(), "host" | "none")
+    {
+        warnings.push("IPv4 forwarding is disabled. Networking will not work.".into());
+    }
     if host.network_mode == "host" && !host.port_bindings.is_empty() {
         warnings.push("Published ports are discarded when using host network mode".into());
     }
@@ -243,14 +277,19 @@ pub(crate) fn resources(resources: &Resources, features: &Features) -> Result<Ve
             "Invalid value: {swappiness}, valid memory swappiness range is 0-100"
         )));
     }
-    processor(resources)?;
+    processor(resources, features)?;
+    cpuset(
+        &resources.cpuset_mems,
+        ("mems", "memory nodes"),
+        &memory_nodes(),
+    )?;
     if resources.blkio_weight > 0 && !(10..=1000).contains(&resources.blkio_weight) {
         return invalid("Range of blkio weight is from 10 to 1000");
     }
     Ok(warnings(resources, features))
 }
 
-fn processor(resources: &Resources) -> Result<()> {
+fn processor(resources: &Resources, features: &Features) -> Result<()> {
     let invalid = |text: &str| Err(Error::invalid(text));
     let available = std::thread::available_parallelism().map_or(1, usize::from);
     if resources.nano_cpus != 0 {
@@ -278,81 +317,163 @@ fn processor(resources: &Resources) -> Result<()> {
     if resources.cpu_quota > 0 && resources.cpu_quota < 1000 {
         return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
     }
+    if resources.nano_cpus > 0 && !features.cpu_cfs {
+        return invalid(
+            "NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the \
+             cgroup is not mounted",
+        );
+    }
+    let (period, runtime) = (
+        resources.cpu_realtime_period,
+        resources.cpu_realtime_runtime,
+    );
+    if (period != 0 || runtime != 0) && !features.cpu_realtime {
+        return invalid("kernel does not support CPU real-time scheduler");
+    }
+    if period != 0 && runtime > period {
+        return invalid("cpu real-time runtime cannot be higher than cpu real-time period");
+    }
     if resources.cpu_shares < 0 {
         return Err(Error::invalid(format!(
             "invalid CPU shares ({}): value must be a positive integer",
             resources.cpu_shares
         )));
     }
-    let mut cpus = resources
-        .cpuset_cpus
-        .split(',')
-        .filter(|part| !part.is_empty());
-    let out_of_range = cpus.find_map(|part| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        match (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
-            (Ok(first), Ok(last)) if first <= last && last < available => None,
-            (Ok(first), Ok(last)) if first <= last => Some(true),
-            _ => Some(false),
-        }
-    });
-    match out_of_range {
-        None => Ok(()),
-        Some(true) => Err(Error::invalid(format!(
-            "Requested CPUs are not available - requested {}, available: 0-{}",
-            resources.cpuset_cpus,
-            available - 1
-        ))),
-        Some(false) => Err(Error::invalid(format!(
-            "Invalid value {} for cpuset cpus",
-            resources.cpuset_cpus
-        ))),
+    let all = match available {
+        1 => "0".to_owned(),
+        many => format!("0-{}", many - 1),
+    };
+    cpuset(&resources.cpuset_cpus, ("cpus", "CPUs"), &all)
+}
+
+/// The host's memory nodes, as a list of ranges.
+fn memory_nodes() -> String {
+    let text = std::fs::read_to_string("/sys/devices/system/node/online");
+    let text = text.unwrap_or_default();
+    match text.trim() {
+        "" => "0".into(),
+        nodes => nodes.to_owned(),
     }
 }
 
-fn warnings(resources: &Resources, features: &Features) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let mut warn = |asked: bool, kept: bool, what: &str| {
-        if asked && !kept {
-            warnings.push(format!(
-                "Your kernel does not support {what} or the cgroup is not mounted. Limitation \
-                 discarded."
-            ));
-        }
+/// A list of numbers and ranges, all of which must be among those available.
+fn cpuset(asked: &str, (key, what): (&str, &str), available: &str) -> Result<()> {
+    let Some(wanted) = ranges(asked) else {
+        return Err(Error::invalid(format!(
+            "Invalid value {asked} for cpuset {key}: invalid format: {asked}"
+        )));
     };
-    warn(
-        resources.memory > 0,
-        features.memory_limit,
-        "memory limit capabilities",
-    );
-    warn(
-        resources.memory > 0 && resources.memory_swap != -1,
-        features.swap_limit,
-        "swap limit capabilities",
-    );
-    warn(
-        resources.pids_limit.is_some(),
-        features.pids_limit,
-        "PIDs limit capabilities",
-    );
-    warn(resources.cpu_shares != 0, features.cpu_shares, "CPU shares");
-    warn(
-        resources.nano_cpus != 0 || resources.cpu_quota != 0,
-        features.cpu_cfs,
-        "CPU CFS quota",
-    );
-    warn(!resources.cpuset_cpus.is_empty(), features.cpuset, "cpuset");
-    warn(
-        resources.blkio_weight != 0,
-        features.block_io,
-        "Block I/O weight",
-    );
-    warn(
-        resources.oom_kill_disable == Some(true),
-        features.oom_kill_disable,
-        "OomKillDisable",
-    );
-    warnings
+    let there = ranges(available).unwrap_or_default();
+    let covered = |n: u32| there.iter().any(|range| range.contains(&n));
+    let fits = |range: &RangeInclusive<u32>| range.clone().take(MOST_CPUS + 1).all(covered);
+    if wanted.iter().all(fits) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "Requested {what} are not available - requested {asked}, available: {available}"
+    )))
+}
+
+/// `0-3,7`; none of an empty text.
+fn ranges(text: &str) -> Option<Vec<RangeInclusive<u32>>> {
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    text.split(',')
+        .map(|part| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+            (first <= last).then_some(first..=last)
+        })
+        .collect()
+}
+
+fn warnings(resources: &Resources, features: &Features) -> Vec<String> {
+    let some = |list: &Option<Vec<_>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let weights = resources.blkio_weight_device.as_ref();
+    let kernel = "Your kernel does not support";
+    let cgroup = "or the cgroup is not mounted.";
+    let limits = resources.memory > 0;
+    let cpuset = !resources.cpuset_cpus.is_empty() || !resources.cpuset_mems.is_empty();
+    let disables = resources.oom_kill_disable == Some(true);
+    let throttles = [
+        (
+            &resources.blkio_device_read_bps,
+            "BPS Block I/O read limit",
+            "BPS read",
+        ),
+        (
+            &resources.blkio_device_write_bps,
+            "BPS Block I/O write limit",
+            "BPS write",
+        ),
+        (
+            &resources.blkio_device_read_iops,
+            "IOPS Block read limit",
+            "IOPS read",
+        ),
+        (
+            &resources.blkio_device_write_iops,
+            "IOPS Block write limit",
+            "IOPS write",
+        ),
+    ];
+    let mut all = vec![
+        (
+            limits && !features.memory_limit,
+            format!("{kernel} memory limit capabilities {cgroup} Limitation discarded."),
+        ),
+        (
+            limits && features.memory_limit && resources.memory_swap != -1 && !features.swap_limit,
+            format!("{kernel} swap limit capabilities {cgroup} Memory limited without swap."),
+        ),
+        (
+            disables && !features.oom_kill_disable,
+            format!("{kernel} OomKillDisable. OomKillDisable discarded."),
+        ),
+        (
+            disables && features.oom_kill_disable && resources.memory == 0,
+            "OOM killer is disabled for the container, but no memory limit is set, this can result \
+             in the system running out of resources."
+                .to_owned(),
+        ),
+        (
+            resources.pids_limit.is_some_and(|limit| limit > 0) && !features.pids_limit,
+            format!("{kernel} PIDs limit capabilities {cgroup} PIDs limit discarded."),
+        ),
+        (
+            resources.cpu_shares > 0 && !features.cpu_shares,
+            format!("{kernel} CPU shares {cgroup} Shares discarded."),
+        ),
+        (
+            (resources.cpu_period != 0 || resources.cpu_quota != 0) && !features.cpu_cfs,
+            format!("{kernel} CPU CFS scheduler. CPU period/quota discarded."),
+        ),
+        (
+            resources.cpu_percent > 0,
+            "linux does not support CPU percent. Percent discarded.".to_owned(),
+        ),
+        (
+            cpuset && !features.cpuset,
+            format!("{kernel} cpuset {cgroup} Cpuset discarded."),
+        ),
+        (
+            resources.blkio_weight > 0 && !features.block_io,
+            format!("{kernel} Block I/O weight {cgroup} Weight discarded."),
+        ),
+        (
+            weights.is_some_and(|list| !list.is_empty()) && !features.block_io,
+            format!("{kernel} Block I/O weight_device {cgroup} Weight-device discarded."),
+        ),
+    ];
+    all.extend(throttles.map(|(list, what, short)| {
+        (
+            some(list) && !features.block_io,
+            format!("{kernel} {what} {cgroup} Block I/O {short} limit discarded."),
+        )
+    }));
+    let told = all.into_iter().filter(|(tell, _)| *tell);
+    told.map(|(_, text)| text).collect()
 }
 
 #[cfg(test)]

@@ -26,6 +26,12 @@ pub const IDMAP: u64 = 0x0010_0000;
 /// `MOUNT_ATTR_NOSYMFOLLOW`.
 pub const NOSYMFOLLOW: u64 = 0x0020_0000;
 
+/// `MS_SLAVE`, a propagation.
+pub const SLAVE: u64 = libc::MS_SLAVE;
+
+/// `MS_PRIVATE`, a propagation.
+pub const PRIVATE: u64 = libc::MS_PRIVATE;
+
 /// Changes to the attributes of a mount.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MountAttr<'a> {

@@ -9,6 +9,12 @@ use crate::{Result, check};
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+/// `CLONE_NEWNS`, for [`unshare`].
+pub const NEW_MOUNT_NAMESPACE: i32 = libc::CLONE_NEWNS;
+
+/// `CLONE_FS`, for [`unshare`]: root and working directory of one's own.
+pub const OWN_PATHS: i32 = libc::CLONE_FS;
+
 /// What [`clone3`] makes; the flags are `libc::CLONE_*`, `CLONE_PIDFD` is implied.
 #[derive(Debug, Default)]
 pub struct CloneArgs<'a> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{ContainerConfig, EndpointSettings};
 use crate::flexible::{Map, null_default};
-use crate::host::{HostConfig, PortBinding, Resources, RestartPolicy};
+use crate::host::{HostConfig, MountSpec, PortBinding, Resources, RestartPolicy};
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -262,6 +262,32 @@ pub struct UpdateBody {
     pub resources: Resources,
     #[serde(rename = "RestartPolicy", deserialize_with = "null_default")]
     pub restart_policy: RestartPolicy,
+    /// Corten's own, as all that follow.
+    #[serde(
+        rename = "LabelsAdd",
+        deserialize_with = "null_default",
+        skip_serializing_if = "Map::is_empty"
+    )]
+    pub labels_add: Map<String>,
+    #[serde(
+        rename = "LabelsRemove",
+        deserialize_with = "null_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub labels_remove: Vec<String>,
+    #[serde(
+        rename = "MountsAdd",
+        deserialize_with = "null_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub mounts_add: Vec<MountSpec>,
+    /// By destination.
+    #[serde(
+        rename = "MountsRemove",
+        deserialize_with = "null_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub mounts_remove: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

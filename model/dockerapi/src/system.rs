@@ -156,6 +156,8 @@ pub struct RegistryConfig {
 #[serde(default)]
 pub struct RuntimeInfo {
     pub path: String,
+    #[serde(rename = "runtimeArgs", skip_serializing_if = "Vec::is_empty")]
+    pub runtime_args: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Map<String>>,
 }

@@ -20,6 +20,8 @@ pub struct Options {
     pub disk: Option<u32>,
     /// Leave the busybox image out.
     pub no_image: bool,
+    /// The daemon's configuration file; else it is empty.
+    pub config: Option<String>,
     /// Texts of files that the daemon sees in place of the host's, which must be there.
     pub files: Vec<(String, String)>,
 }
@@ -167,7 +169,8 @@ impl Lab {
         // A file named on the command line must be there; this one keeps the host's out.
         let config = self.path("daemon.json");
         if !config.exists() {
-            std::fs::write(&config, "{}").expect("daemon.json");
+            let text = self.options.config.as_deref().unwrap_or("{}");
+            std::fs::write(&config, text).expect("daemon.json");
         }
         let mut command = match &self.program {
             Some(program) => self.entered(&program.display().to_string()),

@@ -159,12 +159,12 @@ fn a_daemon_that_cannot_start_says_why() {
     if !root() {
         return;
     }
-    let fresh = Fresh::new("cannot", r#","userns-remap":"default""#);
+    let fresh = Fresh::new("cannot", r#","init-path":"/x""#);
     let ran = fresh.run(&[&program(), "run", "--rm", "corten/hello"]);
     assert_eq!(ran.code, 125, "{ran:?}");
     assert!(ran.err.contains("could not start the engine:"), "{ran:?}");
     assert!(
-        ran.err.contains("userns-remap is not supported yet"),
+        ran.err.contains("init-path is not supported yet"),
         "{ran:?}"
     );
     assert!(fresh.daemons().is_empty());

@@ -112,6 +112,11 @@ const HIDDEN: &[&str] = &[
     "cpu-percent",
     "io-maxbandwidth",
     "io-maxiops",
+    // Corten's own, of `update`.
+    "label-add",
+    "label-rm",
+    "mount-add",
+    "mount-rm",
 ];
 
 /// Options of docker's commands that docker has not: not shown to who called for docker.

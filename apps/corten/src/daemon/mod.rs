@@ -6,6 +6,7 @@ mod listen;
 mod options;
 mod pidfile;
 mod remap;
+mod runtimes;
 mod settings;
 
 use std::ffi::OsString;

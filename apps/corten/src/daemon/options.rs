@@ -174,7 +174,6 @@ pub(crate) fn of_key(key: &str) -> Option<&'static Flag> {
 
 /// What Corten does about options that it cannot be told: the only value it takes, if any.
 const FIXED: &[(&str, &str)] = &[
-    ("add-runtime", ""),
     ("allow-direct-routing", "false"),
     ("bip6", ""),
     ("bridge-accept-fwmark", ""),

@@ -11,7 +11,7 @@ use rest::ApiVersion;
 use serde_json::Value;
 
 use super::options::{self, FILE_ONLY, FLAGS};
-use super::remap;
+use super::{remap, runtimes};
 use crate::cli::app::{DOCKER_SOCKET, OWN_SOCKET};
 use crate::cli::flags::{self, Parsed};
 use crate::cli::options::limits::ulimit;
@@ -204,7 +204,8 @@ fn from_json(text: &str, given: &Parsed) -> Result<Vec<String>> {
         let Some(flag) = options::of_key(key) else {
             continue;
         };
-        if given.changed(flag.name) {
+        // As with dockerd, runtimes may be in both.
+        if given.changed(flag.name) && key != "runtimes" {
             twice.push(format!(
                 "{}: (from flag: {:?}, from file: {value})",
                 flag.name,
@@ -254,6 +255,7 @@ fn texts(key: &str, value: &Value) -> Result<Vec<String>> {
     };
     match value {
         Value::Null => Ok(Vec::new()),
+        value if key == "runtimes" => runtimes::as_flags(key, value),
         Value::Array(list) => list.iter().map(scalar).collect(),
         Value::Object(map) => map
             .iter()
@@ -279,10 +281,6 @@ fn refuse(given: &Parsed) -> Result<()> {
                 bail!(why);
             }
         }
-    }
-    let runtime = given.text("default-runtime");
-    if !matches!(runtime, "corten" | "runc" | "io.containerd.runc.v2") {
-        bail!("specified default runtime '{runtime}' does not exist");
     }
     Ok(())
 }
@@ -470,6 +468,7 @@ fn engine(given: &Parsed) -> Result<Config> {
                 .map(PathBuf::from)
                 .collect(),
         },
+        runtimes: runtimes::read(&given.list("add-runtime"), given.text("default-runtime"))?,
         default_runtime: given.text("default-runtime").to_owned(),
         userns_remap: remap::read(given.text("userns-remap"), &remap::Files::read())?,
         bridge: bridge(given)?,

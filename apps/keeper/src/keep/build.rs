@@ -19,6 +19,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Keeper;
 use super::control::Control;
+use super::foreign::{Foreign, Sources};
 use super::log::Log;
 use super::poll::{IN, Poll, Token};
 use super::process::{Context, Ends, Process, READ};
@@ -29,6 +30,8 @@ use crate::proxy::Proxy;
 pub(crate) struct Held {
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) filter: Option<Filter>,
+    /// Its own runtime, where that is not the built-in one.
+    pub(crate) foreign: Option<Foreign>,
     /// What the filter's agent is told of the container, where it has one.
     pub(crate) state: Option<State>,
     pub(crate) oom: Option<OomWatch>,
@@ -136,10 +139,15 @@ fn build(launch: &Launch, mut parts: Parts) -> Result<Keeper, Failure> {
     };
     let proxy = Proxy::start(&launch.ports, &mut parts.ports)
         .map_err(|e| internal(format!("port proxy: {e}")))?;
-    let (cgroup, holder) = make_cgroup(&launch.cgroups, launch)?;
+    let (cgroup, holder) = match launch.runtime {
+        None => make_cgroup(&launch.cgroups, launch)?,
+        // It makes its own.
+        Some(_) => (None, None),
+    };
     let mut held = Held {
         cgroup,
         filter,
+        foreign: None,
         state: None,
         oom: None,
         own_pid_namespace: owns_pid_namespace(&launch.spec),
@@ -214,6 +222,7 @@ fn assemble(
         held: Held {
             cgroup: None,
             filter: None,
+            foreign: None,
             state: None,
             oom: None,
             own_pid_namespace: true,
@@ -227,11 +236,41 @@ fn assemble(
     })
 }
 
+/// Has another runtime build it.
+fn start_foreign(
+    runtime: &keeper_protocol::Runtime,
+    launch: &Launch,
+    parts: &Parts,
+    held: &mut Held,
+    streams: Streams,
+) -> Result<(Started, Ends), Failure> {
+    let sources = Sources {
+        rootfs: parts.rootfs.as_fd(),
+        netns: parts.netns.as_ref().map(AsFd::as_fd),
+        init: parts.init.as_ref().map(AsFd::as_fd),
+        trees: &parts.trees,
+    };
+    let foreign = Foreign::prepare(runtime, launch, &path_of(&parts.dir)?, &sources)?;
+    let process = launch.spec.process.as_ref();
+    let started = foreign.launch(&streams.child(process.and_then(|p| p.console_size)))?;
+    let path = launch.spec.linux.as_ref().map(|l| l.cgroups_path.as_str());
+    if let Some(path) = path.filter(|path| !path.is_empty()) {
+        let unit = Unit::of_path(path, "system.slice").map_err(internal)?;
+        let path = unit.map_or_else(|| path.to_owned(), |unit| unit.path());
+        held.cgroup = Cgroup::open(&layout(&launch.cgroups), &path).map_err(internal)?;
+    }
+    held.foreign = Some(foreign);
+    finish_start(started, streams)
+}
+
 fn start(launch: &Launch, parts: &Parts, held: &mut Held) -> Result<(Started, Ends), Failure> {
     let process = launch.spec.process.as_ref();
     let process = process.ok_or_else(|| failure(FailureKind::Invalid, "spec without process"))?;
     let streams = Streams::new(process.terminal, launch.open_stdin, [true, true])
         .map_err(|e| internal(format!("stdio: {e}")))?;
+    if let Some(runtime) = &launch.runtime {
+        return start_foreign(runtime, launch, parts, held, streams);
+    }
     let trees: Vec<runtime::Tree<'_>> = launch
         .trees
         .iter()
@@ -310,17 +349,7 @@ fn make_cgroup(
     let limits = linux
         .and_then(|l| l.resources.as_ref())
         .map(runtime::limits);
-    let layout = Layout {
-        version: hierarchies.version,
-        hierarchies: hierarchies
-            .mounts
-            .iter()
-            .map(|(mountpoint, controllers)| Hierarchy {
-                mountpoint: mountpoint.clone(),
-                controllers: controllers.clone(),
-            })
-            .collect(),
-    };
+    let layout = layout(hierarchies);
     let unit = Unit::of_path(path, "system.slice").map_err(internal)?;
     let (cgroup, holder, limits) = match unit {
         None => (
@@ -342,6 +371,20 @@ fn make_cgroup(
         return Err(internal(error));
     }
     Ok((Some(cgroup), holder))
+}
+
+fn layout(hierarchies: &Hierarchies) -> Layout {
+    Layout {
+        version: hierarchies.version,
+        hierarchies: hierarchies
+            .mounts
+            .iter()
+            .map(|(mountpoint, controllers)| Hierarchy {
+                mountpoint: mountpoint.clone(),
+                controllers: controllers.clone(),
+            })
+            .collect(),
+    }
 }
 
 fn make_unit(

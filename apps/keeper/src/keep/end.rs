@@ -67,6 +67,9 @@ impl Keeper {
                 message: format!("kill what is left of the container: {error}"),
             });
         }
+        if let Some(foreign) = &self.held.foreign {
+            foreign.delete();
+        }
         first.finish(&mut self.context);
         self.context.log.close();
         // Its execs are dead too, or about to be.

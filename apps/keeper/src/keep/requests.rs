@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use keeper_protocol::{
-    Attach, Call, Exec, ExecState, Failure, FailureKind, Frame, Message, Reply, Request,
+    Attach, Call, Exec, ExecState, Failure, FailureKind, Frame, Message, Order, Reply, Request,
 };
 use oci::runtime::ConsoleSize;
 use rustix::event::epoll::EventFlags;
@@ -54,6 +54,7 @@ impl Keeper {
             Request::Exec(exec) => self.exec(*exec, &mut frame, &mut answer),
             Request::Attach { exec, attach } => self.attach(exec.as_deref(), attach, &mut frame),
             Request::Resize { exec, size } => self.resize(exec.as_deref(), size),
+            Request::Runtime(order) => self.order(&order),
         };
         let reply = reply.unwrap_or_else(Reply::Failed);
         self.send(Frame {
@@ -117,11 +118,12 @@ impl Keeper {
                 ..runtime::Extras::default()
             },
         };
-        let started = match &self.held.state {
-            Some(state) => runtime::exec_named(&exec_of, state),
-            None => runtime::exec(&exec_of),
-        }
-        .map_err(from_runtime)?;
+        let pid = self.find(None)?.pid;
+        let started = match (&self.held.foreign, &self.held.state) {
+            (Some(foreign), _) => foreign.exec(&exec, pid, &exec_of.stdio)?,
+            (None, Some(state)) => runtime::exec_named(&exec_of, state).map_err(from_runtime)?,
+            (None, None) => runtime::exec(&exec_of).map_err(from_runtime)?,
+        };
         let (started, ends) = finish_start(started, streams)?;
         answer
             .fds
@@ -138,6 +140,17 @@ impl Keeper {
         }
         self.processes.insert(number, process);
         Ok(Reply::Executed { pid })
+    }
+
+    fn order(&self, order: &Order) -> Result<Reply, Failure> {
+        self.find(None)?;
+        match &self.held.foreign {
+            Some(foreign) => foreign.order(order).map(|()| Reply::Done),
+            None => Err(failure(
+                FailureKind::Invalid,
+                "the container has no runtime of its own",
+            )),
+        }
     }
 
     /// Numbers come round after 2^24 execs.

@@ -68,6 +68,7 @@ impl Bed {
             }),
             id,
             spec,
+            runtime: None,
             rootfs: self.lab.rootfs(),
             netns: None,
             identity: Identity::default(),

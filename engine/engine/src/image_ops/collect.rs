@@ -255,7 +255,9 @@ mod tests {
             ..Config::default()
         };
         let compute = Arc::new(compute_sim::Sim::default());
-        let engine = Engine::open(config, compute).await.expect("engine");
+        let engine = Engine::open(config, crate::Live::default(), compute)
+            .await
+            .expect("engine");
         let turn = Arc::clone(&engine.0.scrubbing).try_lock_owned();
         let refused = engine.image_scrub().await.expect_err("a second one");
         assert_eq!(refused.kind, ErrorKind::Conflict);

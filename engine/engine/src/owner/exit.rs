@@ -13,7 +13,7 @@ use crate::{clock, events};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
-/// A run of this length starts the backoff anew.
+/// A run of this length, in nanoseconds, starts the backoff anew.
 const STEADY: i64 = 10_000_000_000;
 
 impl Owner {
@@ -66,10 +66,7 @@ impl Owner {
             return;
         }
         if again {
-            if ran > STEADY {
-                self.backoff = Duration::ZERO;
-            }
-            self.backoff = (self.backoff * 2).clamp(FIRST_BACKOFF, LONGEST_BACKOFF);
+            self.backoff = next_backoff(self.backoff, ran);
             self.record.state.phase = Phase::Restarting;
             self.record.state.restart_count += 1;
             self.restart_at = Some(after(self.backoff));
@@ -88,6 +85,13 @@ impl Owner {
             }
         }));
     }
+}
+
+/// How long the next restart waits: twice as long as the last one did, unless the run of `ran`
+/// nanoseconds was a steady one. As moby's restart manager.
+fn next_backoff(last: Duration, ran: i64) -> Duration {
+    let last = if ran >= STEADY { Duration::ZERO } else { last };
+    (last * 2).clamp(FIRST_BACKOFF, LONGEST_BACKOFF)
 }
 
 /// The policy's word after an end.
@@ -109,7 +113,25 @@ pub(crate) fn should_restart(policy: &RestartPolicy, state: &State) -> bool {
 mod tests {
     use dockerapi::RestartPolicy;
 
+    use std::time::Duration;
+
     use crate::record::State;
+
+    #[test]
+    fn restarts_wait_longer_and_longer_until_a_run_is_steady() {
+        let mut waits = Vec::new();
+        let mut last = Duration::ZERO;
+        for _ in 0..12 {
+            last = super::next_backoff(last, 9_999_999_999);
+            waits.push(last.as_millis());
+        }
+        let expected = [
+            100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000,
+        ];
+        assert_eq!(waits, expected);
+        last = super::next_backoff(last, 10_000_000_000);
+        assert_eq!(last.as_millis(), 100);
+    }
 
     #[test]
     fn policies() {

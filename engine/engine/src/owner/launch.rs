@@ -12,7 +12,7 @@ use crate::network::{self, Connected, Mode};
 use crate::record::{Mounted, Phase, Record};
 use crate::resolve::{self, Context, Files};
 use crate::userns::IdMaps;
-use crate::{Error, Inner, Result, cdi, clock, events, links, log_drivers, names, system};
+use crate::{Error, Inner, Result, cdi, clock, events, links, log_drivers, names, system, verify};
 
 impl Owner {
     /// Starts the container; on failure it is as ended with the error's code, and what was made
@@ -81,6 +81,8 @@ impl Owner {
 
     async fn build(&mut self, attachments: Vec<Attachment>) -> Result<compute::Running> {
         let joins = joins(&self.inner, &self.record)?;
+        let inner = Arc::clone(&self.inner);
+        let runtime = verify::runtime(&self.record.host.runtime, &inner.config.runtimes)?;
         let endpoint_id = names::random_id()?;
         let (user, own_network) = match &self.record.ids {
             Some(ids) => user_namespace(ids.clone(), &self.record, &joins).await?,
@@ -117,6 +119,7 @@ impl Owner {
             let launch = Launch {
                 id: self.record.id.clone(),
                 spec,
+                runtime: runtime.cloned(),
                 rootfs,
                 trees,
                 netns: connected.netns,
@@ -427,6 +430,14 @@ fn image_tree(inner: &Inner, mounted: &Mounted) -> Result<OwnedFd> {
 /// The words that dockerd puts before a runtime's.
 fn wrap(error: compute::Error) -> Error {
     let mut error = Error::from(error);
+    if error.message.starts_with("OCI runtime ") {
+        // Of another runtime than the built-in one.
+        error.message = format!(
+            "failed to create task for container: failed to create shim task: {}",
+            error.message
+        );
+        return error;
+    }
     error.message = format!(
         "failed to create task for container: failed to start the container: unable to start \
          container process: error during container init: {}",
@@ -437,6 +448,8 @@ fn wrap(error: compute::Error) -> Error {
 
 /// What a shell would make of a failed start (docker's client reads the text the same way).
 fn exit_code(message: &str) -> i32 {
+    // Runtimes of others write it as the system does.
+    let message = message.to_lowercase();
     let has = |text: &str| message.contains(text);
     if has("executable file not found") || has("no such file or directory") {
         127

@@ -4,7 +4,7 @@ use dockerapi::{Resources, UpdateBody};
 
 use crate::cli::Call;
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::options::limits;
+use crate::cli::options::{limits, mount};
 use crate::cli::out;
 
 /// `update`.
@@ -32,6 +32,21 @@ pub(super) async fn run(call: &Call) -> Outcome {
             ..Resources::default()
         },
         restart_policy: limits::restart(flags.text("restart"))?,
+        labels_add: flags
+            .list("label-add")
+            .into_iter()
+            .map(|label| match label.split_once('=') {
+                Some((key, value)) => (key.to_owned(), value.to_owned()),
+                None => (label, String::new()),
+            })
+            .collect(),
+        labels_remove: flags.list("label-rm"),
+        mounts_add: flags
+            .list("mount-add")
+            .iter()
+            .map(|text| mount::parse(text))
+            .collect::<Result<_, _>>()?,
+        mounts_remove: flags.list("mount-rm"),
     };
     let client = call.app.client().await?;
     let mut warnings = Vec::new();

@@ -379,7 +379,12 @@ static CONTAINER_UNPAUSE: &[Flag] = &[
 
 /// Options of `container update`.
 #[rustfmt::skip]
+// Options without a text are Corten's own: docker's help has none of them.
 static CONTAINER_UPDATE: &[Flag] = &[
+    Flag { short: '\0', name: "label-add", kind: Kind::List, value: "list", default: "", usage: "" },
+    Flag { short: '\0', name: "label-rm", kind: Kind::List, value: "list", default: "", usage: "" },
+    Flag { short: '\0', name: "mount-add", kind: Kind::List, value: "list", default: "", usage: "" },
+    Flag { short: '\0', name: "mount-rm", kind: Kind::List, value: "list", default: "", usage: "" },
     Flag { short: '\0', name: "blkio-weight", kind: Kind::Uint16, value: "uint16", default: "0", usage: "Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)" },
     Flag { short: '\0', name: "cpu-period", kind: Kind::Int, value: "int", default: "", usage: "Limit CPU CFS (Completely Fair Scheduler) period" },
     Flag { short: '\0', name: "cpu-quota", kind: Kind::Int, value: "int", default: "", usage: "Limit CPU CFS (Completely Fair Scheduler) quota" },
