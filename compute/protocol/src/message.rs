@@ -92,6 +92,7 @@ impl Request {
             | Self::Exec(_)
             | Self::Attach { .. }
             | Self::Resize { .. } => 1,
+            Self::Runtime(_) => 2,
         }
     }
 }

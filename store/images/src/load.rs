@@ -152,7 +152,11 @@ impl Images {
         progress: &mut dyn FnMut(LoadEvent<'_>),
     ) -> Result<Vec<Loaded>, Error> {
         let mut loaded: Vec<Loaded> = Vec::new();
-        for descriptor in &index.manifests {
+        // Of several under one name this machine's gets it: the last one does.
+        let host = Platform::host();
+        let mut manifests: Vec<_> = index.manifests.iter().collect();
+        manifests.sort_by_key(|it| it.platform.as_ref().and_then(|of| host.suits(of)));
+        for descriptor in manifests {
             let name = descriptor.annotations.get(NAME).or_else(|| {
                 // Only a whole reference is a name; a bare tag has no repository.
                 descriptor

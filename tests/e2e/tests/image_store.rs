@@ -137,3 +137,40 @@ fn archives_of_every_compression_are_loaded() {
         lab.ok(&["rmi", "pressed:1"]);
     }
 }
+
+#[test]
+fn what_is_being_saved_can_be_removed_meanwhile() {
+    use std::io::Read as _;
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let tar = lab.path("image.tar");
+    // More than all that waits between the store and who reads.
+    std::fs::write(&tar, archive(NAME, 4, 12_000_000, 9)).expect("archive");
+    let layers = || {
+        let layers = std::fs::read_dir(lab.data_root().join("layers")).expect("layers");
+        let names = layers.flatten().map(|layer| layer.file_name());
+        names.filter(|name| name.len() == 64).count()
+    };
+    let before = layers();
+    lab.ok(&["load", "-q", "-i", &tar.display().to_string()]);
+    let id = lab.inspect(NAME, "{{.Id}}");
+    let mut saving = lab.spawn(&["save", NAME]);
+    let mut stream = saving.stdout.take().expect("standard output");
+    let mut bytes = vec![0; 512];
+    stream.read_exact(&mut bytes).expect("its beginning");
+    lab.ok(&["rmi", NAME]);
+    assert_eq!(lab.docker(&["image", "inspect", &id]).code, 1);
+    stream.read_to_end(&mut bytes).expect("the rest");
+    assert!(saving.wait().expect("docker save").success());
+    // Its layers went when the last of them was out.
+    assert!(e2e::wait_for(
+        std::time::Duration::from_secs(20),
+        || layers() == before
+    ));
+    std::fs::write(&tar, &bytes).expect("archive");
+    lab.ok(&["load", "-q", "-i", &tar.display().to_string()]);
+    assert_eq!(lab.inspect(NAME, "{{.Id}}"), id);
+    assert_eq!(lab.corten(&["image", "scrub"]).code, 0);
+}

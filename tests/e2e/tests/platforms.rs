@@ -383,6 +383,26 @@ fn an_index_is_pushed_saved_and_loaded_as_it_came() {
         pushed.contains(&format!("1: digest: {}", multi.index)),
         "{pushed}"
     );
+    // Where it has not, the index is made anew, without what was said of the old manifest.
+    let other = "localhost:5000/other:1";
+    lab.ok(&["tag", NAME, other]);
+    let pushed = lab.ok(&["push", other]);
+    assert!(pushed.contains("layers were compressed anew"), "{pushed}");
+    assert!(!pushed.contains(&multi.index), "{pushed}");
+    lab.ok(&["rmi", NAME, other]);
+    for of in [HOST, FOREIGN] {
+        lab.ok(&["pull", "-q", "--platform", of, other]);
+    }
+    let found = get(&lab, &format!("/v1.48/images/{other}/json?manifests=1"));
+    let kinds: Vec<_> = manifests(&found)
+        .into_iter()
+        .map(|row| (row.0, row.2))
+        .collect();
+    let image = || ("image".to_owned(), true);
+    assert_eq!(kinds, [image(), image()]);
+    assert_eq!(lab.ok(&["run", "--rm", other]), HOST);
+    lab.ok(&["rmi", other]);
+    lab.ok(&["load", "-q", "-i", &all]);
     lab.ok(&["rmi", NAME]);
     lab.ok(&["load", "-q", "--platform", FOREIGN, "-i", &all]);
     let here: Vec<bool> = manifests(&get(&lab, &path))

@@ -19,7 +19,7 @@ use crate::{Error, Inner, Result};
 /// What is pushed of an image.
 pub(super) enum Chosen {
     /// One image; with the index it is pushed instead of.
-    Image(Image, Option<Descriptor>),
+    Image(Box<Image>, Option<Descriptor>),
     /// The index with everything in it.
     Index(Descriptor, Vec<Variant>),
 }
@@ -35,7 +35,7 @@ pub(super) fn choose(
         let name = tag.to_string();
         let mut found = inner.images.resolve_all_for(&name, wanted)?.into_iter();
         return match (found.next(), found.next()) {
-            (Some(only), None) => Ok(Chosen::Image(only, None)),
+            (Some(only), None) => Ok(Chosen::Image(Box::new(only), None)),
             (Some(_), Some(_)) => Err(Error::conflict(format!(
                 "multiple manifests found for platform {wanted}"
             ))),
@@ -47,7 +47,7 @@ pub(super) fn choose(
         };
     }
     let Some(index) = &image.index else {
-        return Ok(Chosen::Image(image.clone(), None));
+        return Ok(Chosen::Image(Box::new(image.clone()), None));
     };
     let variants = inner.images.variants(image);
     if variants.iter().all(|variant| variant.available) {
@@ -65,9 +65,9 @@ pub(super) fn choose(
             "image with reference {} was found but does not provide any platform",
             tag.familiar()
         ))),
-        1 => Ok(Chosen::Image(present.swap_remove(0), instead)),
+        1 => Ok(Chosen::Image(Box::new(present.swap_remove(0)), instead)),
         // What the name stands for here.
-        _ if suits(image).is_some() => Ok(Chosen::Image(image.clone(), instead)),
+        _ if suits(image).is_some() => Ok(Chosen::Image(Box::new(image.clone()), instead)),
         _ => Err(Error::conflict(
             "multiple matching manifests found but no specific platform requested",
         )),
