@@ -267,3 +267,42 @@ impl images::Devices for Supplier {
         self.forget(chain);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_forgets_does_not_wait_and_what_is_wanted_again_stays() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let listener = UnixListener::bind(dir.path().join("lazy.sock")).expect("socket");
+        let program = Program {
+            file: PathBuf::from("/nonexistent"),
+            words: Vec::new(),
+            variable: String::new(),
+        };
+        let settings = Settings {
+            registries: registry::Config::default(),
+            slots: 1,
+        };
+        let supplier = Supplier::new(dir.path(), program, settings);
+        // As while a supplier is told of another one, and does not answer.
+        let telling = lock(&supplier.goodbyes.telling);
+        supplier.forget("a");
+        supplier.forget("b");
+        // As `add` does.
+        lock(&supplier.goodbyes.waiting).remove("a");
+        drop(telling);
+        let (stream, _) = listener.accept().expect("a connection");
+        let mut line = String::new();
+        let mut lines = io::BufReader::new(&stream);
+        io::BufRead::read_line(&mut lines, &mut line).expect("a line");
+        let ask: Ask = serde_json::from_str(&line).expect("a question");
+        assert_eq!(ask, Ask::Forget { chain: "b".into() });
+        drop(stream);
+        drop(supplier);
+        // Its thread has ended or will: it has nothing more to say.
+        listener.set_nonblocking(true).expect("socket");
+        assert!(listener.accept().is_err());
+    }
+}

@@ -206,3 +206,62 @@ fn search_and_manifest_lists_with_debians_registry() {
     lab.ok(&["rmi", "-f", &at("other/bb:1")]);
     lab.ok(&["pull", "-q", &list]);
 }
+
+#[test]
+fn a_plan_is_told_and_an_import_comes_from_a_url() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::with(Options {
+        no_image: true,
+        ..Options::default()
+    });
+    let (_runtime, registry) = registry(&lab);
+    let layer = publish(&registry, 2 << 20);
+    let name = format!("{}/x", registry.address);
+    let told = lab.corten(&["pull", "--dry-run", &name]);
+    assert_eq!(told.code, 0, "{told:?}");
+    let size = (2 << 20) + 2048;
+    let human = format!("{:.3}MB", f64::from(size) / 1e6);
+    let lines: Vec<&str> = told.out.lines().collect();
+    assert_eq!(lines[0], "Using default tag: latest");
+    assert!(
+        lines[1].starts_with(&format!("{name}:latest: linux/")),
+        "{lines:?}"
+    );
+    let row = format!("{}   {human}   missing   {human}", &layer[7..19]);
+    assert_eq!(lines[4], row, "{lines:?}");
+    let sum = format!("Would fetch {human} of {human}, 1 of 1 layers");
+    assert_eq!(lines[5..], [sum.as_str()]);
+    assert!(registry.seen(&layer).is_empty(), "no layer was asked for");
+    lab.ok(&["pull", "-q", &name]);
+    let told = lab.corten(&["pull", "--dry-run", "-q", &name]);
+    assert_eq!(told.out, "Image is up to date: nothing would be fetched\n");
+
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_size(3);
+    tar.append_data(&mut header, "a", b"abc".as_slice())
+        .unwrap();
+    registry.put("/fs.tar", "application/x-tar", tar.into_inner().unwrap());
+    let url = format!("http://{}/fs.tar", registry.address);
+    // Both command lines are told the same.
+    for import in [
+        lab.docker(&["import", &url, "made:1"]),
+        lab.corten(&["import", &url, "made:2"]),
+    ] {
+        assert_eq!(import.code, 0, "{import:?}");
+        let lines: Vec<&str> = import.out.lines().collect();
+        assert_eq!(lines[0], format!("Downloading from {url}"));
+        assert_eq!(lines[1], "");
+        assert!(lines[2].starts_with("sha256:"), "{lines:?}");
+    }
+    let comment = lab.ok(&["image", "inspect", "--format", "{{.Comment}}", "made:1"]);
+    assert_eq!(comment.trim_end(), format!("Imported from {url}"));
+    let missing = lab.docker(&["import", &format!("http://{}/none", registry.address)]);
+    assert!(
+        missing.err.contains("with status 404 Not Found"),
+        "{missing:?}"
+    );
+}

@@ -26,6 +26,8 @@ mod error;
 mod hosts;
 mod manifest;
 mod paced;
+#[doc(hidden)]
+pub mod parsers;
 mod push;
 mod range;
 mod search;
