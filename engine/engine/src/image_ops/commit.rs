@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(named("a", "").expect("name").as_deref(), Some("a:latest"));
         assert_eq!(named("a:1", "2").expect("name").as_deref(), Some("a:2"));
         for (repo, says) in [
-            ("UPPER", "repository name must be lowercase"),
+            ("UPPER", "must be lowercase"),
             (
                 &format!("a@sha256:{}", "0".repeat(64)),
                 "cannot import digest reference",
