@@ -232,6 +232,11 @@ fn engine(text: &mut String, figures: &Figures) {
         .map(|(key, value)| format!("{key}=\"{}\"", escaped(value)))
         .collect();
     line(text, format_args!("{name}{{{}}} 1", labels.join(",")));
+    numbers(text, figures);
+}
+
+/// What is one number each.
+fn numbers(text: &mut String, figures: &Figures) {
     for (name, kind, help, value) in [
         (
             "engine_daemon_engine_cpus_cpus",

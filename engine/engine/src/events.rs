@@ -74,7 +74,7 @@ impl Events {
         {
             return Err(Error::invalid("`since` time cannot be after `until` time"));
         }
-        self.state.flush().await;
+        settled(&self.state).await;
         let log = self.state.log();
         let news = log.watch();
         let stamp = |time: i128| i64::try_from(time).unwrap_or(if time < 0 { 0 } else { i64::MAX });
@@ -133,7 +133,7 @@ impl Reader {
                     () = &mut end => {
                         // Nothing earlier comes after this.
                         let Some(state) = self.state.upgrade() else { return };
-                        state.flush().await;
+                        settled(&state).await;
                         is_past = true;
                     }
                     () = self.sender.closed() => return,
@@ -173,6 +173,16 @@ impl Reader {
             Err(_) => Ok(None),
         }
     }
+}
+
+/// Returns when all that was told before can be read: what a change tells is held back until readers
+/// of containers can see it, and what came after that with it.
+async fn settled(state: &State) {
+    state.flush().await;
+    let log = state.log();
+    let last = log.written();
+    let mut news = log.watch();
+    while log.newest() < last && news.changed().await.is_ok() {}
 }
 
 /// A listener, as long as it lives.

@@ -138,6 +138,11 @@ impl Log {
         lock(&self.tail).visible()
     }
 
+    /// Stamp of the newest entry, even if it is held back for now.
+    pub fn written(&self) -> i64 {
+        lock(&self.tail).last
+    }
+
     /// Stamp of the newest entry that the limits have taken away; 0 for none.
     pub fn dropped(&self) -> i64 {
         lock(&self.tail).dropped

@@ -92,7 +92,9 @@ async fn a_changes_events_are_held_until_it_is_shown() {
     let mut news = state.log().watch();
     assert!(state.log().recent(0, 10).expect("memory").is_empty());
     assert!(all(&state).is_empty());
+    assert!(state.log().newest() < state.log().written());
     drop(told);
+    assert_eq!(state.log().newest(), state.log().written());
     assert!(news.has_changed().expect("open"));
     news.mark_unchanged();
     assert_eq!(texts(&all(&state)), ["first", "second"]);
