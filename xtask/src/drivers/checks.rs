@@ -4,6 +4,8 @@ use std::fmt;
 
 use anyhow::{Result, bail};
 
+use super::room::Room;
+
 /// Rows of (driver, what, why it failed).
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
@@ -80,6 +82,30 @@ pub(crate) fn contains(seen: &str, part: &str) -> Result<()> {
         true => Ok(()),
         false => bail!("no {part:?} in {seen:?}"),
     }
+}
+
+/// What a directory should not have any more is gone; one that is not there has nothing.
+pub(crate) fn empty(dirs: &[&str]) -> Result<()> {
+    for dir in dirs {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let left: Vec<_> = entries.collect();
+        if !left.is_empty() {
+            bail!("left behind: {left:?}");
+        }
+    }
+    Ok(())
+}
+
+/// The container of this process is frozen.
+pub(crate) fn frozen(room: &Room, pid: &str) -> Result<()> {
+    let state = room.limit(pid, "freezer", "freezer.state", "cgroup.freeze")?;
+    same(&state, "FROZEN").or_else(|_| same(&state, "1"))
+}
+
+/// It has half a processor.
+pub(crate) fn half_a_processor(room: &Room, pid: &str) -> Result<()> {
+    let quota = room.limit(pid, "cpu", "cpu.cfs_quota_us", "cpu.max")?;
+    same(&quota, "50000").or_else(|_| same(&quota, "50000 100000"))
 }
 
 #[cfg(test)]

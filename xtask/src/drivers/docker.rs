@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result, bail};
 
 use super::RUNTIME;
-use super::checks::{Checks, contains, same};
-use super::room::{Ran, Room};
+use super::checks::{Checks, contains, empty, frozen, half_a_processor, same};
+use super::room::{Ran, Room, until};
 
 const IMAGE: &str = "bb";
 
@@ -148,7 +148,7 @@ impl Engine<'_> {
         checks.check("logs", || {
             let script = "echo one; echo two >&2; exec sleep 1000";
             self.detached("log", &[], &["sh", "-c", script])?;
-            let ran = self.until("logs", || {
+            let ran = until("logs", || {
                 let ran = self.run(&["logs", "log"])?;
                 Ok((ran.out == "one\n" && ran.err == "two\n").then_some(ran))
             });
@@ -173,7 +173,7 @@ impl Engine<'_> {
             same(&own, "/bin/busybox")?;
             self.run(&["exec", "in", "not-there"])?.exits(127)?;
             self.ok(&["exec", "-d", "in", "touch", "/tmp/detached"])?;
-            self.until("the detached one", || {
+            until("the detached one", || {
                 let ran = self.run(&["exec", "in", "ls", "/tmp/detached"])?;
                 Ok((ran.code == 0).then_some(()))
             })
@@ -194,11 +194,7 @@ impl Engine<'_> {
             let state = || self.ok(&["inspect", "--format", "{{.State.Status}}", "in"]);
             self.ok(&["pause", "in"])?;
             same(&state()?, "paused")?;
-            let pid = self.pid("in")?;
-            let frozen = self
-                .room
-                .limit(&pid, "freezer", "freezer.state", "cgroup.freeze")?;
-            same(&frozen, "FROZEN").or_else(|_| same(&frozen, "1"))?;
+            frozen(self.room, &self.pid("in")?)?;
             self.ok(&["unpause", "in"])?;
             same(&state()?, "running")?;
             self.ok(&["exec", "in", "true"]).map(drop)
@@ -234,8 +230,7 @@ impl Engine<'_> {
             is("memory", "memory.limit_in_bytes", "memory.max", "67108864")?;
             is("pids", "pids.max", "pids.max", "50")?;
             is("cpuset", "cpuset.cpus", "cpuset.cpus", "0")?;
-            is("cpu", "cpu.cfs_quota_us", "cpu.max", "50000")
-                .or_else(|_| is("cpu", "cpu.cfs_quota_us", "cpu.max", "50000 100000"))
+            half_a_processor(self.room, &pid)
         });
         checks.check("update", || {
             let more = ["-m", "96m", "--memory-swap", "192m", "--pids-limit", "60"];
@@ -279,7 +274,7 @@ impl Engine<'_> {
         let trap = "trap 'echo usr1' USR1; trap 'echo term; exit 5' TERM; echo ready; \
             while :; do sleep 0.05; done";
         let said = |what: &str| {
-            self.until(what, || {
+            until(what, || {
                 let ran = self.run(&["logs", "end"])?;
                 Ok(ran.out.contains(what).then_some(()))
             })
@@ -396,17 +391,7 @@ impl Engine<'_> {
             self.ok(&["rm", "-f", id])?;
         }
         same(&all, "")?;
-        for sign in self.signs {
-            let left: Vec<_> = std::fs::read_dir(sign)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .collect();
-            if !left.is_empty() {
-                bail!("left behind: {left:?}");
-            }
-        }
-        Ok(())
+        empty(self.signs)
     }
 
     fn run(&self, words: &[&str]) -> Result<Ran> {
@@ -430,10 +415,5 @@ impl Engine<'_> {
 
     fn pid(&self, name: &str) -> Result<String> {
         self.ok(&["inspect", "--format", "{{.State.Pid}}", name])
-    }
-
-    /// Waits for what comes by itself.
-    fn until<T>(&self, what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-        super::room::until(what, look)
     }
 }

@@ -1,6 +1,6 @@
 //! The engine's logic over a platform in memory: lives of containers, restart policies, what an
 //! engine makes of what an earlier one left. Needs root, for root file systems are mounted.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod random;
 mod told;
