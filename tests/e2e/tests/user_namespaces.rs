@@ -268,6 +268,30 @@ fn copies_and_exports_have_the_containers_ids() {
 }
 
 #[test]
+fn a_commit_has_the_containers_ids() {
+    if !root() {
+        return;
+    }
+    let lab = remapped();
+    lab.sleeper("one", &[]);
+    lab.ok(&[
+        "exec",
+        "one",
+        "sh",
+        "-c",
+        "touch /new /his && chown 1000:1234 /his",
+    ]);
+    lab.ok(&["commit", "one", "made"]);
+    let show = ["stat", "-c", "%n %u %g", "/new", "/his"];
+    for userns in [&[][..], &["--userns", "host"][..]] {
+        let run = [&["run", "--rm"][..], userns, &["made"][..], &show[..]].concat();
+        let owners = lab.ok(&run);
+        let owners: Vec<&str> = owners.lines().collect();
+        assert_eq!(owners, ["/new 0 0", "/his 1000 1234"], "{userns:?}");
+    }
+}
+
+#[test]
 fn volumes_belong_to_the_containers_root_and_binds_to_whom_they_belong() {
     if !root() {
         return;

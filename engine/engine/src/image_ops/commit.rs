@@ -1,7 +1,7 @@
 //! `commit`: a container's changes as one more layer above its image.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::copy::changes::made_by_the_container;
 use crate::options::CommitOptions;
 use crate::owner::Request;
 use crate::record::{Phase, Record};
-use crate::{Engine, Error, Inner, Result, clock, events, merge};
+use crate::{Engine, Error, IdMaps, Inner, Result, clock, events, merge};
 
 impl Engine {
     /// Makes an image of a container; answers its ID. A running one is frozen meanwhile where that
@@ -156,7 +156,10 @@ fn commit(
     }
     let id = inner.images.commit_changes(
         &parent,
-        &opened.as_fd(),
+        &Upper {
+            directory: opened.as_fd(),
+            ids: record.ids.as_ref(),
+        },
         left_out,
         images::CommitOptions {
             execution,
@@ -182,6 +185,27 @@ fn commit(
         .events
         .publish(events::container(record, "commit", &attributes));
     Ok(id)
+}
+
+/// What a container changed. Layers have the owners that it sees, not the host's.
+struct Upper<'a> {
+    directory: BorrowedFd<'a>,
+    ids: Option<&'a IdMaps>,
+}
+
+impl archive::Source for Upper<'_> {
+    fn open(&self, path: &std::path::Path) -> std::io::Result<OwnedFd> {
+        archive::Source::open(&self.directory, path)
+    }
+
+    fn is_mount(&self, _: &std::path::Path) -> bool {
+        false
+    }
+
+    fn owner(&self, uid: u32, gid: u32) -> (u32, u32) {
+        self.ids
+            .map_or((uid, gid), |ids| ids.to_container(uid, gid))
+    }
 }
 
 fn relative(path: &std::path::Path) -> PathBuf {
