@@ -68,7 +68,7 @@ pub(crate) const ROWS: &[Row] = &[
         "isolation",
         &["--isolation", "hyperv"],
         125,
-        "HostConfig.Isolation is not supported",
+        "invalid isolation (hyperv): linux only supports 'default'",
     ),
     prints(
         "oom-score-adj",
