@@ -4,14 +4,14 @@
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use e2e::{Lab, root};
+use e2e::{Lab, root, wait_for};
 use tungstenite::{Error, Message, WebSocket};
+
+const LONG: Duration = Duration::from_secs(20);
 
 fn attach(lab: &Lab, path: &str) -> Result<WebSocket<UnixStream>, u16> {
     let stream = UnixStream::connect(lab.socket()).expect("engine's socket");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .expect("timeout");
+    stream.set_read_timeout(Some(LONG)).expect("timeout");
     match tungstenite::client(format!("ws://localhost{path}"), stream) {
         Ok((socket, _)) => Ok(socket),
         Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => {
@@ -95,8 +95,10 @@ fn a_terminal_is_left_by_its_keys() {
             other => assert!(other.is_binary(), "{other:?}"),
         }
     }
-    let told = lab.events(&since, &["container=tty"], "{{.Action}}");
-    assert!(told.lines().any(|line| line == "detach"), "{told}");
+    // The keeper closes the stream before the engine hears why.
+    let told = || lab.events(&since, &["container=tty"], "{{.Action}}");
+    let came = wait_for(LONG, || told().lines().any(|line| line == "detach"));
+    assert!(came, "{}", told());
     assert_eq!(lab.inspect("tty", "{{.State.Status}}"), "running");
     // A client that goes away without a word leaves the container as it is.
     let socket = attach(&lab, path).expect("attached");
