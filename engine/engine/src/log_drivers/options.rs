@@ -5,10 +5,12 @@ use dockerapi::{LogConfig, Map};
 use super::wire::{self, Remote};
 use crate::{Error, Result};
 
-/// Bytes of a file of `local`, and files kept: dockerd's defaults. Ours for `json-file` too, when
-/// nothing is said about its files: dockerd's fill the disk.
+/// Bytes of a file of `local`, and files kept: dockerd's defaults.
 const LOCAL_SIZE: u64 = 20 << 20;
 const LOCAL_FILES: u32 = 5;
+/// The same of `json-file`, when nothing is said about its files: dockerd's fill the disk.
+const JSON_SIZE: u64 = 100 << 20;
+const JSON_FILES: u32 = 5;
 /// Buffered in non-blocking mode.
 const BUFFER: u64 = 1_000_000;
 
@@ -144,7 +146,7 @@ fn files(options: &Map<String>, prefix: &str, kept: Kept) -> Result<(u64, u32, b
     let json = kept == Kept::Json;
     let get = |key: &str| options.get(&format!("{prefix}{key}"));
     if json && FILES.iter().all(|key| get(key).is_none()) {
-        return Ok((LOCAL_SIZE, LOCAL_FILES, true));
+        return Ok((JSON_SIZE, JSON_FILES, true));
     }
     let max_size = match get("max-size") {
         None if json => 0,
@@ -257,8 +259,8 @@ mod tests {
             let plan = plan(&config("json-file", options)).expect("a plan");
             (plan.max_size, plan.max_files, plan.compress)
         };
-        assert_eq!(of(&[]), (20 << 20, 5, true));
-        assert_eq!(of(&[("tag", "x")]), (20 << 20, 5, true));
+        assert_eq!(of(&[]), (100 << 20, 5, true));
+        assert_eq!(of(&[("tag", "x")]), (100 << 20, 5, true));
         assert_eq!(of(&[("max-size", "-1")]), (0, 1, false));
         assert_eq!(of(&[("max-size", "1m")]), (1_000_000, 1, false));
         assert_eq!(of(&[("max-file", "3")]), (0, 3, false));
