@@ -77,7 +77,12 @@ fn serve(table: &Arc<Table>, mount: &OwnedFd, stream: UnixStream) -> std::io::Re
             });
             match device {
                 Ok(device) => protocol::send(&stream, &Answer::Done, Some(device.as_fd())),
-                Err(text) => protocol::send(&stream, &Answer::Failed(text), None),
+                Err(text) => {
+                    let sent = protocol::send(&stream, &Answer::Failed(text), None);
+                    // A former layer of this name may have been the last one.
+                    table.end_if_idle();
+                    sent
+                }
             }
         }
         Ask::Forget { chain } => {
@@ -113,6 +118,8 @@ fn watch(
     ),
 ) -> std::io::Result<()> {
     protocol::send(stream, &Answer::Done, None)?;
+    // What was supplied may have been forgotten before anybody watched.
+    table.end_if_idle();
     let (other, table) = (stream.try_clone()?, Arc::clone(table));
     let gone = std::thread::Builder::new()
         .name("daemon".into())

@@ -98,16 +98,17 @@ impl Table {
         login: Option<Credentials>,
     ) -> Result<(), String> {
         let mut layers = self.layers();
-        match layers.get(chain) {
-            Some(known) if known.is_in(dir) => {
-                if let Some(login) = login {
-                    known.set_login(login);
-                }
-                return Ok(());
+        if let Some(known) = layers.get(chain)
+            && known.is_in(dir)
+        {
+            if let Some(login) = login {
+                known.set_login(login);
             }
-            // Removed and pulled again; nobody told of the former.
-            Some(former) => self.let_go(former),
-            None => {}
+            return Ok(());
+        }
+        // Removed, and perhaps pulled again; nobody told of the former.
+        if let Some(former) = layers.remove(chain) {
+            self.let_go(&former);
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let layer = Layer::open(chain, dir, number, login.unwrap_or_default())?;
