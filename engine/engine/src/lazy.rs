@@ -224,13 +224,13 @@ fn publish(inner: &Inner, chain: &str, action: &str, text: String) {
 
 /// Makes an ordinary layer of one that has come whole.
 fn store(inner: &Arc<Inner>, chain: &str) {
+    // Before it is looked for: an image that is removed meanwhile takes it along at the end.
+    let _lease = inner.images.lease(vec![chain.to_owned()]);
     let Some(dir) = inner.images.lazy(chain) else {
         // It was removed, or stored before.
         inner.images.settle(chain);
         return;
     };
-    // An image that is removed meanwhile takes it along.
-    let lease = inner.images.lease(vec![chain.to_owned()]);
     let stored = ingest(inner, dir);
     match stored {
         Ok(()) => {
@@ -253,7 +253,6 @@ fn store(inner: &Arc<Inner>, chain: &str) {
             refetch(inner, chain);
         }
     }
-    drop(lease);
 }
 
 fn refetch(inner: &Inner, chain: &str) {
