@@ -7,12 +7,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, Uri, header};
 
 use crate::config::{Origin, Trust};
-use crate::session::join;
 use crate::transport::Answer;
-use crate::{Client, Error, Kind};
+use crate::{Client, Error, Kind, redirect};
 
-/// As Go's client.
-const REDIRECTS: usize = 10;
 /// So much of the body of an error answer is told.
 const TOLD: usize = 4 << 10;
 
@@ -34,7 +31,7 @@ impl Client {
     pub async fn open(&self, url: &str) -> Result<Opened, Error> {
         let (mut at, authorization) = parse(url)?;
         let first = Origin::of(&at).map_err(|error| unsupported(&at, error))?;
-        for _ in 0..REDIRECTS {
+        for _ in 0..redirect::MOST {
             let origin = Origin::of(&at).map_err(|error| unsupported(&at, error))?;
             let mut request = Request::get(at.clone());
             if let (Some(value), true) = (&authorization, origin == first) {
@@ -45,24 +42,12 @@ impl Client {
                 .map_err(|error| Error::new(Kind::Invalid, format!("{at}: {error}")))?;
             let answer = self.transport.send(request, &Trust::default()).await;
             let answer = answer.map_err(nobody)?;
-            let location = answer.head.headers.get(header::LOCATION);
-            let location = match (answer.head.status.as_u16(), location) {
-                (301 | 302 | 303 | 307 | 308, Some(location)) => location,
-                _ => return self.opened(&at, answer).await,
+            let Some(to) = redirect::target(&answer, &at, false)? else {
+                return self.opened(&at, answer).await;
             };
-            let to = location.to_str().ok().and_then(|text| join(&at, text));
-            let Some(to) = to else {
-                let text = format!("invalid redirect {location:?}");
-                return Err(Error::new(Kind::Unavailable, text).during("GET", &at.to_string()));
-            };
-            if origin.tls && to.scheme_str() == Some("http") {
-                let text = format!("{at}: redirected to {to}, which is not protected by TLS");
-                return Err(Error::new(Kind::Denied, text));
-            }
             at = to;
         }
-        let text = format!("stopped after {REDIRECTS} redirects");
-        Err(Error::new(Kind::Unavailable, text).during("GET", &at.to_string()))
+        Err(redirect::too_many().during("GET", &at.to_string()))
     }
 
     async fn opened(&self, at: &Uri, answer: Answer) -> Result<Opened, Error> {

@@ -30,6 +30,7 @@ mod paced;
 pub mod parsers;
 mod push;
 mod range;
+mod redirect;
 mod search;
 mod session;
 mod tls;

@@ -15,7 +15,8 @@ use crate::auth::Challenge;
 use crate::backoff::Backoff;
 use crate::client::request;
 use crate::config::{Endpoint, Origin};
-use crate::session::{Repository, join};
+use crate::redirect::join;
+use crate::session::Repository;
 use crate::transport::Answer;
 use crate::{Error, Kind};
 

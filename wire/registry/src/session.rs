@@ -18,9 +18,8 @@ use crate::client::{Client, request};
 use crate::config::{Endpoint, Origin};
 use crate::error::Refusal;
 use crate::transport::Answer;
-use crate::{Config, Error, Kind};
+use crate::{Config, Error, Kind, redirect};
 
-const REDIRECTS: usize = 10;
 /// In the place of actions: nothing of the repository itself is wanted.
 pub(crate) const SEARCH: &str = "search";
 
@@ -284,25 +283,15 @@ impl Repository {
     /// Sends a request and follows redirects; our credentials stay with the first host.
     async fn follow(&self, endpoint: &Endpoint, request: Request<Bytes>) -> Result<Answer, Error> {
         let (mut request, mut trust) = (request, endpoint.trust.clone());
-        for _ in 0..REDIRECTS {
+        for _ in 0..redirect::MOST {
             let from = request.uri().clone();
             let mut next = request.clone();
             let answer = self.0.client.transport.send(request, &trust).await?;
-            let location = answer.head.headers.get(header::LOCATION);
-            let location = match (answer.head.status.as_u16(), location) {
-                (301 | 302 | 303 | 307 | 308, Some(location)) => location,
-                _ => return Ok(answer),
-            };
-            let to = location.to_str().ok().and_then(|text| join(&from, text));
-            let Some(to) = to else {
-                let text = format!("{from}: invalid redirect {location:?}");
-                return Err(Error::new(Kind::Unavailable, text));
+            let lax = endpoint.trust.skip_verify;
+            let Some(to) = redirect::target(&answer, &from, lax)? else {
+                return Ok(answer);
             };
             let (old, new) = (Origin::of(&from)?, Origin::of(&to)?);
-            if old.tls && !new.tls && !endpoint.trust.skip_verify {
-                let text = format!("{from}: redirected to {to}, which is not protected by TLS");
-                return Err(Error::new(Kind::Denied, text));
-            }
             if old != new {
                 // Nothing of what is between us and the first host is for another one.
                 next.headers_mut().remove(header::AUTHORIZATION);
@@ -314,10 +303,7 @@ impl Repository {
             *next.uri_mut() = to;
             request = next;
         }
-        Err(Error::new(
-            Kind::Unavailable,
-            format!("stopped after {REDIRECTS} redirects"),
-        ))
+        Err(redirect::too_many())
     }
 
     /// Makes sure that what an endpoint wants to know of us is known.
@@ -522,22 +508,4 @@ fn plain_first(client: &Client, mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
         }
     }
     endpoints
-}
-
-/// A redirect's target, seen from `base`.
-pub(crate) fn join(base: &http::Uri, location: &str) -> Option<http::Uri> {
-    let scheme = base.scheme_str()?;
-    let authority = base.authority()?;
-    let text = if location.contains("://") {
-        location.to_owned()
-    } else if let Some(rest) = location.strip_prefix("//") {
-        format!("{scheme}://{rest}")
-    } else if location.starts_with('/') {
-        format!("{scheme}://{authority}{location}")
-    } else {
-        let dir = base.path().rsplit_once('/').map_or("", |(dir, _)| dir);
-        format!("{scheme}://{authority}{dir}/{location}")
-    };
-    // A fragment is none of the server's business.
-    text.split('#').next()?.parse().ok()
 }
