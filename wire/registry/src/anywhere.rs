@@ -29,12 +29,11 @@ impl Client {
     /// Invalid for what is no URL, and where the server says so; not found for a host that has no
     /// address too; unauthorized, denied; offline; else those of the connection.
     pub async fn open(&self, url: &str) -> Result<Opened, Error> {
-        let (mut at, authorization) = parse(url)?;
-        let first = Origin::of(&at).map_err(|error| unsupported(&at, error))?;
+        let (mut at, mut authorization) = parse(url)?;
+        let mut origin = Origin::of(&at).map_err(|error| unsupported(&at, error))?;
         for _ in 0..redirect::MOST {
-            let origin = Origin::of(&at).map_err(|error| unsupported(&at, error))?;
             let mut request = Request::get(at.clone());
-            if let (Some(value), true) = (&authorization, origin == first) {
+            if let Some(value) = &authorization {
                 request = request.header(header::AUTHORIZATION, value);
             }
             let request = request
@@ -45,7 +44,12 @@ impl Client {
             let Some(to) = redirect::target(&answer, &at, false)? else {
                 return self.opened(&at, answer).await;
             };
-            at = to;
+            let next = Origin::of(&to).map_err(|error| unsupported(&to, error))?;
+            if next != origin {
+                // For good, as Go does: another host could choose what they are shown to.
+                authorization = None;
+            }
+            (at, origin) = (to, next);
         }
         Err(redirect::too_many().during("GET", &at.to_string()))
     }

@@ -225,6 +225,37 @@ async fn redirects_are_followed_without_our_credentials() {
     assert_eq!(other.seen("/blobs/")[0].header("authorization"), "");
 }
 
+#[tokio::test]
+async fn credentials_of_a_url_do_not_come_back_from_another_host() {
+    let (first, other) = (Registry::start().await, Registry::start().await);
+    let (there, back) = (
+        format!("http://{}/there", other.address),
+        format!("http://{}/back", first.address),
+    );
+    first.order(move |request, _| match request.line.as_str() {
+        "GET /from" => Reply::new(302, "").with("Location", "/on"),
+        "GET /on" => Reply::new(302, "").with("Location", there.clone()),
+        _ => Reply::new(200, "body"),
+    });
+    other.order(move |_, _| Reply::new(302, "").with("Location", back.clone()));
+    let url = format!("http://u:p@{}/from", first.address);
+    let mut opened = client().open(&url).await.expect("opened");
+    assert_eq!(
+        opened.next().await.expect("bytes").as_deref(),
+        Some(&b"body"[..])
+    );
+    let shown = |registry: &Registry, line: &str| {
+        let seen = registry.seen(line);
+        seen.iter()
+            .map(|it| it.header("authorization").to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&first, "/from"), ["Basic dTpw"]);
+    assert_eq!(shown(&first, "/on"), ["Basic dTpw"]);
+    assert_eq!(shown(&other, "/there"), [""]);
+    assert_eq!(shown(&first, "/back"), [""]);
+}
+
 /// Wants a bearer token, which its own `/token` gives; the first one is worth nothing for blobs.
 fn with_tokens(registry: &Registry) {
     let realm = format!(
