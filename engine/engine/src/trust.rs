@@ -120,12 +120,12 @@ async fn contents(file: &Path) -> std::result::Result<Vec<u8>, String> {
 async fn keys(of: &Requirement) -> Result<Vec<PublicKey>> {
     let sources = of.keys();
     let mut keys = Vec::new();
-    for path in sources.paths {
+    for path in sources.paths() {
         let wrong = |text: String| Error::invalid(format!("{}: {text}", path.display()));
         let pem = contents(path).await.map_err(wrong)?;
         keys.push(PublicKey::from_pem(&pem).map_err(|error| wrong(error.to_string()))?);
     }
-    for data in sources.datas {
+    for data in sources.datas() {
         let pem = STANDARD
             .decode(data)
             .map_err(|error| Error::invalid(format!("keyData: {error}")))?;

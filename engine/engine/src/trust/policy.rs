@@ -86,12 +86,36 @@ fn signed() -> Vec<String> {
     vec![signature::SIGNED.to_owned()]
 }
 
-/// Where the keys of a requirement are.
+/// Where the keys of a requirement are: one of four ways.
 #[derive(Debug, Default)]
 pub(crate) struct Keys<'a> {
-    pub(crate) paths: Vec<&'a PathBuf>,
+    path: Option<&'a PathBuf>,
+    paths: &'a [PathBuf],
     /// In base64.
-    pub(crate) datas: Vec<&'a String>,
+    data: Option<&'a String>,
+    datas: &'a [String],
+}
+
+impl<'a> Keys<'a> {
+    fn ways(&self) -> usize {
+        let given = [
+            self.path.is_some(),
+            !self.paths.is_empty(),
+            self.data.is_some(),
+            !self.datas.is_empty(),
+        ];
+        given.iter().filter(|given| **given).count()
+    }
+
+    /// Files.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &'a PathBuf> {
+        self.path.into_iter().chain(self.paths)
+    }
+
+    /// The keys themselves, in base64.
+    pub(crate) fn datas(&self) -> impl Iterator<Item = &'a String> {
+        self.data.into_iter().chain(self.datas)
+    }
 }
 
 /// How the name in a signature relates to that of the image.
@@ -185,7 +209,7 @@ impl Requirement {
             Self::Notation { config_path } if !config_path.is_absolute() => {
                 Err("configPath must be absolute".into())
             }
-            Self::Sigstore { .. } | Self::Bundle { .. } => match self.given() {
+            Self::Sigstore { .. } | Self::Bundle { .. } => match self.keys().ways() {
                 1 => Ok(()),
                 _ => Err(
                     "exactly one of keyPath, keyPaths, keyData and keyDatas must be given".into(),
@@ -193,34 +217,6 @@ impl Requirement {
             },
             _ => Ok(()),
         }
-    }
-
-    /// How many ways to name keys are used.
-    fn given(&self) -> usize {
-        let (Self::Sigstore {
-            key_path,
-            key_paths,
-            key_data,
-            key_datas,
-            ..
-        }
-        | Self::Bundle {
-            key_path,
-            key_paths,
-            key_data,
-            key_datas,
-            ..
-        }) = self
-        else {
-            return 0;
-        };
-        let given = [
-            key_path.is_some(),
-            key_paths.as_ref().is_some_and(|all| !all.is_empty()),
-            key_data.is_some(),
-            key_datas.as_ref().is_some_and(|all| !all.is_empty()),
-        ];
-        given.iter().filter(|given| **given).count()
     }
 
     /// Where its keys are.
@@ -243,8 +239,10 @@ impl Requirement {
             return Keys::default();
         };
         Keys {
-            paths: key_path.iter().chain(key_paths.iter().flatten()).collect(),
-            datas: key_data.iter().chain(key_datas.iter().flatten()).collect(),
+            path: key_path.as_ref(),
+            paths: key_paths.as_deref().unwrap_or_default(),
+            data: key_data.as_ref(),
+            datas: key_datas.as_deref().unwrap_or_default(),
         }
     }
 }
