@@ -19,7 +19,9 @@ pub(super) async fn check(
     let mut reasons = Vec::new();
     for document in documents(image) {
         let artifact = referrers::artifact(document);
-        for (_, bytes) in referrers::contents(repository, document, BUNDLES).await? {
+        for layer in referrers::layers(repository, document, BUNDLES).await? {
+            // Verified against its digest, and bounded.
+            let bytes = repository.config(&layer).await?;
             let checked =
                 Bundle::parse(&bytes).and_then(|bundle| bundle.verify(keys, predicates, &artifact));
             match checked {

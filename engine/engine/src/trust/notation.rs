@@ -48,12 +48,14 @@ pub(super) async fn check(
     let mut reasons = Vec::new();
     for document in documents(image) {
         let artifact = referrers::artifact(document);
-        for (layer, bytes) in referrers::contents(repository, document, KIND).await? {
+        for layer in referrers::layers(repository, document, KIND).await? {
             if layer.media_type != JWS {
                 let kind = &layer.media_type;
                 reasons.push(format!("signature envelope {kind:?} is not supported"));
                 continue;
             }
+            // Verified against its digest, and bounded.
+            let bytes = repository.config(&layer).await?;
             match verified(&bytes, &wanted, &artifact) {
                 Ok(told) => {
                     for text in told {

@@ -20,13 +20,13 @@ pub(super) fn artifact(document: &Document) -> Artifact<'_> {
     }
 }
 
-/// The contents of all that refers to a document and is of a type that begins with `kind`: the first
-/// layer's descriptor, and its bytes, which have their digest.
-pub(super) async fn contents(
+/// The first layers of all that refers to a document and is of a type that begins with `kind`. Their
+/// bytes are for the caller to get one by one: together they have no bound worth the name.
+pub(super) async fn layers(
     repository: &Repository,
     of: &Document,
     kind: &str,
-) -> Result<Vec<(Descriptor, Vec<u8>)>> {
+) -> Result<Vec<Descriptor>> {
     let all = repository.referrers(&of.digest).await?;
     let named = |entry: &Descriptor| {
         let told = entry.artifact_type.as_deref().unwrap_or_default();
@@ -50,9 +50,7 @@ pub(super) async fn contents(
             || manifest.config.media_type.starts_with(kind)
             || layer.media_type.starts_with(kind);
         if is_one {
-            // Verified against its digest, and bounded.
-            let bytes = repository.config(&layer).await?;
-            found.push((layer, bytes));
+            found.push(layer);
         }
     }
     Ok(found)
