@@ -10,9 +10,32 @@ use registry::{Content, Document, Resolved};
 use super::{Pull, blocking};
 use crate::Result;
 
-/// Most bytes of one image's attestations, and most blobs of one.
-const LARGEST: u64 = 32 << 20;
-const MOST: usize = 64;
+/// What an image's attestations may take together: they are held until the image is committed, and an
+/// index may list thousands.
+const ROOM: Room = Room {
+    bytes: 32 << 20,
+    blobs: 64,
+};
+
+/// What may still come.
+struct Room {
+    bytes: u64,
+    blobs: usize,
+}
+
+impl Room {
+    /// Takes a manifest and its blobs, if there is room for them.
+    fn take(&mut self, manifest: &[u8], parts: &[&Descriptor]) -> bool {
+        let sizes = parts.iter().map(|part| part.size);
+        let bytes = sizes.fold(manifest.len() as u64, u64::saturating_add);
+        let fits = bytes <= self.bytes && parts.len() <= self.blobs;
+        if fits {
+            self.bytes -= bytes;
+            self.blobs -= parts.len();
+        }
+        fits
+    }
+}
 
 impl Pull {
     /// The index that an image comes by; `None` without one, and where that is in another.
@@ -24,11 +47,11 @@ impl Pull {
         if index.manifests.iter().all(|entry| entry.digest != *own) {
             return Ok(None);
         }
-        let mut attached = Vec::new();
+        let (mut attached, mut room) = (Vec::new(), ROOM);
         for entry in &index.manifests {
             let is_of = VariantKind::of(entry, None) == VariantKind::Attestation(Some(own.clone()));
             if is_of && !self.has(&resolved.top.digest, &entry.digest).await? {
-                attached.extend(self.attestation(entry).await?);
+                attached.extend(self.attestation(entry, &mut room).await?);
             }
         }
         let Document {
@@ -52,8 +75,9 @@ impl Pull {
     }
 
     /// An attestation. An image without it is as good: one that cannot be had is left out.
-    async fn attestation(&self, entry: &Descriptor) -> Result<Option<Attached>> {
-        match self.cancel.run_until_cancelled(self.fetch(entry)).await {
+    async fn attestation(&self, entry: &Descriptor, room: &mut Room) -> Result<Option<Attached>> {
+        let fetched = self.fetch(entry, room);
+        match self.cancel.run_until_cancelled(fetched).await {
             None => Err(super::cancelled()),
             Some(Ok(attached)) => Ok(attached),
             Some(Err(error)) => {
@@ -67,6 +91,7 @@ impl Pull {
     async fn fetch(
         &self,
         entry: &Descriptor,
+        room: &mut Room,
     ) -> std::result::Result<Option<Attached>, registry::Error> {
         let document = self.repository.manifest(entry.digest.as_str()).await?;
         let Content::Manifest(manifest) = document.content else {
@@ -76,9 +101,7 @@ impl Pull {
             .into_iter()
             .chain(&manifest.layers)
             .collect();
-        let length = parts.iter().map(|part| part.size);
-        let length = length.fold(0, u64::saturating_add);
-        if length > LARGEST || parts.len() > MOST {
+        if !room.take(&document.bytes, &parts) {
             tracing::warn!(manifest = %entry.digest, "an attestation is too large");
             return Ok(None);
         }
@@ -90,5 +113,21 @@ impl Pull {
             manifest: entry.digest.clone(),
             blobs,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attestations_share_their_room() {
+        let part = Descriptor::new("", Digest::sha256(&[1; 32]), 8 << 20);
+        let mut room = ROOM;
+        let taken = (0..1000).filter(|_| room.take(b"{}", &[&part])).count();
+        assert_eq!(taken, 3, "four and their manifests are more");
+        let none = Descriptor { size: 0, ..part };
+        let taken = (0..1000).filter(|_| room.take(b"", &[&none])).count();
+        assert_eq!(taken, 61);
     }
 }
