@@ -31,6 +31,17 @@ fn registry(lab: &Lab) -> (tokio::runtime::Runtime, Registry) {
     (runtime, registry)
 }
 
+/// A lab without images, and a registry in its network.
+fn lab(flags: &[&str]) -> (Lab, tokio::runtime::Runtime, Registry) {
+    let lab = Lab::with(Options {
+        no_image: true,
+        flags: flags.iter().map(|&flag| flag.into()).collect(),
+        ..Options::default()
+    });
+    let (runtime, registry) = registry(&lab);
+    (lab, runtime, registry)
+}
+
 /// An image `x:latest` of one layer of noise; answers the layer's digest.
 fn publish(registry: &Registry, length: usize) -> String {
     let mut state = 1u32;
@@ -67,12 +78,7 @@ fn a_daemon_killed_in_mid_pull_goes_on_where_it_was() {
         return;
     }
     // One connection at a time, so that what each brings is known.
-    let mut lab = Lab::with(Options {
-        no_image: true,
-        flags: vec!["--max-concurrent-downloads=1".into()],
-        ..Options::default()
-    });
-    let (_runtime, registry) = registry(&lab);
+    let (mut lab, _runtime, registry) = lab(&["--max-concurrent-downloads=1"]);
     let layer = publish(&registry, 5 * STEP);
     let held = layer.clone();
     // Each connection brings so much and then nothing more.
@@ -121,11 +127,7 @@ fn settings_of_registries_change_without_a_restart() {
     if !root() {
         return;
     }
-    let lab = Lab::with(Options {
-        no_image: true,
-        ..Options::default()
-    });
-    let (_runtime, registry) = registry(&lab);
+    let (lab, _runtime, registry) = lab(&[]);
     publish(&registry, 1000);
     let name = format!("{}/x:latest", registry.address);
     let config = lab.path("daemon.json");
@@ -212,11 +214,7 @@ fn a_plan_is_told_and_an_import_comes_from_a_url() {
     if !root() {
         return;
     }
-    let lab = Lab::with(Options {
-        no_image: true,
-        ..Options::default()
-    });
-    let (_runtime, registry) = registry(&lab);
+    let (lab, _runtime, registry) = lab(&[]);
     let layer = publish(&registry, 2 << 20);
     let name = format!("{}/x", registry.address);
     let told = lab.corten(&["pull", "--dry-run", &name]);
