@@ -338,14 +338,14 @@ impl Fetching<'_> {
                         break;
                     }
                     _ = tick.tick() => {
-                        self.tell(&mut told).await;
+                        self.tell(&mut told);
                         self.help(&mut helpers, to);
                     }
                     Some(_) = helpers.join_next() => {}
                 }
             }
             while helpers.join_next().await.is_some() {
-                self.tell(&mut told).await;
+                self.tell(&mut told);
             }
         }
         Ok(())
@@ -386,7 +386,7 @@ impl Fetching<'_> {
     }
 
     /// How far it is, or how long it waits.
-    async fn tell(&self, told: &mut u64) {
+    fn tell(&self, told: &mut u64) {
         let (report, id) = (&self.fetch.report, self.layer.id());
         let until = *self.retry.borrow();
         let Some(left) = until.map(|at| at.saturating_duration_since(Instant::now())) else {
@@ -402,9 +402,7 @@ impl Fetching<'_> {
         let seconds = left.as_millis().div_ceil(1000) as u64;
         if seconds > 0 && seconds != *told {
             *told = seconds;
-            let plural = if seconds == 1 { "" } else { "s" };
-            let text = format!("Retrying in {seconds} second{plural}");
-            report.step(id, &text).await;
+            report.retrying(id, left);
         }
     }
 }
