@@ -40,7 +40,7 @@ impl Engine {
         let (out, lines) = mpsc::channel(QUEUE);
         let report = Report::new(out);
         let inner = Arc::clone(&self.0);
-        let text = format!("Downloading from {}", shown(url));
+        let text = format!("Downloading from {}", opened.asked());
         tokio::spawn(async move {
             report.say("", text).await;
             match run(inner, opened, options, &report).await {
@@ -112,25 +112,5 @@ fn failure(error: registry::Error) -> Error {
     match error.kind {
         Kind::Denied => Error::forbidden(error.message),
         _ => error.into(),
-    }
-}
-
-/// A URL without its password, as Go shows it.
-fn shown(url: &str) -> String {
-    let url = match url.contains("://") {
-        true => url.to_owned(),
-        false => format!("http://{url}"),
-    };
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url;
-    };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    match authority.rsplit_once('@') {
-        Some((user, host)) => {
-            let name = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{name}:xxxxx@{host}{path}")
-        }
-        None => url,
     }
 }

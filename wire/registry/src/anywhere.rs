@@ -19,6 +19,7 @@ pub struct Opened {
     client: Client,
     answer: Answer,
     length: Option<u64>,
+    asked: String,
 }
 
 impl Client {
@@ -29,7 +30,11 @@ impl Client {
     /// Invalid for what is no URL, and where the server says so; not found for a host that has no
     /// address too; unauthorized, denied; offline; else those of the connection.
     pub async fn open(&self, url: &str) -> Result<Opened, Error> {
-        let (mut at, mut authorization) = parse(url)?;
+        let Asked {
+            uri: mut at,
+            mut authorization,
+            shown,
+        } = parse(url)?;
         let mut origin = Origin::of(&at).map_err(|error| unsupported(&at, error))?;
         for _ in 0..redirect::MOST {
             let mut request = Request::get(at.clone());
@@ -42,7 +47,7 @@ impl Client {
             let answer = self.transport.send(request, &Trust::default()).await;
             let answer = answer.map_err(nobody)?;
             let Some(to) = redirect::target(&answer, &at, false)? else {
-                return self.opened(&at, answer).await;
+                return self.opened(shown, &at, answer).await;
             };
             let next = Origin::of(&to).map_err(|error| unsupported(&to, error))?;
             if next != origin {
@@ -54,7 +59,7 @@ impl Client {
         Err(redirect::too_many().during("GET", &at.to_string()))
     }
 
-    async fn opened(&self, at: &Uri, answer: Answer) -> Result<Opened, Error> {
+    async fn opened(&self, asked: String, at: &Uri, answer: Answer) -> Result<Opened, Error> {
         let status = answer.head.status;
         let length = answer.head.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
@@ -62,6 +67,7 @@ impl Client {
             client: self.clone(),
             answer,
             length,
+            asked,
         };
         if status.as_u16() < 400 {
             return Ok(opened);
@@ -83,6 +89,11 @@ impl Client {
 }
 
 impl Opened {
+    /// What was asked for, with its scheme and without its password, as Go shows it.
+    pub fn asked(&self) -> &str {
+        &self.asked
+    }
+
     /// Its length in bytes, where the server tells it.
     pub fn length(&self) -> Option<u64> {
         self.length
@@ -118,20 +129,29 @@ impl Opened {
     }
 }
 
-/// A URL without its credentials, and these as a header. Without a scheme it is one of HTTP.
-fn parse(text: &str) -> Result<(Uri, Option<HeaderValue>), Error> {
-    let with_scheme = match text.contains("://") {
-        true => text.to_owned(),
-        false => format!("http://{text}"),
+/// A URL that is asked for.
+struct Asked {
+    /// Without credentials.
+    uri: Uri,
+    /// These as a header.
+    authorization: Option<HeaderValue>,
+    shown: String,
+}
+
+/// What a user wrote. Without a scheme it is one of HTTP.
+fn parse(text: &str) -> Result<Asked, Error> {
+    // One may also be within: `h/x?from=http://y`.
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains(['/', '?', '#']) => (scheme, rest),
+        _ => ("http", text),
     };
-    let (scheme, rest) = with_scheme.split_once("://").unwrap_or(("", &with_scheme));
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
+    let (authority, written) = rest.split_at(end);
     let (user, host) = match authority.rsplit_once('@') {
         Some((user, host)) => (Some(user), host),
         None => (None, authority),
     };
-    let path = path.split('#').next().unwrap_or_default();
+    let path = written.split('#').next().unwrap_or_default();
     let path = match path.starts_with('/') {
         true => path.to_owned(),
         false => format!("/{path}"),
@@ -145,6 +165,10 @@ fn parse(text: &str) -> Result<(Uri, Option<HeaderValue>), Error> {
     if host.is_empty() {
         return Err(wrong("no host in the URL".into()));
     }
+    let shown = match user.and_then(|user| user.split_once(':')) {
+        Some((name, _)) => format!("{scheme}://{name}:xxxxx@{host}{written}"),
+        None => format!("{scheme}://{rest}"),
+    };
     let authorization = user.map(|user| {
         let user = unescaped(user);
         let user = match user.contains(&b':') {
@@ -156,7 +180,11 @@ fn parse(text: &str) -> Result<(Uri, Option<HeaderValue>), Error> {
     });
     let authorization = authorization.transpose();
     let authorization = authorization.map_err(|error| wrong(error.to_string()))?;
-    Ok((uri, authorization))
+    Ok(Asked {
+        uri,
+        authorization,
+        shown,
+    })
 }
 
 /// What a path may not have is written with percents, as Go does.
@@ -231,20 +259,40 @@ mod tests {
 
     #[test]
     fn urls_as_people_write_them() {
-        for (text, url, user) in [
-            ("h/x.tar", "http://h/x.tar", None),
-            ("https://h:1/a b?c=ü#d", "https://h:1/a%20b?c=%C3%BC", None),
-            ("http://h?a", "http://h/?a", None),
-            ("http://u:p%40@h/x", "http://h/x", Some("Basic dTpwQA==")),
-            ("http://u@[::1]:5/x", "http://[::1]:5/x", Some("Basic dTo=")),
+        for (text, url, shown, user) in [
+            ("h/x.tar", "http://h/x.tar", "http://h/x.tar", None),
+            (
+                "https://h:1/a b?c=ü#d",
+                "https://h:1/a%20b?c=%C3%BC",
+                "https://h:1/a b?c=ü#d",
+                None,
+            ),
+            ("http://h?a", "http://h/?a", "http://h?a", None),
+            ("h/x?y=z://", "http://h/x?y=z://", "http://h/x?y=z://", None),
+            (
+                "http://u:p%40@h/x@y:z",
+                "http://h/x@y:z",
+                "http://u:xxxxx@h/x@y:z",
+                Some("Basic dTpwQA=="),
+            ),
+            (
+                "http://u@[::1]:5/x",
+                "http://[::1]:5/x",
+                "http://u@[::1]:5/x",
+                Some("Basic dTo="),
+            ),
         ] {
-            let (uri, authorization) = parse(text).expect(text);
-            assert_eq!(uri.to_string(), url);
-            let value = authorization.as_ref().map(|it| it.to_str().expect("text"));
-            assert_eq!(value, user, "{text}");
+            let asked = parse(text).expect(text);
+            assert_eq!(asked.uri.to_string(), url);
+            assert_eq!(asked.shown, shown);
+            let value = asked.authorization.as_ref();
+            assert_eq!(value.map(|it| it.to_str().expect("text")), user, "{text}");
         }
         for text in ["", "http://", "http://a b/", "http://u@/x", "://x"] {
-            assert_eq!(parse(text).expect_err(text).kind, Kind::Invalid, "{text}");
+            assert!(
+                parse(text).is_err_and(|error| error.kind == Kind::Invalid),
+                "{text}"
+            );
         }
     }
 }
