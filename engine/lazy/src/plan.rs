@@ -14,6 +14,9 @@ use crate::{MAP, SOURCE, WINDOWS};
 
 /// A blob of fewer bytes is had at once before its table is.
 const SMALL: u64 = 128 << 10;
+/// One of more is not believed: the size is the registry's word, and the supplier, through which other
+/// images are read too, has to keep account of its blocks.
+const LARGEST: u64 = 1 << 40;
 /// Digest of an eStargz's table, uncompressed.
 const ESTARGZ: &str = "containerd.io/snapshot/stargz/toc.digest";
 /// Digest of a zstd:chunked's table, compressed, and its position; with their earlier names.
@@ -74,7 +77,7 @@ impl Plan {
         ztoc: Option<&Descriptor>,
         source: Source,
     ) -> Result<Option<Self>, String> {
-        if layer.size < SMALL {
+        if !(SMALL..=LARGEST).contains(&layer.size) {
             return Ok(None);
         }
         let from = Blob { repository, layer };
@@ -219,4 +222,34 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T, String> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|_| Err("interrupted".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use registry::{Client, Config, Credentials};
+
+    use super::*;
+    use crate::faulty::Registry;
+
+    #[tokio::test]
+    async fn sizes_that_cannot_be_are_not_believed() {
+        let registry = Registry::start().await;
+        let reference: oci::Reference = format!("{}/x", registry.address).parse().expect("name");
+        let client = Client::new(Config::default());
+        let repository = client.repository(&reference, &Credentials::default());
+        let blob = Digest::sha256(&[1; 32]);
+        let mut layer = Descriptor::new("", blob.clone(), LARGEST + 1);
+        layer.annotations.insert(ESTARGZ.into(), blob.to_string());
+        let source = Source {
+            reference: reference.to_string(),
+            blob: blob.clone(),
+            size: layer.size,
+            diff_id: blob,
+            below: String::new(),
+            first: 0,
+        };
+        let plan = Plan::of(&repository, &layer, None, source).await;
+        assert!(plan.expect("no error").is_none());
+        assert!(registry.seen("").is_empty(), "nobody was asked");
+    }
 }
