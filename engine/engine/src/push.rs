@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use dockerapi::{AuthConfig, JsonMessage};
-use images::Image;
+use images::{Image, Lease};
 use oci::image::{Descriptor, media};
 use oci::{Digest, Platform, Reference};
 use registry::{Begun, Repository};
@@ -73,6 +73,26 @@ impl Engine {
         };
         tokio::spawn(push.run());
         Ok(lines)
+    }
+}
+
+/// A lease whose end, which waits for the disk, is no task's business: also not of one that is dropped
+/// because its client left.
+struct Kept(Option<Lease>);
+
+impl Kept {
+    async fn end(mut self) {
+        if let Some(lease) = self.0.take() {
+            let _ = tokio::task::spawn_blocking(move || drop(lease)).await;
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(lease) = self.0.take() {
+            tokio::task::spawn_blocking(move || drop(lease));
+        }
     }
 }
 
@@ -137,19 +157,14 @@ impl Push {
     async fn one(&self, tag: &Reference) -> Result<()> {
         let (inner, name) = (Arc::clone(&self.inner), tag.to_string());
         // Whoever removes it meanwhile.
-        let (image, lease) = blocking(move || {
+        let (image, kept) = blocking(move || {
             let image = inner.images.resolve(&name)?;
             let lease = inner.images.hold([&image])?;
-            Ok((image, lease))
+            Ok((image, Kept(Some(lease))))
         })
         .await?;
         let done = self.held(tag, &image).await;
-        // Its end may unlink.
-        blocking(move || {
-            drop(lease);
-            Ok(())
-        })
-        .await?;
+        kept.end().await;
         done
     }
 
