@@ -123,7 +123,11 @@ impl Chain {
             user: peer.map(|peer| peer.name.clone()).unwrap_or_default(),
             method_of_user: if peer.is_some() { "TLS" } else { "" },
             method: call.method.to_string(),
-            uri: call.uri.to_string(),
+            // Of HTTP/2, and of a proxy's client, it has scheme and host, too: rules are about paths.
+            uri: call
+                .uri
+                .path_and_query()
+                .map_or_else(|| call.path.clone(), ToString::to_string),
             headers: shown(&call.headers),
             certificates: peer.map(|peer| peer.chain.clone()).unwrap_or_default(),
             ..Question::default()
