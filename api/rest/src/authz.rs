@@ -18,6 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use engine::{Error, Result};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -172,8 +173,9 @@ impl Chain {
 }
 
 async fn ask(plugins: &[Arc<Plugin>], about: &str, question: &Question) -> Result<()> {
-    let body = serde_json::to_vec(question)
-        .map_err(|error| Error::system(format!("cannot encode a question: {error}")))?;
+    let body: Bytes = serde_json::to_vec(question)
+        .map_err(|error| Error::system(format!("cannot encode a question: {error}")))?
+        .into();
     for plugin in plugins {
         let name = &plugin.name;
         let answer = plugin.call(about, body.clone()).await;
