@@ -299,8 +299,7 @@ fn by_tls_a_client_has_a_name() {
         no_image: true,
         ..e2e::Options::default()
     });
-    let dir = lab.path("tls");
-    std::fs::create_dir(&dir).expect("directory");
+    let dir = lab.directory("tls");
     certificates(&dir);
     let file = |name: &str| dir.join(name).display().to_string();
     let plugin = Plugin::start(&lab, "names", alice_only);
