@@ -20,8 +20,17 @@ pub(crate) fn command(words: &[&str]) -> Command {
 
 /// Runs a command to its end; its output goes where ours goes.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
-    println!("+ {}", words.join(" "));
+    run_with(&[], words)
+}
+
+/// The same, with these variables.
+pub(crate) fn run_with(variables: &[(&str, &str)], words: &[&str]) -> Result<()> {
+    let set = variables
+        .iter()
+        .map(|(name, value)| format!("{name}={value} "));
+    println!("+ {}{}", set.collect::<String>(), words.join(" "));
     let status = command(words)
+        .envs(variables.iter().copied())
         .status()
         .with_context(|| format!("starting {}", words[0]))?;
     if !status.success() {
@@ -30,7 +39,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The same, unannounced.
+/// As [`run`], unannounced.
 pub(crate) fn run_quietly(words: &[&str]) -> Result<()> {
     let status = command(words)
         .status()
@@ -135,16 +144,7 @@ pub(crate) fn keeper() -> Result<PathBuf> {
         "--target",
     ];
     let words = [&words[..], &[&target]].concat();
-    println!(
-        "+ RUSTFLAGS=-Ctarget-feature=+crt-static {}",
-        words.join(" ")
-    );
-    let status = command(&words)
-        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
-        .status()
-        .context("starting cargo")?;
-    if !status.success() {
-        bail!("building the keeper failed: {status}");
-    }
+    run_with(&[("RUSTFLAGS", "-Ctarget-feature=+crt-static")], &words)
+        .context("building the keeper")?;
     Ok(self::target().join(target).join("keeper/keeper"))
 }

@@ -1,7 +1,7 @@
 //! Long series of tests that are otherwise run with small numbers: `cargo xtask model` and
 //! `cargo xtask kills`.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::run;
 
@@ -54,19 +54,7 @@ fn test(which: &[&str], variables: &[(&str, &str)]) -> Result<()> {
         &["--", "--nocapture"],
     ]
     .concat();
-    let shown: String = variables
-        .iter()
-        .map(|(name, value)| format!("{name}={value} "))
-        .collect();
-    println!("+ {shown}{}", words.join(" "));
-    let status = run::command(&words)
-        .envs(variables.iter().copied())
-        .status()
-        .context("starting cargo")?;
-    if !status.success() {
-        bail!("{} failed: {status}", words.join(" "));
-    }
-    Ok(())
+    run::run_with(variables, &words)
 }
 
 /// Values of options that all take a number, in their order.

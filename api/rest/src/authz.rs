@@ -18,16 +18,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use engine::{Error, Result};
-use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::Api;
 use crate::answer::{Answer, status_of};
 use crate::body::{RequestBody, ResponseBody};
-use crate::call::Call;
-use crate::version;
+use crate::call::{Call, is_json};
 
 pub(crate) use certificate::Peer;
 use plugin::Plugin;
@@ -125,12 +124,16 @@ impl Chain {
             user: peer.map(|peer| peer.name.clone()).unwrap_or_default(),
             method_of_user: if peer.is_some() { "TLS" } else { "" },
             method: call.method.to_string(),
-            uri: call.uri.to_string(),
+            // Of HTTP/2, and of a proxy's client, it has scheme and host, too: rules are about paths.
+            uri: call
+                .uri
+                .path_and_query()
+                .map_or_else(|| call.path.clone(), ToString::to_string),
             headers: shown(&call.headers),
             certificates: peer.map(|peer| peer.chain.clone()).unwrap_or_default(),
             ..Question::default()
         };
-        let is_shown = shows_body(call.uri.path(), &call.headers);
+        let is_shown = shows_body(&call.path, &call.headers);
         if is_shown {
             let body = call.body.collect_up_to(MAX_BODY).await?.ok_or_else(|| {
                 Error::system(format!(
@@ -141,7 +144,7 @@ impl Chain {
             call.body = RequestBody::Full(body);
         }
         ask(&plugins, plugin::REQUEST, &question).await?;
-        let path = call.uri.path().to_owned();
+        let path = call.path.clone();
         let answer = route(call).await;
         // The chain may have changed meanwhile; those of now decide, as in dockerd.
         let plugins = self.plugins();
@@ -170,8 +173,9 @@ impl Chain {
 }
 
 async fn ask(plugins: &[Arc<Plugin>], about: &str, question: &Question) -> Result<()> {
-    let body = serde_json::to_vec(question)
-        .map_err(|error| Error::system(format!("cannot encode a question: {error}")))?;
+    let body: Bytes = serde_json::to_vec(question)
+        .map_err(|error| Error::system(format!("cannot encode a question: {error}")))?
+        .into();
     for plugin in plugins {
         let name = &plugin.name;
         let answer = plugin.call(about, body.clone()).await;
@@ -220,13 +224,7 @@ fn canonical(name: &str) -> String {
 
 /// Whether plugins are shown the body that comes with these headers.
 fn shows_body(path: &str, headers: &HeaderMap) -> bool {
-    let (_, path) = version::split(path);
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
-    let kind = kind.and_then(|kind| kind.split(';').next());
-    !path.starts_with("/auth")
-        && kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+    path != "/auth" && is_json(headers)
 }
 
 #[cfg(test)]
@@ -245,9 +243,13 @@ mod tests {
         }
         let all = shown(&headers);
         assert_eq!(all.keys().collect::<Vec<_>>(), ["Content-Type"]);
-        assert!(shows_body("/v1.44/containers/create", &headers));
-        assert!(!shows_body("/v1.44/auth", &headers));
-        assert!(!shows_body("/auth?x", &headers));
+        assert!(shows_body("/containers/create", &headers));
+        assert!(!shows_body("/auth", &headers));
+        // What no text can have in it makes a body no other.
+        let strange = b"application/json; x=\xff";
+        let strange = HeaderValue::from_bytes(strange).expect("a header's bytes");
+        headers.insert("content-type", strange);
+        assert!(shows_body("/containers/create", &headers));
         headers.insert(
             "content-type",
             HeaderValue::from_static("application/x-tar"),

@@ -85,12 +85,11 @@ impl Call {
                 )),
             };
         };
-        let text = String::from_utf8_lossy(value.as_bytes());
-        let kind = text.split(';').next().unwrap_or_default().trim();
-        match kind.eq_ignore_ascii_case("application/json") {
+        match is_json(&self.headers) {
             true => Ok(()),
             false => Err(Error::invalid(format!(
-                "unsupported Content-Type header ({text}): must be 'application/json'"
+                "unsupported Content-Type header ({}): must be 'application/json'",
+                String::from_utf8_lossy(value.as_bytes())
             ))),
         }
     }
@@ -106,6 +105,17 @@ impl Call {
         });
         serde_json::from_slice(&bytes.ok()?).ok()
     }
+}
+
+/// Whether what comes with these headers is JSON. The one answer for who reads a body and who is to
+/// allow it: else a body could pass by the second.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let bytes = value.as_bytes();
+        let kind = bytes.split(|byte| *byte == b';').next();
+        let kind = kind.unwrap_or_default().trim_ascii();
+        kind.eq_ignore_ascii_case(b"application/json")
+    })
 }
 
 /// Exactly one JSON value.

@@ -7,10 +7,11 @@
 //!  else (kept alive, HTTP/2)  200, a socketpair between the session and the bodies
 //! ```
 //!
-//! The stream begins when the client has read the head. Python's http.client reads into a buffer, and
-//! docker-py goes on with the socket beneath it: what came together with the head would be lost.
-//! (dockerd needs so long to start a process that it is read by then.) TCP does not tell what was
-//! read.
+//! A stream that has something to say begins when the client has read the head. Python's http.client
+//! reads into a buffer, and docker-py goes on with the socket beneath it: what came together with the
+//! head would be lost. (dockerd needs so long to start a process that it is read by then.) TCP does
+//! not tell what was read. An attach before the start says nothing yet, and the start waits for it:
+//! there the head is not waited for.
 //!
 //! A TLS connection has no socket that could be handed on in the clear: there it is a socketpair
 //! and a pump, too. A half-close of either side goes through.
@@ -49,6 +50,8 @@ pub(crate) struct Hijack {
     pub(crate) kind: &'static str,
     /// Takes the socket and what was read from it already.
     run: Run,
+    /// Output may follow the head at once.
+    pub(crate) speaks: bool,
     /// What else the client sends, where it comes as a body.
     pub(crate) rest: Option<RequestBody>,
 }
@@ -65,9 +68,11 @@ impl Hijack {
     /// For a session of the engine.
     pub(crate) fn session(session: Session, version: ApiVersion) -> Self {
         let kind = stream_kind(session.tty, version);
-        Self::new(kind, move |socket, read| {
+        let speaks = session.speaks_at_once();
+        let hijack = Self::new(kind, move |socket, read| {
             Box::pin(session.run(socket, read))
-        })
+        });
+        Self { speaks, ..hijack }
     }
 
     pub(crate) fn new(
@@ -77,6 +82,7 @@ impl Hijack {
         Self {
             kind,
             run: Box::new(run),
+            speaks: true,
             rest: None,
         }
     }
@@ -113,10 +119,12 @@ impl Hijack {
         response
     }
 
-    /// Hands a connection's socket over, when the client has the head of the answer.
+    /// Hands a connection's socket over, when the client has the head of the answer if that matters.
     pub(crate) async fn take(self, stream: Stream, mut read: Vec<u8>) {
-        // One that reads nothing gets its stream all the same.
-        let _ = tokio::time::timeout(HEAD_READ, stream.read_by_client()).await;
+        if self.speaks {
+            // One that reads nothing gets its stream all the same.
+            let _ = tokio::time::timeout(HEAD_READ, stream.read_by_client()).await;
+        }
         let (socket, unread) = match stream.into_socket() {
             Ok(taken) => taken,
             Err(error) => return tracing::warn!(%error, "cannot take a client's socket over"),

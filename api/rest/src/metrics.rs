@@ -313,11 +313,13 @@ fn escaped(value: &str) -> String {
 pub async fn serve(api: Api, listener: TcpListener, mut stop: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-            return;
+        // A place first: those that wait for one wait in the backlog.
+        let next = async {
+            let place = Arc::clone(&room).acquire_owned().await;
+            (place, listener.accept().await)
         };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (place, accepted) = tokio::select! {
+            next = next => next,
             () = connection::told_to_stop(&mut stop) => return,
         };
         let stream = match accepted {

@@ -115,14 +115,17 @@ async fn image(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result
     // Names have slashes.
     match (method, segments) {
         ("GET", ["json"]) => images::list(api, &call),
-        ("POST", ["create"]) => until_sent(api, Action::ImagePull, images::create(api, call).await),
+        ("POST", ["create"]) if call.query.text("fromImage").is_some() => {
+            until_sent(api, Action::ImagePull, images::create(api, call)).await
+        }
+        ("POST", ["create"]) => images::create(api, call).await,
         ("POST", ["load"]) => images::load(api, call),
         ("GET", ["get"]) => images::save(api, &call, &call.query.all("names")),
         ("POST", ["prune"]) => images::prune(api, &call).await,
         ("GET", ["search"]) => images::search(api, &call).await,
         ("POST", [name @ .., "push"]) if !name.is_empty() => {
-            let answer = images::push(api, &call, &name.join("/")).await;
-            until_sent(api, Action::ImagePush, answer)
+            let name = name.join("/");
+            until_sent(api, Action::ImagePush, images::push(api, &call, &name)).await
         }
         ("GET", [name @ .., "get"]) => images::save(api, &call, &[name.join("/")]),
         ("GET", [name @ .., "json"]) if !name.is_empty() => {
@@ -144,13 +147,20 @@ async fn image(api: &Api, call: Call, method: &str, segments: &[&str]) -> Result
     }
 }
 
-/// Takes the time until the last byte of a stream that tells of the progress.
-fn until_sent(api: &Api, action: Action, answer: Result<Answer>) -> Result<Answer> {
-    let Ok(Answer::Response(response)) = answer else {
-        return answer;
-    };
+/// Takes the time from the request to the last byte of a stream that tells of the progress, whatever
+/// that is: as dockerd, which counts failures of these, too.
+async fn until_sent(
+    api: &Api,
+    action: Action,
+    work: impl Future<Output = Result<Answer>>,
+) -> Result<Answer> {
     let timing = api.timing(action);
-    Ok(Answer::Response(response.map(|body| body.holding(timing))))
+    match work.await? {
+        Answer::Response(response) => {
+            Ok(Answer::Response(response.map(|body| body.holding(timing))))
+        }
+        other => Ok(other),
+    }
 }
 
 /// What Docker has not (docs/api.md).

@@ -5,15 +5,16 @@
 #[path = "../../../wire/registry/tests/faulty/mod.rs"]
 mod faulty;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::{Config, Engine};
 use faulty::{Registry, Reply};
 use rest::{Api, ApiVersion, Listener, serve};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 struct Daemon {
@@ -27,25 +28,25 @@ impl Drop for Daemon {
     }
 }
 
+/// An engine in a directory, with an API that nobody serves yet.
+async fn api(dir: &Path) -> Api {
+    let config = Config {
+        data_root: dir.join("data"),
+        exec_root: dir.join("run"),
+        bridge: None,
+        ..Config::default()
+    };
+    let compute = Arc::new(compute_sim::Sim::default());
+    let engine = Engine::open(config, engine::Live::default(), compute).await;
+    Api::new(engine.unwrap(), ApiVersion::oldest())
+}
+
 impl Daemon {
     async fn start(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("routes-{}-{name}", std::process::id()));
-        let config = Config {
-            data_root: dir.join("data"),
-            exec_root: dir.join("run"),
-            bridge: None,
-            ..Config::default()
-        };
-        let engine = Engine::open(
-            config,
-            engine::Live::default(),
-            Arc::new(compute_sim::Sim::default()),
-        )
-        .await
-        .unwrap();
+        let api = api(&dir).await;
         let listener = UnixListener::bind(dir.join("socket")).unwrap();
         let (stop, stopped) = watch::channel(false);
-        let api = Api::new(engine, ApiVersion::oldest());
         tokio::spawn(serve(api, Listener::Unix(listener), stopped));
         Self { dir, _stop: stop }
     }
@@ -228,4 +229,30 @@ async fn pulls_have_dockerds_statuses() {
     let (status, error) = daemon.json("POST", "/auth", &auth("no")).await;
     let text = format!("login attempt to http://{at}/v2/ failed with status: 401 Unauthorized");
     assert_eq!((status, &error["message"]), (401, &json!(text)));
+}
+
+#[tokio::test]
+async fn metrics_end_when_told_whoever_holds_a_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(rest::serve_metrics(
+        api(dir.path()).await,
+        listener,
+        stopped,
+    ));
+    // More than have a place, each of which keeps it: answered, and not closed.
+    let mut held = Vec::new();
+    for _ in 0..33 {
+        held.push(TcpStream::connect(address).await.unwrap());
+    }
+    for stream in &mut held[..32] {
+        let request = b"GET /metrics HTTP/1.1\r\nHost: d\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        assert_ne!(stream.read(&mut [0; 64]).await.unwrap(), 0);
+    }
+    stop.send(true).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), stop.closed()).await;
+    assert!(ended.is_ok(), "it goes on");
 }

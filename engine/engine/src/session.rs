@@ -44,6 +44,17 @@ impl Session {
         }
     }
 
+    /// Whether output may follow at once. Of a container that is still to be started nothing comes,
+    /// and the start waits for the socket.
+    pub fn speaks_at_once(&self) -> bool {
+        match &self.kind {
+            Kind::Attach {
+                options, arrival, ..
+            } => options.logs || arrival.is_none(),
+            Kind::Exec(_) => true,
+        }
+    }
+
     /// Takes the client's socket over, with what was read from it already. For attach this returns
     /// once the platform has the socket; for exec once the process has started or failed to.
     ///

@@ -5,7 +5,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer};
 use webpki::ring;
 
-use crate::{Refused, der};
+use crate::Refused;
 
 /// What signatures may be: the kinds of keys and digests that cosign makes them with.
 const ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[

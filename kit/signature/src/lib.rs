@@ -6,7 +6,6 @@
 //! JSON, and so much of DER as names of keys, subjects and extensions need.
 
 mod bundle;
-mod der;
 mod key;
 mod notation;
 

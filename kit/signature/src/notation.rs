@@ -19,7 +19,7 @@ use webpki::{EndEntityCert, KeyUsage, ring};
 
 pub use self::policy::{Action, Rules, TrustPolicy, Verification};
 pub use self::subject::Identities;
-use crate::{Artifact, Refused, der};
+use crate::{Artifact, Refused};
 
 mod policy;
 mod subject;

@@ -131,6 +131,14 @@ impl Lab {
         self.dir.path().join(name)
     }
 
+    /// A new directory of the lab's.
+    #[track_caller]
+    pub fn directory(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir(&path).expect("a directory");
+        path
+    }
+
     /// The engine's data root.
     pub fn data_root(&self) -> PathBuf {
         self.path("data")

@@ -11,6 +11,8 @@ use base64::Engine as _;
 use e2e::{Lab, root, signal, wait_for};
 use serde_json::{Value, json};
 
+const LONG: Duration = Duration::from_secs(20);
+
 /// What a plugin says to a question; with another status than 200 it has failed.
 type Policy = fn(&str, &Value) -> (u16, Value);
 
@@ -182,16 +184,13 @@ fn plugins_decide_what_passes() {
     // A reload changes the chain.
     configure(&lab, &["second"]);
     signal(lab.daemon_pid(), "HUP");
-    assert!(wait_for(Duration::from_secs(20), || lab
+    assert!(wait_for(LONG, || lab
         .daemon_log()
         .contains("settings read again")));
     lab.ok(&["create", "--privileged", "--name", "pp", "bb", "true"]);
     configure(&lab, &[]);
     signal(lab.daemon_pid(), "HUP");
-    assert!(wait_for(Duration::from_secs(20), || lab
-        .get("/info")
-        .status
-        == 200));
+    assert!(wait_for(LONG, || lab.get("/info").status == 200));
     let info: Value = serde_json::from_str(&lab.get("/info").body).expect("json");
     assert!(info["Plugins"]["Authorization"].is_null());
 }
@@ -236,6 +235,35 @@ fn a_program_that_is_no_such_plugin_is_refused() {
     );
 }
 
+#[test]
+fn an_end_does_not_wait_for_a_plugin() {
+    if !root() {
+        return;
+    }
+    let mut lab = Lab::with(e2e::Options {
+        no_image: true,
+        ..e2e::Options::default()
+    });
+    let sought = |lab: &Lab, times: usize| {
+        let log = lab.daemon_log();
+        log.matches("a plugin cannot be reached").count() >= times
+    };
+    // While a reload looks for it, and while a start does.
+    configure(&lab, &["absent"]);
+    signal(lab.daemon_pid(), "HUP");
+    assert!(wait_for(LONG, || sought(&lab, 1)));
+    lab.stop_daemon();
+    let mut daemon = lab.daemon_command().spawn().expect("corten");
+    assert!(wait_for(LONG, || sought(&lab, 2)));
+    signal(daemon.id(), "TERM");
+    assert!(daemon.wait().expect("corten").success());
+    let said = lab.daemon_log();
+    for waited_out in ["settings are not taken", "failed to validate"] {
+        assert!(!said.contains(waited_out), "{said}");
+    }
+    configure(&lab, &[]);
+}
+
 /// Certificates of a CA of one's own below `dir`: for the server, and for a client called `alice`.
 fn certificates(dir: &Path) {
     let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).expect("file");
@@ -271,8 +299,7 @@ fn by_tls_a_client_has_a_name() {
         no_image: true,
         ..e2e::Options::default()
     });
-    let dir = lab.path("tls");
-    std::fs::create_dir(&dir).expect("directory");
+    let dir = lab.directory("tls");
     certificates(&dir);
     let file = |name: &str| dir.join(name).display().to_string();
     let plugin = Plugin::start(&lab, "names", alice_only);
@@ -294,7 +321,7 @@ fn by_tls_a_client_has_a_name() {
     configure(&lab, &["names"]);
     signal(lab.daemon_pid(), "HUP");
     let refused = || lab.get("/version").status == 403;
-    assert!(wait_for(Duration::from_secs(20), refused));
+    assert!(wait_for(LONG, refused));
     plugin.asked();
     let mut docker = lab.entered("docker");
     docker.args([
@@ -322,8 +349,5 @@ fn by_tls_a_client_has_a_name() {
     );
     configure(&lab, &[]);
     signal(lab.daemon_pid(), "HUP");
-    assert!(wait_for(Duration::from_secs(20), || lab
-        .get("/version")
-        .status
-        == 200));
+    assert!(wait_for(LONG, || lab.get("/version").status == 200));
 }

@@ -88,12 +88,11 @@ fn a_check_follows_what_it_looks_at() {
     lab.ok(&["stop", "-t", "0", "web"]);
     let stopped = lab.now();
     let log = lab.inspect("web", "{{json .State.Health.Log}}");
-    std::thread::sleep(Duration::from_millis(300));
+    run(&lab, "other", "true", &[]);
+    lab.becomes("other", "{{len .State.Health.Log}}", "5");
     assert_eq!(lab.inspect("web", "{{json .State.Health.Log}}"), log);
-    assert_eq!(
-        lab.events(&stopped, &["event=exec_create"], "{{.Action}}"),
-        ""
-    );
+    let looks = ["event=exec_create", "container=web"];
+    assert_eq!(lab.events(&stopped, &looks, "{{.Action}}"), "");
     lab.ok(&["start", "web"]);
     assert_eq!(lab.inspect("web", "{{.State.Health.FailingStreak}}"), "0");
     assert_ne!(log, "[]");

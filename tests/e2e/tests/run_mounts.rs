@@ -8,8 +8,7 @@ fn binds() {
         return;
     }
     let lab = Lab::new();
-    let dir = lab.path("host dir");
-    std::fs::create_dir(&dir).expect("dir");
+    let dir = lab.directory("host dir");
     std::fs::write(dir.join("file"), "hello\n").expect("file");
     let dir = dir.display().to_string();
     let bind = format!("{dir}:/mnt");

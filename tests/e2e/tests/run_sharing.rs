@@ -8,8 +8,7 @@ fn volumes_of_others() {
         return;
     }
     let lab = Lab::new();
-    let host = lab.path("shared");
-    std::fs::create_dir(&host).expect("directory");
+    let host = lab.directory("shared");
     let bind = format!("{}:/bind", host.display());
     lab.ok(&[
         "create",

@@ -62,8 +62,7 @@ fn bind_mounts_come_and_go() {
         return;
     }
     let mut lab = Lab::new();
-    let dir = lab.path("shared");
-    std::fs::create_dir(&dir).expect("dir");
+    let dir = lab.directory("shared");
     std::fs::write(dir.join("file"), "from the host\n").expect("file");
     let source = dir.display().to_string();
     let mount =
@@ -189,8 +188,7 @@ fn no_link_of_the_container_leads_out() {
         return;
     }
     let lab = Lab::new();
-    let dir = lab.path("shared");
-    std::fs::create_dir(&dir).expect("dir");
+    let dir = lab.directory("shared");
     lab.sleeper("one", &[]);
     lab.ok(&["exec", "one", "ln", "-s", "../../../../tmp", "/link"]);
     let spec = format!("type=bind,source={},target=/link/here", dir.display());

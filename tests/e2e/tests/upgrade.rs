@@ -71,8 +71,7 @@ fn containers_do_not_notice() {
         return;
     }
     let mut lab = Lab::new();
-    let shared = lab.path("shared");
-    std::fs::create_dir(&shared).expect("directory");
+    let shared = lab.directory("shared");
     let mount = format!("{}:/x", shared.display());
     let touch = |name: &str| std::fs::write(shared.join(name), "").expect("file");
     let until = |flag: &str| format!("while [ ! -e /x/{flag} ]; do usleep 10000; done");

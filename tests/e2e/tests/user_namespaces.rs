@@ -210,8 +210,7 @@ fn copies_and_exports_have_the_containers_ids() {
         return;
     }
     let lab = remapped();
-    let dir = lab.path("in");
-    std::fs::create_dir(&dir).expect("dir");
+    let dir = lab.directory("in");
     std::fs::write(dir.join("mine"), "x").expect("file");
     std::os::unix::fs::chown(dir.join("mine"), Some(1000), Some(77)).expect("chown");
     let from = dir.display().to_string();
@@ -321,8 +320,7 @@ fn volumes_belong_to_the_containers_root_and_binds_to_whom_they_belong() {
         assert_eq!(owner(volume, file), (FIRST, FIRST), "{volume}/{file}");
     }
     // What is root's on the host stays so: nobody's inside, and closed to the container's root.
-    let bind = lab.path("bind");
-    std::fs::create_dir(&bind).expect("dir");
+    let bind = lab.directory("bind");
     let bind = format!("{}:/b", bind.display());
     let ran = lab.docker(&[
         "run",

@@ -13,7 +13,7 @@ use super::measure::Table;
 const LINES: usize = 1_000_000;
 /// Without the newline.
 const WIDTH: usize = 73;
-/// What is written at once by the most is much: the writing is not repeated as often as the rest.
+/// Rounds at most: each writes the lines twice, of every engine and driver.
 const MOST_RUNS: usize = 5;
 const NAME: &str = "written";
 
@@ -26,9 +26,9 @@ pub(crate) fn logs(engines: &[Engine], runs: usize, table: &mut Table) -> Result
                 if driver == "local" && engine.name == "podman" {
                     continue;
                 }
-                let mut figures = one(engine, driver, runs)?;
+                let figures = one(engine, driver, runs)?;
                 if round > 0 {
-                    for (row, took) in figures.drain(..) {
+                    for (row, took) in figures {
                         table.time(&format!("{driver}: {row}, ms"), &engine.name, took);
                     }
                 }

@@ -6,10 +6,6 @@ use rustls_pki_types::CertificateDer;
 
 /// `2.5.4.3`, the common name.
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const OBJECT: u8 = 0x06;
-const EXPLICIT_VERSION: u8 = 0xa0;
 /// UTF8String, PrintableString, TeletexString, IA5String: for what names have in them, all bytes of UTF-8.
 const TEXTS: [u8; 4] = [0x0c, 0x13, 0x14, 0x16];
 
@@ -45,64 +41,12 @@ fn pem(certificate: &[u8]) -> String {
 }
 
 /// The last common name of a certificate's subject, as Go has it.
-fn common_name(certificate: &[u8]) -> Option<String> {
-    let (certificate, _) = element(certificate, SEQUENCE)?;
-    let (mut facts, _) = element(certificate, SEQUENCE)?;
-    if facts.first() == Some(&EXPLICIT_VERSION) {
-        facts = skip(facts)?;
-    }
-    // Serial number, signature, issuer, validity.
-    for _ in 0..4 {
-        facts = skip(facts)?;
-    }
-    let (mut subject, _) = element(facts, SEQUENCE)?;
-    let mut name = None;
-    while !subject.is_empty() {
-        let (mut set, rest) = element(subject, SET)?;
-        subject = rest;
-        while !set.is_empty() {
-            let (pair, rest) = element(set, SEQUENCE)?;
-            set = rest;
-            let (kind, value) = element(pair, OBJECT)?;
-            if kind == COMMON_NAME
-                && let Some((tag, text, _)) = any(value)
-                && TEXTS.contains(&tag)
-            {
-                name = std::str::from_utf8(text).ok().map(str::to_owned);
-            }
-        }
-    }
-    name
-}
-
-/// An element of this kind, and what follows it.
-fn element(bytes: &[u8], kind: u8) -> Option<(&[u8], &[u8])> {
-    let (tag, content, rest) = any(bytes)?;
-    (tag == kind).then_some((content, rest))
-}
-
-fn skip(bytes: &[u8]) -> Option<&[u8]> {
-    any(bytes).map(|(_, _, rest)| rest)
-}
-
-/// The next element of DER: its tag, content, and what follows.
-fn any(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, rest) = bytes.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        short @ 0..=0x7f => (usize::from(short), rest),
-        long => {
-            let digits = usize::from(long & 0x7f);
-            if digits == 0 || digits > 4 {
-                return None;
-            }
-            let (number, rest) = rest.split_at_checked(digits)?;
-            let add = |length: usize, byte: &u8| (length << 8) | usize::from(*byte);
-            (number.iter().fold(0, add), rest)
-        }
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((tag, content, rest))
+fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    let attributes = der::attributes(certificate.subject())?;
+    let is_name = |(id, tag, _): &&der::Attribute<'_>| *id == COMMON_NAME && TEXTS.contains(tag);
+    let (_, _, text) = attributes.iter().rfind(is_name)?;
+    std::str::from_utf8(text).ok().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -125,6 +69,7 @@ mod tests {
             .expect("certificate")
             .der()
             .to_vec();
+        let common_name = |der: &[u8]| common_name(&CertificateDer::from(der));
         assert_eq!(common_name(&der).as_deref(), Some("grüße"));
         for end in 0..der.len() {
             let _ = common_name(&der[..end]);

@@ -74,7 +74,7 @@ impl Plugin {
         })
         .await
         .map_err(Error::not_found)?;
-        let said = plugin.call("Plugin.Activate", Vec::new()).await;
+        let said = plugin.call("Plugin.Activate", Bytes::new()).await;
         let said = said.map_err(Error::system)?;
         let manifest: Manifest = serde_json::from_slice(&said)
             .map_err(|error| Error::system(format!("plugin {name}: {error}")))?;
@@ -94,10 +94,19 @@ impl Plugin {
     pub(super) async fn call(
         &self,
         method: &str,
-        body: Vec<u8>,
+        body: Bytes,
     ) -> std::result::Result<Bytes, String> {
-        let body = Bytes::from(body);
-        persist(|| self.once(method, body.clone())).await
+        persist(|| async {
+            // To be reached is part of it: one whose backlog is full takes no connection.
+            let answer = self.once(method, body.clone());
+            tokio::time::timeout(THINKING, answer)
+                .await
+                .unwrap_or_else(|_| {
+                    let why = format!("{method}: no answer within {THINKING:?}");
+                    Err(Failure::Said(why))
+                })
+        })
+        .await
     }
 
     async fn once(&self, method: &str, body: Bytes) -> std::result::Result<Bytes, Failure> {
@@ -148,32 +157,27 @@ async fn exchange(
     body: Bytes,
 ) -> std::result::Result<Bytes, Failure> {
     let away = |error: hyper::Error| Failure::Away(format!("{method}: {error}"));
-    let talk = async {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(away)?;
-        // It ends with its one exchange, or when the sender is dropped.
-        let connection = tokio::spawn(connection);
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(format!("/{method}"))
-            .header(HOST, host)
-            .header(ACCEPT, KIND)
-            .header(CONTENT_TYPE, KIND)
-            .body(Full::new(body))
-            .map_err(|error| Failure::Said(format!("{method}: {error}")))?;
-        let response = sender.send_request(request).await.map_err(away)?;
-        let status = response.status();
-        let answer = Limited::new(response.into_body(), MAX_ANSWER)
-            .collect()
-            .await;
-        connection.abort();
-        let answer = answer.map_err(|error| Failure::Said(format!("{method}: {error}")))?;
-        Ok((status, answer.to_bytes()))
-    };
-    let (status, answer) = tokio::time::timeout(THINKING, talk)
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|_| Failure::Said(format!("{method}: no answer within {THINKING:?}")))??;
+        .map_err(away)?;
+    // It ends with its one exchange, or when the sender is dropped.
+    let connection = tokio::spawn(connection);
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(format!("/{method}"))
+        .header(HOST, host)
+        .header(ACCEPT, KIND)
+        .header(CONTENT_TYPE, KIND)
+        .body(Full::new(body))
+        .map_err(|error| Failure::Said(format!("{method}: {error}")))?;
+    let response = sender.send_request(request).await.map_err(away)?;
+    let status = response.status();
+    let answer = Limited::new(response.into_body(), MAX_ANSWER)
+        .collect()
+        .await;
+    connection.abort();
+    let answer = answer.map_err(|error| Failure::Said(format!("{method}: {error}")))?;
+    let answer = answer.to_bytes();
     if status == StatusCode::OK {
         return Ok(answer);
     }

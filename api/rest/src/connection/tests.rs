@@ -56,6 +56,11 @@ impl Service for Echo {
                 Ok(Answer::Hijack(hijack))
             }
             "/exec/prompt/start" => Ok(Answer::Hijack(prompt(Arc::clone(&self.0)))),
+            "/exec/quiet/start" => {
+                let mut hijack = prompt(Arc::clone(&self.0));
+                hijack.speaks = false;
+                Ok(Answer::Hijack(hijack))
+            }
             "/exec/x/start" => {
                 let body: serde_json::Value = call.json().await?;
                 assert_eq!(body["Detach"], false);
@@ -264,6 +269,17 @@ async fn a_client_that_reads_nothing_gets_its_stream_nevertheless() {
         assert_eq!(client.rest().await, format!("{head}!"));
         assert_eq!(began.elapsed(), HEAD_READ * 2);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_says_nothing_yet_waits_for_no_reader() {
+    let mut client = Client::new();
+    client
+        .send("POST /exec/quiet/start HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n")
+        .await;
+    tokio::time::sleep(HEAD_READ / 2).await;
+    let head = client.until("\r\n\r\n").await;
+    assert_eq!(client.rest().await, format!("{head}!"));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod runtimes;
 mod settings;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use anyhow::{Context as _, Result};
 use compute_linux::Linux;
 use engine::Engine;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use control::Ready;
@@ -73,11 +74,13 @@ struct Reading {
     level: LevelHandle,
 }
 
-async fn run(mut settings: Settings, ready: &Ready, reading: &Reading) -> Result<()> {
+async fn run(settings: Settings, ready: &Ready, reading: &Reading) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut dump = signal(SignalKind::user_defined1())?;
+    let (hangup, dump) = (
+        signal(SignalKind::hangup())?,
+        signal(SignalKind::user_defined1())?,
+    );
     unserved();
     let _pidfile = settings
         .pidfile
@@ -97,42 +100,23 @@ async fn run(mut settings: Settings, ready: &Ready, reading: &Reading) -> Result
     .await?;
     let (stop, stopped) = watch::channel(false);
     let api = rest::Api::new(engine.clone(), settings.min_api_version);
-    api.authorize_by(&settings.authorization)
-        .await
-        .context("failed to validate authorization plugin")?;
-    if let Some(address) = &settings.metrics {
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("failed to start metrics server: listen tcp {address}"))?;
-        tracing::info!(address, "metrics API listens");
-        tokio::spawn(rest::serve_metrics(api.clone(), listener, stopped.clone()));
-    }
-    let sockets = listen::open(&settings.listen)?;
-    for listener in sockets.listeners {
-        tokio::spawn(rest::serve(api.clone(), listener, stopped.clone()));
-    }
-    drop(stopped);
-    ready.succeeded();
-    tracing::info!(hosts = ?settings.listen.hosts, "API listens");
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = dump.recv() => {
-                if let Err(error) = write_state(&api, &settings.engine.exec_root).await {
-                    tracing::error!("the engine's state is not written: {error:#}");
-                }
-            }
-            _ = hangup.recv() => {
-                control::reloading();
-                reload(&engine, &api, &mut settings, reading).await;
-                ready.reloaded();
-            }
-        }
+    let mut daemon = Daemon {
+        engine: engine.clone(),
+        api,
+        settings,
+        paths: Vec::new(),
+        hangup,
+        dump,
+    };
+    // Whatever is waited for, an end is not: a plugin may be looked for for long.
+    tokio::select! {
+        failed = daemon.serve(stopped, ready, reading) => failed?,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
     control::stopping();
-    for path in &sockets.paths {
+    for path in &daemon.paths {
         // Gone already when somebody else cleaned up.
         let _ = std::fs::remove_file(path);
     }
@@ -143,6 +127,66 @@ async fn run(mut settings: Settings, ready: &Ready, reading: &Reading) -> Result
     // Answers under way are finished, streams that never end are not waited for.
     let _ = tokio::time::timeout(control::GRACE, stop.closed()).await;
     Ok(())
+}
+
+/// What serves clients and answers signals.
+struct Daemon {
+    engine: Engine,
+    api: rest::Api,
+    settings: Settings,
+    /// Sockets to take away at the end.
+    paths: Vec<PathBuf>,
+    hangup: Signal,
+    dump: Signal,
+}
+
+impl Daemon {
+    /// Opens what clients connect to, and then does what signals ask for, until it is dropped.
+    async fn serve(
+        &mut self,
+        stopped: watch::Receiver<bool>,
+        ready: &Ready,
+        reading: &Reading,
+    ) -> Result<()> {
+        self.open(stopped).await?;
+        ready.succeeded();
+        tracing::info!(hosts = ?self.settings.listen.hosts, "API listens");
+        loop {
+            tokio::select! {
+                _ = self.dump.recv() => {
+                    let written = write_state(&self.api, &self.settings.engine.exec_root).await;
+                    if let Err(error) = written {
+                        tracing::error!("the engine's state is not written: {error:#}");
+                    }
+                }
+                _ = self.hangup.recv() => {
+                    control::reloading();
+                    reload(&self.engine, &self.api, &mut self.settings, reading).await;
+                    ready.reloaded();
+                }
+            }
+        }
+    }
+
+    async fn open(&mut self, stopped: watch::Receiver<bool>) -> Result<()> {
+        let (api, settings) = (&self.api, &self.settings);
+        api.authorize_by(&settings.authorization)
+            .await
+            .context("failed to validate authorization plugin")?;
+        if let Some(address) = &settings.metrics {
+            let listener = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("failed to start metrics server: listen tcp {address}"))?;
+            tracing::info!(address, "metrics API listens");
+            tokio::spawn(rest::serve_metrics(api.clone(), listener, stopped.clone()));
+        }
+        let sockets = listen::open(&settings.listen)?;
+        self.paths = sockets.paths;
+        for listener in sockets.listeners {
+            tokio::spawn(rest::serve(api.clone(), listener, stopped.clone()));
+        }
+        Ok(())
+    }
 }
 
 /// Says which of dockerd's variables are without effect.

@@ -1,7 +1,7 @@
 //! Who may be a signer: `x509.subject: C=US, ST=WA, O=acme, …` (trust-store-trust-policy.md, "Trusted
 //! Identities Constraints"). Each of the attributes has to be in the certificate's subject.
 
-use crate::{Refused, der};
+use crate::Refused;
 
 /// Names of attributes, and their object identifiers in DER (RFC 4519).
 const NAMES: [(&str, &[u8]); 9] = [
@@ -60,13 +60,18 @@ impl Identities {
         let Self::Subjects(all) = self else {
             return Ok(());
         };
-        let found = der::attributes(subject)
+        let found: Vec<(&[u8], &str)> = der::attributes(subject)
+            .and_then(|all| {
+                let texts = all.into_iter();
+                let texts = texts.map(|(id, _, text)| Some((id, std::str::from_utf8(text).ok()?)));
+                texts.collect()
+            })
             .ok_or_else(|| Refused::new("notation signature: the signer has no readable name"))?;
         let has = |name: &str, value: &str| {
             let id = NAMES.iter().find(|(known, _)| *known == name);
             found
                 .iter()
-                .any(|(found, text)| id.is_some_and(|(_, id)| found == id) && text == value)
+                .any(|(found, text)| id.is_some_and(|(_, id)| found == id) && *text == value)
         };
         let fits = |one: &Vec<(String, String)>| one.iter().all(|(name, value)| has(name, value));
         match all.iter().any(fits) {

@@ -316,8 +316,7 @@ fn containers_go_on_without_the_daemon_and_the_next_one_finishes() {
     // Reads when it is told to, by a file that the daemon has no part in.
     let script = "until [ -e /host/go ]; do sleep 0.1; done; sha256sum < '/data/several chunks' > \
                   /host/sum; sleep 1000";
-    let host = lab.path("host");
-    std::fs::create_dir(&host).expect("directory");
+    let host = lab.directory("host");
     let bind = format!("{}:/host", host.display());
     lab.ok(&[
         "run",

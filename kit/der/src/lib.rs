@@ -1,23 +1,31 @@
-//! So much of DER (X.690) as is read here.
+//! So much of DER (X.690) as keys, signatures and certificates that a library has verified are still
+//! read for: bytes in, slices of them out.
 
-pub(crate) const SEQUENCE: u8 = 0x30;
-pub(crate) const SET: u8 = 0x31;
-pub(crate) const INTEGER: u8 = 0x02;
-pub(crate) const BIT_STRING: u8 = 0x03;
-pub(crate) const OCTET_STRING: u8 = 0x04;
-pub(crate) const OBJECT: u8 = 0x06;
-pub(crate) const BOOLEAN: u8 = 0x01;
+/// A list.
+pub const SEQUENCE: u8 = 0x30;
+/// A set.
+pub const SET: u8 = 0x31;
+/// A number.
+pub const INTEGER: u8 = 0x02;
+/// Bits, after the count of those that do not count.
+pub const BIT_STRING: u8 = 0x03;
+/// Bytes.
+pub const OCTET_STRING: u8 = 0x04;
+/// An object identifier.
+pub const OBJECT: u8 = 0x06;
+/// True or false.
+pub const BOOLEAN: u8 = 0x01;
 /// Extensions of a certificate.
 const EXTENSIONS: u8 = 0xa3;
 
 /// Contents of one element, and what follows it; `None` for another tag.
-pub(crate) fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+pub fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (found, contents, rest) = any(der)?;
     (found == tag).then_some((contents, rest))
 }
 
 /// Tag and contents of one element, and what follows it.
-pub(crate) fn any(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub fn any(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, rest) = der.split_first()?;
     let (first, rest) = rest.split_first()?;
     let (length, rest) = match *first {
@@ -36,7 +44,7 @@ pub(crate) fn any(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 }
 
 /// Algorithm and key of a SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
-pub(crate) fn key_info(der: &[u8]) -> Option<(&[u8], &[u8])> {
+pub fn key_info(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (info, rest) = element(der, SEQUENCE)?;
     let (algorithm, more) = element(info, SEQUENCE)?;
     let (bits, end) = element(more, BIT_STRING)?;
@@ -46,7 +54,7 @@ pub(crate) fn key_info(der: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Bits of an RSA key's modulus (RFC 8017, appendix A.1.1).
-pub(crate) fn modulus_bits(key: &[u8]) -> Option<usize> {
+pub fn modulus_bits(key: &[u8]) -> Option<usize> {
     let (key, _) = element(key, SEQUENCE)?;
     let (modulus, _) = element(key, INTEGER)?;
     let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
@@ -56,7 +64,7 @@ pub(crate) fn modulus_bits(key: &[u8]) -> Option<usize> {
 }
 
 /// Extensions of a certificate: object identifiers and values (RFC 5280, section 4.1).
-pub(crate) fn extensions(certificate: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+pub fn extensions(certificate: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let (certificate, _) = element(certificate, SEQUENCE)?;
     let (mut body, _) = element(certificate, SEQUENCE)?;
     let mut found = Vec::new();
@@ -80,9 +88,11 @@ pub(crate) fn extensions(certificate: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     Some(found)
 }
 
-/// Attributes of a name, whose outer sequence is left out: object identifiers and texts (RFC 5280,
-/// section 4.1.2.4).
-pub(crate) fn attributes(mut name: &[u8]) -> Option<Vec<(&[u8], String)>> {
+/// An attribute of a name: object identifier, tag and bytes of its text.
+pub type Attribute<'a> = (&'a [u8], u8, &'a [u8]);
+
+/// Attributes of a name, whose outer sequence is left out (RFC 5280, section 4.1.2.4).
+pub fn attributes(mut name: &[u8]) -> Option<Vec<Attribute<'_>>> {
     let mut found = Vec::new();
     while !name.is_empty() {
         let (mut set, rest) = element(name, SET)?;
@@ -91,15 +101,15 @@ pub(crate) fn attributes(mut name: &[u8]) -> Option<Vec<(&[u8], String)>> {
             let (pair, rest) = element(set, SEQUENCE)?;
             set = rest;
             let (key, value) = element(pair, OBJECT)?;
-            let (_, text, _) = any(value)?;
-            found.push((key, String::from_utf8(text.to_vec()).ok()?));
+            let (tag, text, _) = any(value)?;
+            found.push((key, tag, text));
         }
     }
     Some(found)
 }
 
 /// A signature of ECDSA as it is in JWS (two numbers of equal length) as DER has it.
-pub(crate) fn ecdsa(raw: &[u8]) -> Vec<u8> {
+pub fn ecdsa(raw: &[u8]) -> Vec<u8> {
     let (r, s) = raw.split_at(raw.len() / 2);
     let mut both = Vec::new();
     for number in [r, s] {
