@@ -336,6 +336,27 @@ mod tests {
     }
 
     #[test]
+    fn a_store_whose_rows_cannot_be_read_is_not_swept() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let database = Arc::new(redb::Database::create(dir.path().join("db")).expect("database"));
+        let id = add(&open(dir.path(), &database), "one", "a");
+        let other = redb::Database::create(dir.path().join("other")).expect("database");
+        let write = other.begin_write().expect("write");
+        let strange: redb::TableDefinition<'_, u64, u64> = redb::TableDefinition::new("images");
+        write.open_table(strange).expect("table");
+        let facts: redb::TableDefinition<'_, &str, &str> =
+            redb::TableDefinition::new("image-facts");
+        let mut facts = write.open_table(facts).expect("table");
+        facts.insert("engine-id", "other").expect("row");
+        drop(facts);
+        write.commit().expect("commit");
+        assert!(Images::open(dir.path(), Arc::new(other)).is_err());
+        let images = open(dir.path(), &database);
+        let image = images.resolve(id.as_str()).expect("there");
+        assert!(images.is_whole(&image));
+    }
+
+    #[test]
     fn whole_layers_of_a_crash_stay_for_the_next_pull() {
         let dir = tempfile::tempdir().expect("temp dir");
         let database = Arc::new(redb::Database::create(dir.path().join("db")).expect("database"));
