@@ -187,7 +187,7 @@ impl Store {
                 continue;
             }
             let sizes: std::collections::BTreeMap<&String, u64> = removed.layers().collect();
-            let gone = self
+            let (images, gone) = self
                 .catalog
                 .purge(&removed.row.id, &|key| self.discard(key))?;
             freed.bytes += gone
@@ -195,9 +195,7 @@ impl Store {
                 .filter_map(|chain| sizes.get(chain))
                 .sum::<u64>();
             freed.layers.extend(gone);
-            freed
-                .images
-                .extend(removed.rows().map(|row| row.id.clone()));
+            freed.images.extend(images);
         }
         let (layers, bytes) = self.purge_unclaimed(if all { i64::MAX } else { ago(UNCLAIMED) });
         freed.bytes += bytes;

@@ -377,26 +377,32 @@ impl Catalog {
         Ok(names.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// Lets go of a removed image for good. Answers the chains that went.
-    pub(crate) fn purge(&self, id: &Digest, discard: &dyn Fn(&str)) -> Result<Vec<String>, Error> {
+    /// Lets go of a removed image for good. Answers the images and the chains that went: what came
+    /// alone meanwhile of those that were removed together stays.
+    pub(crate) fn purge(
+        &self,
+        id: &Digest,
+        discard: &dyn Fn(&str),
+    ) -> Result<(Vec<Digest>, Vec<String>), Error> {
         let held = self.changing();
         let removed = self.read().removed.get(id.hex()).cloned();
         let Some(removed) = removed else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         };
+        let gone = self.read().only_in(&removed);
         let transaction = self.database.begin_write()?;
         {
             transaction.open_table(REMOVED)?.remove(id.hex())?;
             let mut used = transaction.open_table(USED)?;
-            for row in removed.rows() {
-                used.remove(row.id.hex())?;
+            for id in &gone {
+                used.remove(id.hex())?;
             }
         }
         transaction.commit()?;
         let mut memory = self.write();
         memory.removed.remove(id.hex());
-        for row in removed.rows() {
-            memory.used.remove(row.id.hex());
+        for id in &gone {
+            memory.used.remove(id.hex());
         }
         drop(memory);
         let needed = self.needed();
@@ -406,7 +412,7 @@ impl Catalog {
         let freed = chains.iter().filter(free).map(|&chain| chain.clone());
         let freed = freed.collect();
         self.discard_unused(&held, removed.needs(), discard);
-        Ok(freed)
+        Ok((gone, freed))
     }
 }
 
@@ -479,6 +485,19 @@ impl Memory {
             indexes: going.indexes.iter().map(|it| IndexRow::clone(it)).collect(),
             targets,
         }
+    }
+
+    /// Images that nothing but this record has.
+    fn only_in(&self, record: &Removed) -> Vec<Digest> {
+        let others = self.removed.values();
+        let others = others.filter(|other| other.row.id != record.row.id);
+        let elsewhere: BTreeSet<&str> = others
+            .flat_map(|other| other.rows().map(|row| row.id.hex()))
+            .collect();
+        let ids = record.rows().map(|row| &row.id);
+        ids.filter(|id| !self.images.contains_key(id.hex()) && !elsewhere.contains(id.hex()))
+            .cloned()
+            .collect()
     }
 
     /// What is left of a removed image's record, apart, when it alone comes back.

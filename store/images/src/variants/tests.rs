@@ -320,6 +320,24 @@ fn an_image_from_before_becomes_one_of_its_index() {
 }
 
 #[test]
+fn what_came_alone_is_not_let_go_of_with_what_it_was_removed_with() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let images = open(dir.path(), &database(dir.path()));
+    let (own, other) = (Made::new(&host(), "own"), Made::new(foreign(), "other"));
+    let top = index(&[&own, &other]);
+    own.pull(&images, &top, &["two"]);
+    other.pull(&images, &top, &["two"]);
+    images.remove(&own.id()).expect("removed");
+    other.pull(&images, &top, &["two"]);
+    images.touch(&other.id());
+    let used = images.last_used(&other.id());
+    let freed = images.expire(true).expect("expired");
+    assert_eq!(freed.images, [own.id()]);
+    assert_eq!(images.last_used(&other.id()), used);
+    sound(&images);
+}
+
+#[test]
 fn one_of_what_was_removed_together_comes_alone_and_the_rest_can_still_be_had() {
     let dir = tempfile::tempdir().expect("temp dir");
     let images = open(dir.path(), &database(dir.path()));
