@@ -332,28 +332,6 @@ impl Catalog {
         Ok(())
     }
 
-    /// Says of an image which one it was made from.
-    pub(crate) fn set_parent(&self, id: &Digest, parent: &Digest) -> Result<(), Error> {
-        let _changing = self.changing();
-        let row = self
-            .row(id)
-            .ok_or_else(|| Error::NotFound(id.to_string()))?;
-        let row = Row {
-            parent: Some(parent.clone()),
-            ..(*row).clone()
-        };
-        let bytes = json(&row)?;
-        let transaction = self.database.begin_write()?;
-        transaction
-            .open_table(IMAGES)?
-            .insert(id.hex(), bytes.as_slice())?;
-        transaction.commit()?;
-        self.write()
-            .images
-            .insert(id.hex().to_owned(), Arc::new(row));
-        Ok(())
-    }
-
     /// Gives names to an image, or with `index` (its hex) to that.
     pub(crate) fn tag(
         &self,
