@@ -21,6 +21,14 @@ struct Found {
     layers: Vec<(String, Option<(Digest, u64)>)>,
 }
 
+impl Found {
+    /// Whether its platform is wanted: what its descriptor says it is, else what it says itself.
+    fn is_wanted(&self, descriptor: &Descriptor, platforms: &[Platform]) -> bool {
+        let listed = descriptor.platform.clone();
+        wants(platforms, &listed.unwrap_or_else(|| self.parsed.platform()))
+    }
+}
+
 impl Images {
     /// One image; `None` when its descriptor is of something else, or of another platform.
     pub(super) fn load_manifest(
@@ -41,11 +49,7 @@ impl Images {
                 "the archive lacks some content of {digest}, or it is no image"
             )));
         };
-        let platform = descriptor.platform.clone();
-        if !wants(
-            platforms,
-            &platform.unwrap_or_else(|| found.parsed.platform()),
-        ) {
+        if !found.is_wanted(descriptor, platforms) {
             return Ok(None);
         }
         let _lease = self.lease(chains(&found.parsed));
@@ -89,20 +93,12 @@ impl Images {
             }
             let listed = matches!(&kind, VariantKind::Image(of) if wants(platforms, of));
             match self.found(spool, entry, is_original)? {
-                Some(found) => {
-                    let platform = entry.platform.clone();
-                    if wants(
-                        platforms,
-                        &platform.unwrap_or_else(|| found.parsed.platform()),
-                    ) {
-                        images.push((entry, found));
-                    }
-                }
+                Some(found) if found.is_wanted(entry, platforms) => images.push((entry, found)),
                 // What is missing is no error, unless it was asked for.
                 None if listed && !platforms.is_empty() => {
                     return Err(Error::Incomplete(names(platforms)));
                 }
-                None => {}
+                _ => {}
             }
         }
         let here = |digest: &Digest| images.iter().any(|(entry, _)| entry.digest == *digest);
