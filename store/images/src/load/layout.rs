@@ -101,13 +101,16 @@ impl Images {
                 _ => {}
             }
         }
+        let mut left = LARGEST_ATTACHED;
         let here = |digest: &Digest| images.iter().any(|(entry, _)| entry.digest == *digest);
         for entry in &index.manifests {
             let of = VariantKind::of(entry, None);
             if matches!(of, VariantKind::Attestation(_))
                 && (platforms.is_empty() || about(entry).is_some_and(|of| here(&of)))
             {
-                indexed.attached.extend(attestation(spool, entry)?);
+                indexed
+                    .attached
+                    .extend(attestation(spool, entry, &mut left)?);
             }
         }
         if images.is_empty() {
@@ -174,23 +177,33 @@ impl Images {
     }
 }
 
-/// An attestation of which the layout has everything.
-fn attestation(spool: &Spool, entry: &Descriptor) -> Result<Option<Attached>, Error> {
+/// An attestation of which the layout has everything, and that has no more than the bytes `left`.
+fn attestation(
+    spool: &Spool,
+    entry: &Descriptor,
+    left: &mut u64,
+) -> Result<Option<Attached>, Error> {
     if !spool.has(&blob_path(&entry.digest)) {
         return Ok(None);
     }
     let manifest = spool.blob(&entry.digest)?;
     let parsed: Manifest = serde_json::from_slice(&manifest)
         .map_err(|error| Error::Corrupt(format!("attestation manifest: {error}")))?;
+    let mut length = manifest.len() as u64;
     let mut blobs = vec![manifest];
-    let mut left = LARGEST_ATTACHED;
     for part in [&parsed.config].into_iter().chain(&parsed.layers) {
-        if part.size > left || !spool.has(&blob_path(&part.digest)) {
+        if length > *left || !spool.has(&blob_path(&part.digest)) {
             return Ok(None);
         }
-        left -= part.size;
-        blobs.push(spool.blob(&part.digest)?);
+        let blob = spool.blob(&part.digest)?;
+        // What it has, not what it is said to have.
+        length += blob.len() as u64;
+        blobs.push(blob);
     }
+    let Some(rest) = left.checked_sub(length) else {
+        return Ok(None);
+    };
+    *left = rest;
     Ok(Some(Attached {
         manifest: entry.digest.clone(),
         blobs,
