@@ -225,7 +225,7 @@ fn ago(time: Duration) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
@@ -235,7 +235,7 @@ mod tests {
     use super::Policy;
     use crate::{Expected, Images};
 
-    fn tar(content: &str) -> Vec<u8> {
+    pub(crate) fn tar(content: &str) -> Vec<u8> {
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o644);
@@ -245,7 +245,8 @@ mod tests {
         tar.into_inner().expect("archive")
     }
 
-    fn open(root: &Path, database: &Arc<redb::Database>) -> Images {
+    /// A store that keeps for an hour what is removed.
+    pub(crate) fn open(root: &Path, database: &Arc<redb::Database>) -> Images {
         let images = Images::open(root, Arc::clone(database)).expect("store");
         images.set_policy(Policy {
             keep_for: Duration::from_secs(3600),
