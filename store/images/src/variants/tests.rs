@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use oci::image::{Descriptor, media};
 use oci::{Digest, Platform, Reference};
+use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 
 use crate::layers::digest;
 use crate::removed::tests::{open, tar};
@@ -281,6 +282,12 @@ fn one_image_in_two_indexes_is_one_with_both_names() {
     let untagged = images.untag(&name("x:1")).expect("untagged").expect("name");
     assert!(untagged.named);
     assert_eq!(untagged.orphans, [old.id()]);
+    let rows = images.0.catalog.database().begin_read().expect("read");
+    let names: redb::TableDefinition<'_, &str, &[u8]> =
+        redb::TableDefinition::new("image-names-untagged");
+    let names = rows.open_table(names).expect("table");
+    assert!(names.is_empty().expect("rows"), "of an index that has gone");
+    drop(rows);
     images.remove(&old.id()).expect("removed");
     let untagged = images.untag(&name("x:2")).expect("untagged").expect("name");
     assert!(!untagged.named && untagged.orphans.is_empty());
