@@ -84,7 +84,7 @@ impl Images {
             bytes,
             attached: Vec::new(),
         };
-        let mut images = Vec::new();
+        let mut images: Vec<&Descriptor> = Vec::new();
         for entry in &index.manifests {
             let kind = VariantKind::of(entry, None);
             let is_artifact = kind == VariantKind::Unknown && entry.platform.is_some();
@@ -93,7 +93,7 @@ impl Images {
             }
             let listed = matches!(&kind, VariantKind::Image(of) if wants(platforms, of));
             match self.found(spool, entry, is_original)? {
-                Some(found) if found.is_wanted(entry, platforms) => images.push((entry, found)),
+                Some(found) if found.is_wanted(entry, platforms) => images.push(entry),
                 // What is missing is no error, unless it was asked for.
                 None if listed && !platforms.is_empty() => {
                     return Err(Error::Incomplete(names(platforms)));
@@ -102,7 +102,7 @@ impl Images {
             }
         }
         let mut left = LARGEST_ATTACHED;
-        let here = |digest: &Digest| images.iter().any(|(entry, _)| entry.digest == *digest);
+        let here = |digest: &Digest| images.iter().any(|entry| entry.digest == *digest);
         for entry in &index.manifests {
             let of = VariantKind::of(entry, None);
             if matches!(of, VariantKind::Attestation(_))
@@ -116,7 +116,11 @@ impl Images {
         if images.is_empty() {
             return Ok(None);
         }
-        for (_, found) in images {
+        for entry in images {
+            // Read again: there is no saying how many there are, nor how long.
+            let Some(found) = self.found(spool, entry, is_original)? else {
+                continue;
+            };
             let _lease = self.lease(chains(&found.parsed));
             self.load_layers(spool, &found.parsed, found.layers, progress)?;
             let manifest = (found.media_type.as_str(), found.manifest.as_slice());
