@@ -318,6 +318,21 @@ fn an_image_from_before_becomes_one_of_its_index() {
 }
 
 #[test]
+fn what_goes_while_all_is_read_is_not_damaged() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let images = open(dir.path(), &database(dir.path()));
+    images.set_policy(Policy::default());
+    let (own, _, top) = pulled(&images);
+    let (of, manifest) = (digest(&top.bytes), digest(&own.manifest));
+    let before = images.0.catalog.index(of.hex()).expect("index");
+    let gone = images.remove_variant(&of, &manifest, &BTreeSet::new());
+    assert_eq!(gone.expect("gone").0, [own.id()]);
+    let mut found = crate::Scrubbed::default();
+    images.0.scrub_index(&before, &mut found);
+    assert_eq!(found.damaged, []);
+}
+
+#[test]
 fn what_came_alone_is_not_let_go_of_with_what_it_was_removed_with() {
     let dir = tempfile::tempdir().expect("temp dir");
     let images = open(dir.path(), &database(dir.path()));
