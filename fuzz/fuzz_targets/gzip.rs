@@ -4,7 +4,7 @@
 use std::io::Read as _;
 
 use libfuzzer_sys::fuzz_target;
-use seekable::{Checkpoints, Coding, Ztoc};
+use seekable::Checkpoints;
 
 fuzz_target!(|data: &[u8]| {
     // The first byte says in which pieces the rest comes.
@@ -29,14 +29,7 @@ fuzz_target!(|data: &[u8]| {
     let mut plain = Vec::new();
     for piece in &found.map.pieces {
         let blob = &stream[piece.blob.start as usize..piece.blob.end as usize];
-        let window = match piece.coding {
-            Coding::Deflate {
-                window: Some(number),
-                ..
-            } => Some(&found.windows[number as usize * Ztoc::WINDOW..][..Ztoc::WINDOW]),
-            _ => None,
-        };
-        plain.extend(piece.decode(blob, window).expect("a piece"));
+        plain.extend(piece.decode(blob, found.window(piece)).expect("a piece"));
     }
     assert!(plain == whole);
 });

@@ -83,6 +83,21 @@ pub struct Checkpointed {
     pub windows: Vec<u8>,
 }
 
+impl Checkpointed {
+    /// The history that a piece needs to be decoded.
+    pub fn window(&self, piece: &Piece) -> Option<&[u8]> {
+        let Coding::Deflate {
+            window: Some(number),
+            ..
+        } = piece.coding
+        else {
+            return None;
+        };
+        let windows = self.windows.as_chunks::<WINDOW>().0;
+        Some(windows.get(usize::try_from(number).ok()?)?)
+    }
+}
+
 impl Default for Checkpoints {
     fn default() -> Self {
         Self {

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use flate2::Compression;
-use seekable::{Checkpointed, Checkpoints, Coding, Map, Ztoc};
+use seekable::{Checkpointed, Checkpoints, Map};
 
 fn gzip(bytes: &[u8], level: u32) -> Vec<u8> {
     let builder = flate2::GzBuilder::new().filename("a name").comment("more");
@@ -39,14 +39,7 @@ fn read(stream: &[u8], found: &Checkpointed) -> Vec<u8> {
     for piece in &found.map.pieces {
         assert_eq!(piece.at, plain.len() as u64);
         let blob = &stream[piece.blob.start as usize..piece.blob.end as usize];
-        let window = match piece.coding {
-            Coding::Deflate {
-                window: Some(number),
-                ..
-            } => Some(&found.windows[number as usize * Ztoc::WINDOW..][..Ztoc::WINDOW]),
-            _ => None,
-        };
-        plain.extend(piece.decode(blob, window).expect("piece"));
+        plain.extend(piece.decode(blob, found.window(piece)).expect("piece"));
     }
     plain
 }
@@ -73,8 +66,8 @@ fn one_member_in_pieces() {
     let middle = (piece.blob.start + piece.blob.end) as usize / 2;
     stream[middle] ^= 1;
     let blob = &stream[piece.blob.start as usize..piece.blob.end as usize];
-    let window = &made.windows[..Ztoc::WINDOW];
-    assert!(piece.decode(blob, Some(window)).is_err());
+    assert!(made.window(piece).is_some());
+    assert!(piece.decode(blob, made.window(piece)).is_err());
 }
 
 #[test]

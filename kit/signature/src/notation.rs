@@ -267,10 +267,12 @@ impl Envelope {
     /// What cannot be found out about certificates that say where to ask whether they were revoked.
     fn unknown_revocation(&self) -> Option<String> {
         let asks = |certificate: &CertificateDer<'_>| {
-            let found = der::extensions(certificate).unwrap_or_default();
-            found.iter().any(|(name, value)| {
-                let ocsp = || value.windows(OCSP.len()).any(|part| part == OCSP);
-                *name == REVOKED || (*name == ACCESS && ocsp())
+            // One that cannot be read may say so as well.
+            der::extensions(certificate).is_none_or(|found| {
+                found.iter().any(|(name, value)| {
+                    let ocsp = || value.windows(OCSP.len()).any(|part| part == OCSP);
+                    *name == REVOKED || (*name == ACCESS && ocsp())
+                })
             })
         };
         self.chain.iter().any(asks).then(|| {

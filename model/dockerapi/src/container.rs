@@ -256,34 +256,30 @@ pub struct PruneReport {
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "PascalCase", default)]
 pub struct UpdateBody {
     #[serde(flatten)]
     pub resources: Resources,
-    #[serde(rename = "RestartPolicy", deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default")]
     pub restart_policy: RestartPolicy,
     /// Corten's own, as all that follow.
     #[serde(
-        rename = "LabelsAdd",
         deserialize_with = "null_default",
         skip_serializing_if = "Map::is_empty"
     )]
     pub labels_add: Map<String>,
     #[serde(
-        rename = "LabelsRemove",
         deserialize_with = "null_default",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub labels_remove: Vec<String>,
     #[serde(
-        rename = "MountsAdd",
         deserialize_with = "null_default",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub mounts_add: Vec<MountSpec>,
     /// By destination.
     #[serde(
-        rename = "MountsRemove",
         deserialize_with = "null_default",
         skip_serializing_if = "Vec::is_empty"
     )]

@@ -127,7 +127,8 @@ impl Images {
             origins: names,
         });
         let bytes = bytes.map_err(|error| Error::Corrupt(error.to_string()))?;
-        self.0.replace(&dir.join(BLOB), &bytes)
+        // A removal does it for every layer that stays: none waits for the disk.
+        self.0.replace_unsynced(&dir.join(BLOB), &bytes)
     }
 
     /// The manifest an image came with, as bytes and parsed.

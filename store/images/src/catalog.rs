@@ -122,7 +122,7 @@ impl Catalog {
             .into_iter()
             .map(|(target, names)| (target, Vec::clone(&names)))
             .collect();
-        if let Ok(rows) = transaction.open_table(NAMES) {
+        if let Some(rows) = table(&transaction, NAMES)? {
             for row in rows.iter()? {
                 let (name, id) = row?;
                 let reference = name.value().parse()?;
@@ -131,14 +131,14 @@ impl Catalog {
                     .insert(name.value().to_owned(), (reference, id.value().to_owned()));
             }
         }
-        if let Ok(rows) = transaction.open_table(USED) {
+        if let Some(rows) = table(&transaction, USED)? {
             for row in rows.iter()? {
                 let (key, at) = row?;
                 let at = (at.value(), false);
                 memory.used.insert(key.value().to_owned(), at);
             }
         }
-        if let Ok(facts) = transaction.open_table(FACTS)
+        if let Some(facts) = table(&transaction, FACTS)?
             && let Some(id) = facts.get("engine-id")?
         {
             id.value().clone_into(&mut memory.engine_id);
@@ -329,28 +329,6 @@ impl Catalog {
             memory.indexes.insert(key, Arc::new(index));
         }
         memory.settle();
-        Ok(())
-    }
-
-    /// Says of an image which one it was made from.
-    pub(crate) fn set_parent(&self, id: &Digest, parent: &Digest) -> Result<(), Error> {
-        let _changing = self.changing();
-        let row = self
-            .row(id)
-            .ok_or_else(|| Error::NotFound(id.to_string()))?;
-        let row = Row {
-            parent: Some(parent.clone()),
-            ..(*row).clone()
-        };
-        let bytes = json(&row)?;
-        let transaction = self.database.begin_write()?;
-        transaction
-            .open_table(IMAGES)?
-            .insert(id.hex(), bytes.as_slice())?;
-        transaction.commit()?;
-        self.write()
-            .images
-            .insert(id.hex().to_owned(), Arc::new(row));
         Ok(())
     }
 
@@ -549,6 +527,17 @@ fn json(row: &impl Serialize) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(row).map_err(|error| Error::Database(error.to_string()))
 }
 
+/// A table, if it was made yet. That it cannot be read is no sign of that: layers without rows go.
+fn table<K: redb::Key + 'static, V: redb::Value + 'static>(
+    transaction: &redb::ReadTransaction,
+    table: TableDefinition<'_, K, V>,
+) -> Result<Option<redb::ReadOnlyTable<K, V>>, Error> {
+    match transaction.open_table(table) {
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        opened => Ok(Some(opened?)),
+    }
+}
+
 /// All rows of a table.
 fn rows<T: serde::de::DeserializeOwned>(
     transaction: &redb::ReadTransaction,
@@ -556,7 +545,7 @@ fn rows<T: serde::de::DeserializeOwned>(
     what: &str,
 ) -> Result<BTreeMap<String, Arc<T>>, Error> {
     let mut found = BTreeMap::new();
-    let Ok(rows) = transaction.open_table(table) else {
+    let Some(rows) = self::table(transaction, table)? else {
         return Ok(found);
     };
     for row in rows.iter()? {

@@ -452,7 +452,7 @@ impl Images {
         manifest: Option<(&str, &[u8])>,
         references: &[Reference],
     ) -> Result<Digest, Error> {
-        self.publish(config, manifest, None, references)
+        self.publish(config, manifest, None, None, references)
     }
 
     fn publish(
@@ -460,6 +460,7 @@ impl Images {
         config: &[u8],
         manifest: Option<(&str, &[u8])>,
         index: Option<IndexRow>,
+        parent: Option<&Digest>,
         references: &[Reference],
     ) -> Result<Digest, Error> {
         let parsed: ImageConfig = serde_json::from_slice(config)
@@ -502,7 +503,9 @@ impl Images {
             manifest: manifest.or_else(|| before.and_then(|row| row.manifest.clone())),
             chains,
             layer_sizes,
-            parent: before.and_then(|row| row.parent.clone()),
+            parent: parent
+                .or_else(|| before.and_then(|row| row.parent.as_ref()))
+                .cloned(),
             last_tagged: before.map_or(0, |row| row.last_tagged),
         };
         self.0.catalog.add(row, index, references)?;

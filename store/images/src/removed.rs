@@ -187,7 +187,7 @@ impl Store {
                 continue;
             }
             let sizes: std::collections::BTreeMap<&String, u64> = removed.layers().collect();
-            let gone = self
+            let (images, gone) = self
                 .catalog
                 .purge(&removed.row.id, &|key| self.discard(key))?;
             freed.bytes += gone
@@ -195,9 +195,7 @@ impl Store {
                 .filter_map(|chain| sizes.get(chain))
                 .sum::<u64>();
             freed.layers.extend(gone);
-            freed
-                .images
-                .extend(removed.rows().map(|row| row.id.clone()));
+            freed.images.extend(images);
         }
         let (layers, bytes) = self.purge_unclaimed(if all { i64::MAX } else { ago(UNCLAIMED) });
         freed.bytes += bytes;
@@ -227,7 +225,7 @@ fn ago(time: Duration) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
@@ -237,7 +235,7 @@ mod tests {
     use super::Policy;
     use crate::{Expected, Images};
 
-    fn tar(content: &str) -> Vec<u8> {
+    pub(crate) fn tar(content: &str) -> Vec<u8> {
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o644);
@@ -247,7 +245,8 @@ mod tests {
         tar.into_inner().expect("archive")
     }
 
-    fn open(root: &Path, database: &Arc<redb::Database>) -> Images {
+    /// A store that keeps for an hour what is removed.
+    pub(crate) fn open(root: &Path, database: &Arc<redb::Database>) -> Images {
         let images = Images::open(root, Arc::clone(database)).expect("store");
         images.set_policy(Policy {
             keep_for: Duration::from_secs(3600),
@@ -333,6 +332,27 @@ mod tests {
         images.expire(true).expect("expired");
         assert!(images.0.catalog.restore(&id).is_err());
         assert!(images.list().expect("list").is_empty());
+    }
+
+    #[test]
+    fn a_store_whose_rows_cannot_be_read_is_not_swept() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let database = Arc::new(redb::Database::create(dir.path().join("db")).expect("database"));
+        let id = add(&open(dir.path(), &database), "one", "a");
+        let other = redb::Database::create(dir.path().join("other")).expect("database");
+        let write = other.begin_write().expect("write");
+        let strange: redb::TableDefinition<'_, u64, u64> = redb::TableDefinition::new("images");
+        write.open_table(strange).expect("table");
+        let facts: redb::TableDefinition<'_, &str, &str> =
+            redb::TableDefinition::new("image-facts");
+        let mut facts = write.open_table(facts).expect("table");
+        facts.insert("engine-id", "other").expect("row");
+        drop(facts);
+        write.commit().expect("commit");
+        assert!(Images::open(dir.path(), Arc::new(other)).is_err());
+        let images = open(dir.path(), &database);
+        let image = images.resolve(id.as_str()).expect("there");
+        assert!(images.is_whole(&image));
     }
 
     #[test]

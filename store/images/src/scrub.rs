@@ -165,7 +165,7 @@ impl Store {
     }
 
     /// The index, manifests in it, and what it has that is no image.
-    fn scrub_index(&self, index: &IndexRow, found: &mut Scrubbed) {
+    pub(crate) fn scrub_index(&self, index: &IndexRow, found: &mut Scrubbed) {
         let entries = index.entries.iter();
         let images: Vec<Digest> = entries.filter_map(|entry| entry.image.clone()).collect();
         for key in index.needs() {
@@ -175,8 +175,8 @@ impl Store {
             };
             match self.read_blob(&digest) {
                 Ok(bytes) => found.bytes += bytes.len() as u64,
-                // It went meanwhile.
-                Err(_) if self.catalog.index(index.target.digest.hex()).is_none() => {}
+                // It went meanwhile, with the index or alone.
+                Err(_) if !self.catalog.needed().contains(&key) => {}
                 Err(error) => found.damaged.push(Damage {
                     part: Damaged::Manifest,
                     digest,

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, PipeReader, Read, Write as _};
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use archive::{Pack, Source};
 use oci::Digest;
@@ -52,9 +52,10 @@ impl Images {
         left_out: BTreeSet<PathBuf>,
         options: CommitOptions,
     ) -> Result<Digest, Error> {
+        // Held until the image has its layers.
+        let held = self.0.catalog.hold(&[(parent.id.clone(), None)])?;
+        let _below = Lease::counted(Arc::clone(&self.0), held);
         let row = self.row(parent)?;
-        // Held until the image has them.
-        let _below = self.lease(row.chains.clone());
         let below = row.chains.last().cloned().unwrap_or_default();
         let mut lease = None;
         let layer = self.store_changes(changed, left_out, below, &mut lease)?;
@@ -79,9 +80,7 @@ impl Images {
         });
         let bytes = serde_json::to_vec(&config)
             .map_err(|error| Error::Corrupt(format!("image configuration: {error}")))?;
-        let id = self.commit(&bytes, None, &[])?;
-        self.0.catalog.set_parent(&id, &parent.id)?;
-        Ok(id)
+        self.publish(&bytes, None, None, Some(&parent.id), &[])
     }
 
     fn store_changes(

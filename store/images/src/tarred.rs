@@ -154,9 +154,24 @@ impl Store {
 
     /// Gives a small file of the store new content: after a crash it has the old one or this.
     pub(crate) fn replace(&self, place: &Path, bytes: &[u8]) -> Result<(), Error> {
+        self.replace_by(place, |new| write_synced(new, bytes))
+    }
+
+    /// The same of one that nobody misses: what is left of it after a power failure is whatever it is.
+    pub(crate) fn replace_unsynced(&self, place: &Path, bytes: &[u8]) -> Result<(), Error> {
+        self.replace_by(place, |new| {
+            std::fs::write(new, bytes).map_err(Error::io("writing", new))
+        })
+    }
+
+    fn replace_by(
+        &self,
+        place: &Path,
+        write: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let made = self.temporary("layers")?;
         let new = made.join("new");
-        let written = write_synced(&new, bytes)
+        let written = write(&new)
             .and_then(|()| std::fs::rename(&new, place).map_err(Error::io("renaming to", place)));
         self.trash.take(&made);
         written

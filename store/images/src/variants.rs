@@ -217,7 +217,7 @@ impl Images {
             target: Descriptor::new(&index.media_type, digest(&index.bytes), length),
             entries,
         };
-        self.publish(config, Some(manifest), Some(row), references)
+        self.publish(config, Some(manifest), Some(row), None, references)
     }
 
     /// Whether an image is one of an index already, with all that comes with it, and has these names

@@ -326,7 +326,8 @@ fn prepare(database: &Database) -> Result<u64, redb::Error> {
         let transaction = database.begin_read()?;
         match transaction.open_table(META) {
             Ok(meta) => meta.get("schema")?.map(|schema| schema.value()),
-            Err(_) => None,
+            Err(redb::TableError::TableDoesNotExist(_)) => None,
+            Err(error) => return Err(error.into()),
         }
     };
     if let Some(found) = found

@@ -222,7 +222,7 @@ impl Log {
         now().max(last.saturating_add(1))
     }
 
-    /// Writes entries and drops what is too much. Answers the newest stamp that is gone.
+    /// Writes entries and drops what is too much.
     ///
     /// `full`: the disk has no room, so that more goes than comes.
     pub(crate) fn write(
@@ -230,7 +230,7 @@ impl Log {
         transaction: &WriteTransaction,
         entries: &[Entry],
         full: bool,
-    ) -> Result<Option<i64>, redb::Error> {
+    ) -> Result<(), redb::Error> {
         let mut rows = transaction.open_table(LOG)?;
         let mut total = rows.last()?.map_or(0, |(_, value)| total(value.value()));
         for entry in entries {
@@ -243,11 +243,15 @@ impl Log {
             now().saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
         });
         let most = 2 * entries.len() + if full { 0 } else { DROPPED };
-        drop_oldest(&mut rows, total, limits.bytes, horizon, most, full)
+        if let Some(dropped) = drop_oldest(&mut rows, total, limits.bytes, horizon, most, full)? {
+            // Before anybody can find them gone: who looks for them then knows why.
+            lock(&self.tail).dropped = dropped;
+        }
+        Ok(())
     }
 
     /// Shows entries to readers; `held` are first stamps of changes whose callers show them.
-    pub(crate) fn show(&self, entries: Vec<Entry>, held: &[i64], dropped: Option<i64>) {
+    pub(crate) fn show(&self, entries: Vec<Entry>, held: &[i64]) {
         let mut tail = lock(&self.tail);
         if let Some(last) = entries.last() {
             tail.last = last.stamp;
@@ -258,9 +262,6 @@ impl Log {
             if let Some(old) = tail.recent.pop_front() {
                 tail.floor = old.stamp;
             }
-        }
-        if let Some(dropped) = dropped {
-            tail.dropped = dropped;
         }
         tail.held.extend(held);
         self.announce(&tail);

@@ -138,6 +138,28 @@ async fn the_oldest_go_and_a_reader_that_wants_them_is_told() {
 }
 
 #[tokio::test]
+async fn what_goes_is_told_of_before_it_is_gone() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let state = open(dir.path());
+    let change = Change::new().event(&"old");
+    drop(state.commit(change).await.expect("commit"));
+    let (log, old) = (state.log(), state.log().newest());
+    log.limit(Limits {
+        bytes: 0,
+        age: None,
+    });
+    let transaction = state.database().begin_write().expect("write");
+    let new = Entry {
+        stamp: log.next_stamp(None),
+        event: b"\"new\"".as_slice().into(),
+    };
+    log.write(&transaction, &[new], false).expect("written");
+    // Whoever reads from now on may find the rows without it.
+    assert!(log.dropped() >= old);
+    assert!(matches!(log.stored(old - 1, 10), Err(Error::Overtaken)));
+}
+
+#[tokio::test]
 async fn events_of_the_first_schema_are_taken_over() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("state.redb");

@@ -122,7 +122,7 @@ impl Writer {
                 })
                 .collect();
             self.unwritten.extend_from_slice(&entries);
-            self.log.show(entries, &[], None);
+            self.log.show(entries, &[]);
         }
     }
 
@@ -166,9 +166,8 @@ impl Writer {
             let count = entries.len();
             return tracing::warn!(count, "events not written: no space left on device");
         }
-        match self.write(&[], &entries, false) {
-            Ok(dropped) => self.log.show(Vec::new(), &[], dropped),
-            Err(error) => tracing::error!(%error, "events not written"),
+        if let Err(error) = self.write(&[], &entries, false) {
+            tracing::error!(%error, "events not written");
         }
     }
 
@@ -176,9 +175,9 @@ impl Writer {
         let (entries, firsts) = self.stamp(&changes);
         let all = [std::mem::take(&mut self.unwritten), entries.clone()].concat();
         match self.write(&changes, &all, full) {
-            Ok(dropped) => {
+            Ok(()) => {
                 let held: Vec<i64> = firsts.iter().flatten().copied().collect();
-                self.log.show(entries, &held, dropped);
+                self.log.show(entries, &held);
                 for ((_, done), first) in changes.into_iter().zip(firsts) {
                     // A caller that went away lets go of its events with its answer.
                     let _ = done.send(Ok(Told::new(&self.log, first)));
@@ -196,12 +195,7 @@ impl Writer {
         }
     }
 
-    fn write(
-        &self,
-        changes: &[Waiting],
-        entries: &[Entry],
-        full: bool,
-    ) -> Result<Option<i64>, redb::Error> {
+    fn write(&self, changes: &[Waiting], entries: &[Entry], full: bool) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         for (change, _) in changes {
             for (table, key, row) in &change.rows {
@@ -212,12 +206,11 @@ impl Writer {
                 };
             }
         }
-        let dropped = match entries.is_empty() {
-            true => None,
-            false => self.log.write(&transaction, entries, full)?,
-        };
+        if !entries.is_empty() {
+            self.log.write(&transaction, entries, full)?;
+        }
         transaction.commit()?;
-        Ok(dropped)
+        Ok(())
     }
 }
 

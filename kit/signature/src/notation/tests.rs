@@ -255,6 +255,10 @@ fn who_may_sign() {
         ..rules()
     };
     assert_eq!(checked(&revocable, &root, &skipping), Ok(Vec::new()));
+    let mut signer = Signer::of(&root, &params());
+    signer.chain.push(b"of which nothing is known".to_vec());
+    let strange = signer.sign(DIGEST, |_| {});
+    refused(&strange, &root, &rules(), "revoked is not known");
 }
 
 #[test]

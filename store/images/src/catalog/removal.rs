@@ -99,22 +99,26 @@ impl Catalog {
     ) -> Result<Option<Untagged>, Error> {
         let held = self.changing();
         let key = name.to_string();
-        let (gone, target, untagged) = {
-            let memory = self.read();
-            let Some((_, target)) = memory.names.get(&key) else {
-                return Ok(None);
-            };
-            let mut gone = vec![name.clone()];
-            let same = memory.names.values().filter(|(other, of)| {
-                of == target && other.familiar_name() == name.familiar_name() && other != name
-            });
-            let same: Vec<&Reference> = same.map(|(other, _)| other).collect();
-            if name.digest().is_none() && same.iter().all(|other| other.tag().is_none()) {
-                gone.extend(same.into_iter().cloned());
-            }
-            let untagged = memory.untagged_with(target, &gone);
-            (gone, target.clone(), untagged)
+        let memory = self.read();
+        let Some((_, target)) = memory.names.get(&key) else {
+            return Ok(None);
         };
+        let mut gone = vec![name.clone()];
+        let same = memory.names.values().filter(|(other, of)| {
+            of == target && other.familiar_name() == name.familiar_name() && other != name
+        });
+        let same: Vec<&Reference> = same.map(|(other, _)| other).collect();
+        if name.digest().is_none() && same.iter().all(|other| other.tag().is_none()) {
+            gone.extend(same.into_iter().cloned());
+        }
+        let target = target.clone();
+        let (row, named, forgotten) = memory.left_without(&gone, &target);
+        let mut untagged = memory.untagged_with(&target, &gone);
+        if forgotten.is_some() {
+            // Nobody comes back to what they led to.
+            untagged.insert(target, Vec::new());
+        }
+        drop(memory);
         let transaction = self.database.begin_write()?;
         {
             let mut table = transaction.open_table(NAMES)?;
@@ -122,6 +126,10 @@ impl Catalog {
                 table.remove(name.to_string().as_str())?;
             }
             write_untagged(&transaction, &untagged)?;
+            if let Some(index) = &forgotten {
+                let mut table = transaction.open_table(INDEXES)?;
+                table.remove(index.target.digest.hex())?;
+            }
         }
         transaction.commit()?;
         let mut memory = self.write();
@@ -129,52 +137,24 @@ impl Catalog {
             memory.names.remove(&name.to_string());
         }
         memory.set_untagged(untagged);
-        let row = match memory.indexes.get(&target) {
-            Some(index) => memory.preferred(index).map(|(_, row)| Arc::clone(row)),
-            None => memory.images.get(&target).cloned(),
-        };
-        let Some(row) = row else { return Ok(None) };
-        let image = memory.image(&row, super::Through::Id);
-        let named = !(image.tags.is_empty() && image.digests.is_empty());
-        let bare = memory.names.values().all(|(_, of)| *of != target);
-        drop(memory);
         let mut orphans = Vec::new();
-        if named && bare && self.index(&target).is_some() {
-            orphans = self.forget_index(&held, &target, discard)?;
-            orphans.retain(|orphan| *orphan != row.id);
+        if let Some(index) = &forgotten {
+            memory.indexes.remove(index.target.digest.hex());
+            memory.settle();
+            orphans = memory.orphans(index);
         }
+        drop(memory);
+        if let Some(index) = forgotten {
+            self.discard_unused(&held, index.needs(), discard);
+        }
+        let Some(row) = row else { return Ok(None) };
+        orphans.retain(|orphan| *orphan != row.id);
         Ok(Some(Untagged {
             id: row.id.clone(),
             references: gone,
             named,
             orphans,
         }))
-    }
-
-    /// Drops an index without a name; answers those of its images that no other index has.
-    fn forget_index(
-        &self,
-        held: &Held,
-        hex: &str,
-        discard: &dyn Fn(&str),
-    ) -> Result<Vec<Digest>, Error> {
-        let Some(index) = self.index(hex) else {
-            return Ok(Vec::new());
-        };
-        let transaction = self.database.begin_write()?;
-        transaction.open_table(INDEXES)?.remove(hex)?;
-        transaction.commit()?;
-        let mut memory = self.write();
-        memory.indexes.remove(hex);
-        memory.settle();
-        let orphans = memory.present(&index).map(|(_, row)| row.id.clone());
-        let named: BTreeSet<&str> = memory.names.values().map(|(_, of)| of.as_str()).collect();
-        let orphans = orphans
-            .filter(|id| !memory.members.contains(id.hex()) && !named.contains(id.hex()))
-            .collect();
-        drop(memory);
-        self.discard_unused(held, index.needs(), discard);
-        Ok(orphans)
     }
 
     /// Removes an image with its names, the indexes whose default it is, and those of their images
@@ -377,26 +357,32 @@ impl Catalog {
         Ok(names.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// Lets go of a removed image for good. Answers the chains that went.
-    pub(crate) fn purge(&self, id: &Digest, discard: &dyn Fn(&str)) -> Result<Vec<String>, Error> {
+    /// Lets go of a removed image for good. Answers the images and the chains that went: what came
+    /// alone meanwhile of those that were removed together stays.
+    pub(crate) fn purge(
+        &self,
+        id: &Digest,
+        discard: &dyn Fn(&str),
+    ) -> Result<(Vec<Digest>, Vec<String>), Error> {
         let held = self.changing();
         let removed = self.read().removed.get(id.hex()).cloned();
         let Some(removed) = removed else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         };
+        let gone = self.read().only_in(&removed);
         let transaction = self.database.begin_write()?;
         {
             transaction.open_table(REMOVED)?.remove(id.hex())?;
             let mut used = transaction.open_table(USED)?;
-            for row in removed.rows() {
-                used.remove(row.id.hex())?;
+            for id in &gone {
+                used.remove(id.hex())?;
             }
         }
         transaction.commit()?;
         let mut memory = self.write();
         memory.removed.remove(id.hex());
-        for row in removed.rows() {
-            memory.used.remove(row.id.hex());
+        for id in &gone {
+            memory.used.remove(id.hex());
         }
         drop(memory);
         let needed = self.needed();
@@ -406,11 +392,44 @@ impl Catalog {
         let freed = chains.iter().filter(free).map(|&chain| chain.clone());
         let freed = freed.collect();
         self.discard_unused(&held, removed.needs(), discard);
-        Ok(freed)
+        Ok((gone, freed))
     }
 }
 
 impl Memory {
+    /// What is left when these names do not lead to `target` any more: the image that they stood for,
+    /// whether that has other names, and the index that goes.
+    fn left_without(
+        &self,
+        gone: &[Reference],
+        target: &str,
+    ) -> (Option<Arc<Row>>, bool, Option<Arc<IndexRow>>) {
+        let index = self.indexes.get(target);
+        let row = match index {
+            Some(index) => self.preferred(index).map(|(_, row)| row),
+            None => self.images.get(target),
+        };
+        let left = self.names.values().filter(|(name, _)| !gone.contains(name));
+        let left: BTreeSet<&str> = left.map(|(_, of)| of.as_str()).collect();
+        let named = row.is_some_and(|row| {
+            let owned = self.owned.get(row.id.hex()).into_iter().flatten();
+            let mut targets = owned.map(String::as_str).chain([row.id.hex()]);
+            targets.any(|target| left.contains(target))
+        });
+        let forgotten = index.filter(|_| named && !left.contains(target));
+        (row.cloned(), named, forgotten.cloned())
+    }
+
+    /// Images of an index that went which nothing else has.
+    fn orphans(&self, index: &IndexRow) -> Vec<Digest> {
+        let named: BTreeSet<&str> = self.names.values().map(|(_, of)| of.as_str()).collect();
+        let present = self.present(index).map(|(_, row)| &row.id);
+        present
+            .filter(|id| !self.members.contains(id.hex()) && !named.contains(id.hex()))
+            .cloned()
+            .collect()
+    }
+
     /// What goes with an image.
     fn going(&self, row: Arc<Row>, keep: &BTreeSet<Digest>) -> Going {
         let owned = self.owned.get(row.id.hex()).into_iter().flatten();
@@ -479,6 +498,19 @@ impl Memory {
             indexes: going.indexes.iter().map(|it| IndexRow::clone(it)).collect(),
             targets,
         }
+    }
+
+    /// Images that nothing but this record has.
+    fn only_in(&self, record: &Removed) -> Vec<Digest> {
+        let others = self.removed.values();
+        let others = others.filter(|other| other.row.id != record.row.id);
+        let elsewhere: BTreeSet<&str> = others
+            .flat_map(|other| other.rows().map(|row| row.id.hex()))
+            .collect();
+        let ids = record.rows().map(|row| &row.id);
+        ids.filter(|id| !self.images.contains_key(id.hex()) && !elsewhere.contains(id.hex()))
+            .cloned()
+            .collect()
     }
 
     /// What is left of a removed image's record, apart, when it alone comes back.

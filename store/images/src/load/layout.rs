@@ -21,6 +21,14 @@ struct Found {
     layers: Vec<(String, Option<(Digest, u64)>)>,
 }
 
+impl Found {
+    /// Whether its platform is wanted: what its descriptor says it is, else what it says itself.
+    fn is_wanted(&self, descriptor: &Descriptor, platforms: &[Platform]) -> bool {
+        let listed = descriptor.platform.clone();
+        wants(platforms, &listed.unwrap_or_else(|| self.parsed.platform()))
+    }
+}
+
 impl Images {
     /// One image; `None` when its descriptor is of something else, or of another platform.
     pub(super) fn load_manifest(
@@ -41,11 +49,7 @@ impl Images {
                 "the archive lacks some content of {digest}, or it is no image"
             )));
         };
-        let platform = descriptor.platform.clone();
-        if !wants(
-            platforms,
-            &platform.unwrap_or_else(|| found.parsed.platform()),
-        ) {
+        if !found.is_wanted(descriptor, platforms) {
             return Ok(None);
         }
         let _lease = self.lease(chains(&found.parsed));
@@ -80,7 +84,7 @@ impl Images {
             bytes,
             attached: Vec::new(),
         };
-        let mut images = Vec::new();
+        let mut images: Vec<&Descriptor> = Vec::new();
         for entry in &index.manifests {
             let kind = VariantKind::of(entry, None);
             let is_artifact = kind == VariantKind::Unknown && entry.platform.is_some();
@@ -89,35 +93,34 @@ impl Images {
             }
             let listed = matches!(&kind, VariantKind::Image(of) if wants(platforms, of));
             match self.found(spool, entry, is_original)? {
-                Some(found) => {
-                    let platform = entry.platform.clone();
-                    if wants(
-                        platforms,
-                        &platform.unwrap_or_else(|| found.parsed.platform()),
-                    ) {
-                        images.push((entry, found));
-                    }
-                }
+                Some(found) if found.is_wanted(entry, platforms) => images.push(entry),
                 // What is missing is no error, unless it was asked for.
                 None if listed && !platforms.is_empty() => {
                     return Err(Error::Incomplete(names(platforms)));
                 }
-                None => {}
+                _ => {}
             }
         }
-        let here = |digest: &Digest| images.iter().any(|(entry, _)| entry.digest == *digest);
+        let mut left = LARGEST_ATTACHED;
+        let here = |digest: &Digest| images.iter().any(|entry| entry.digest == *digest);
         for entry in &index.manifests {
             let of = VariantKind::of(entry, None);
             if matches!(of, VariantKind::Attestation(_))
                 && (platforms.is_empty() || about(entry).is_some_and(|of| here(&of)))
             {
-                indexed.attached.extend(attestation(spool, entry)?);
+                indexed
+                    .attached
+                    .extend(attestation(spool, entry, &mut left)?);
             }
         }
         if images.is_empty() {
             return Ok(None);
         }
-        for (_, found) in images {
+        for entry in images {
+            // Read again: there is no saying how many there are, nor how long.
+            let Some(found) = self.found(spool, entry, is_original)? else {
+                continue;
+            };
             let _lease = self.lease(chains(&found.parsed));
             self.load_layers(spool, &found.parsed, found.layers, progress)?;
             let manifest = (found.media_type.as_str(), found.manifest.as_slice());
@@ -178,23 +181,33 @@ impl Images {
     }
 }
 
-/// An attestation of which the layout has everything.
-fn attestation(spool: &Spool, entry: &Descriptor) -> Result<Option<Attached>, Error> {
+/// An attestation of which the layout has everything, and that has no more than the bytes `left`.
+fn attestation(
+    spool: &Spool,
+    entry: &Descriptor,
+    left: &mut u64,
+) -> Result<Option<Attached>, Error> {
     if !spool.has(&blob_path(&entry.digest)) {
         return Ok(None);
     }
     let manifest = spool.blob(&entry.digest)?;
     let parsed: Manifest = serde_json::from_slice(&manifest)
         .map_err(|error| Error::Corrupt(format!("attestation manifest: {error}")))?;
+    let mut length = manifest.len() as u64;
     let mut blobs = vec![manifest];
-    let mut left = LARGEST_ATTACHED;
     for part in [&parsed.config].into_iter().chain(&parsed.layers) {
-        if part.size > left || !spool.has(&blob_path(&part.digest)) {
+        if length > *left || !spool.has(&blob_path(&part.digest)) {
             return Ok(None);
         }
-        left -= part.size;
-        blobs.push(spool.blob(&part.digest)?);
+        let blob = spool.blob(&part.digest)?;
+        // What it has, not what it is said to have.
+        length += blob.len() as u64;
+        blobs.push(blob);
     }
+    let Some(rest) = left.checked_sub(length) else {
+        return Ok(None);
+    };
+    *left = rest;
     Ok(Some(Attached {
         manifest: entry.digest.clone(),
         blobs,

@@ -1,12 +1,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use oci::image::{Descriptor, media};
 use oci::{Digest, Platform, Reference};
+use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 
 use crate::layers::digest;
+use crate::removed::tests::{open, tar};
 use crate::{Attached, Expected, Images, Indexed, Kind, Policy, VariantKind};
 
 /// Another machine than this one.
@@ -40,13 +41,7 @@ struct Made {
 
 impl Made {
     fn new(architecture: &str, content: &str) -> Self {
-        let mut tar = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(0o644);
-        header.set_size(content.len() as u64);
-        tar.append_data(&mut header, "file", content.as_bytes())
-            .expect("entry");
-        let tar = tar.into_inner().expect("archive");
+        let tar = tar(content);
         let config = serde_json::json!({
             "architecture": architecture, "os": "linux",
             "rootfs": {"type": "layers", "diff_ids": [digest(&tar).as_str()]},
@@ -136,13 +131,13 @@ fn index(of: &[&Made]) -> Indexed {
     }
 }
 
-fn open(root: &Path, database: &Arc<redb::Database>) -> Images {
-    let images = Images::open(root, Arc::clone(database)).expect("store");
-    images.set_policy(Policy {
-        keep_for: Duration::from_secs(3600),
-        ..Policy::default()
-    });
-    images
+/// An index's images for this machine and another, both here by the name `two`.
+fn pulled(images: &Images) -> (Made, Made, Indexed) {
+    let (own, other) = (Made::new(&host(), "own"), Made::new(foreign(), "other"));
+    let top = index(&[&own, &other]);
+    own.pull(images, &top, &["two"]);
+    other.pull(images, &top, &["two"]);
+    (own, other, top)
 }
 
 fn database(root: &Path) -> Arc<redb::Database> {
@@ -239,10 +234,7 @@ fn platforms_come_one_by_one_and_go_and_come_back_together() {
 fn one_platform_goes_and_what_others_use_stays() {
     let dir = tempfile::tempdir().expect("temp dir");
     let images = open(dir.path(), &database(dir.path()));
-    let (own, other) = (Made::new(&host(), "own"), Made::new(foreign(), "other"));
-    let top = index(&[&own, &other]);
-    own.pull(&images, &top, &["two"]);
-    other.pull(&images, &top, &["two"]);
+    let (own, other, top) = pulled(&images);
     let (of, manifest) = (digest(&top.bytes), digest(&own.manifest));
     let gone = images.remove_variant(&of, &manifest, &BTreeSet::new());
     assert_eq!(gone.expect("gone").0, [own.id()]);
@@ -290,6 +282,12 @@ fn one_image_in_two_indexes_is_one_with_both_names() {
     let untagged = images.untag(&name("x:1")).expect("untagged").expect("name");
     assert!(untagged.named);
     assert_eq!(untagged.orphans, [old.id()]);
+    let rows = images.0.catalog.database().begin_read().expect("read");
+    let names: redb::TableDefinition<'_, &str, &[u8]> =
+        redb::TableDefinition::new("image-names-untagged");
+    let names = rows.open_table(names).expect("table");
+    assert!(names.is_empty().expect("rows"), "of an index that has gone");
+    drop(rows);
     images.remove(&old.id()).expect("removed");
     let untagged = images.untag(&name("x:2")).expect("untagged").expect("name");
     assert!(!untagged.named && untagged.orphans.is_empty());
@@ -320,13 +318,40 @@ fn an_image_from_before_becomes_one_of_its_index() {
 }
 
 #[test]
+fn what_goes_while_all_is_read_is_not_damaged() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let images = open(dir.path(), &database(dir.path()));
+    images.set_policy(Policy::default());
+    let (own, _, top) = pulled(&images);
+    let (of, manifest) = (digest(&top.bytes), digest(&own.manifest));
+    let before = images.0.catalog.index(of.hex()).expect("index");
+    let gone = images.remove_variant(&of, &manifest, &BTreeSet::new());
+    assert_eq!(gone.expect("gone").0, [own.id()]);
+    let mut found = crate::Scrubbed::default();
+    images.0.scrub_index(&before, &mut found);
+    assert_eq!(found.damaged, []);
+}
+
+#[test]
+fn what_came_alone_is_not_let_go_of_with_what_it_was_removed_with() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let images = open(dir.path(), &database(dir.path()));
+    let (own, other, top) = pulled(&images);
+    images.remove(&own.id()).expect("removed");
+    other.pull(&images, &top, &["two"]);
+    images.touch(&other.id());
+    let used = images.last_used(&other.id());
+    let freed = images.expire(true).expect("expired");
+    assert_eq!(freed.images, [own.id()]);
+    assert_eq!(images.last_used(&other.id()), used);
+    sound(&images);
+}
+
+#[test]
 fn one_of_what_was_removed_together_comes_alone_and_the_rest_can_still_be_had() {
     let dir = tempfile::tempdir().expect("temp dir");
     let images = open(dir.path(), &database(dir.path()));
-    let (own, other) = (Made::new(&host(), "own"), Made::new(foreign(), "other"));
-    let top = index(&[&own, &other]);
-    own.pull(&images, &top, &["two"]);
-    other.pull(&images, &top, &["two"]);
+    let (own, other, top) = pulled(&images);
     images.remove(&own.id()).expect("removed");
     own.pull(&images, &top, &["two"]);
     let removed = images.removed();
@@ -345,10 +370,7 @@ fn what_is_saved_has_all_platforms_and_keeps_its_digests() {
     if !images.0.indexes() {
         return;
     }
-    let (own, other) = (Made::new(&host(), "own"), Made::new(foreign(), "other"));
-    let top = index(&[&own, &other]);
-    own.pull(&images, &top, &["two"]);
-    other.pull(&images, &top, &["two"]);
+    let (_, other, top) = pulled(&images);
     let save = |platforms: &[Platform]| {
         let saved = images
             .to_save(&["two".to_owned()], platforms)
@@ -396,10 +418,7 @@ fn what_is_held_is_saved_whoever_removes_it() {
         return;
     }
     images.set_policy(Policy::default());
-    let (own, other) = (Made::new(&host(), "own"), Made::new(foreign(), "other"));
-    let top = index(&[&own, &other]);
-    own.pull(&images, &top, &["two"]);
-    other.pull(&images, &top, &["two"]);
+    let (own, ..) = pulled(&images);
     let saved = images.to_save(&["two".to_owned()], &[]).expect("names");
     let mut before = Vec::new();
     images.save(&saved, &mut before).expect("saved");
