@@ -420,6 +420,12 @@ impl Lab {
         self.ok(&["inspect", "--format", format, name])
     }
 
+    /// `docker image inspect --format`: where a container's ID may begin with the image's name.
+    #[track_caller]
+    pub fn inspect_image(&self, name: &str, format: &str) -> String {
+        self.ok(&["image", "inspect", "--format", format, name])
+    }
+
     /// Waits until `docker inspect` shows this.
     #[track_caller]
     pub fn becomes(&self, name: &str, format: &str, want: &str) {

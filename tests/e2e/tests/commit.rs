@@ -18,7 +18,7 @@ fn changes_become_an_image_that_runs_and_can_be_pushed() {
         return;
     }
     let lab = Lab::new();
-    let parent = lab.inspect("bb", "{{.Id}}");
+    let parent = lab.inspect_image("bb", "{{.Id}}");
     let ended = [
         "run", "--name", "ended", "-e", "WHO=me", "-w", "/made", "bb", "sh", "-c",
     ];
@@ -53,7 +53,7 @@ fn changes_become_an_image_that_runs_and_can_be_pushed() {
     let layers = |name: &str| lab.inspect(name, "{{json .RootFS.Layers}}");
     let first = layers("bb").trim_end_matches(']').to_owned();
     let count = lab
-        .inspect("bb", "{{len .RootFS.Layers}}")
+        .inspect_image("bb", "{{len .RootFS.Layers}}")
         .parse::<u32>()
         .expect("number")
         + 1;
@@ -125,7 +125,7 @@ fn a_running_container_is_paused_meanwhile_if_that_is_asked_for() {
     // Nothing was changed: no layer.
     let format = "{{json .RootFS.Layers}}";
     let id = lab.ok(&["commit", "up"]);
-    assert_eq!(lab.inspect(&id, format), lab.inspect("bb", format));
+    assert_eq!(lab.inspect(&id, format), lab.inspect_image("bb", format));
     // One that is paused stays so.
     lab.ok(&["pause", "up"]);
     lab.ok(&["commit", "up"]);

@@ -18,7 +18,7 @@ fn a_removed_image_comes_back_and_the_disk_decides_what_goes() {
         flags: ["--image-keep", "1h"].map(str::to_owned).to_vec(),
         ..Options::default()
     });
-    let id = lab.inspect("bb", "{{.Id}}");
+    let id = lab.inspect_image("bb", "{{.Id}}");
     lab.ok(&["rmi", "bb"]);
     assert!(
         lab.fails(1, &["image", "inspect", "bb"])
@@ -32,7 +32,7 @@ fn a_removed_image_comes_back_and_the_disk_decides_what_goes() {
         (0, "bb:latest\n"),
         "{restored:?}"
     );
-    assert_eq!(lab.inspect("bb", "{{.Id}}"), id);
+    assert_eq!(lab.inspect_image("bb", "{{.Id}}"), id);
     assert_eq!(lab.ok(&["run", "--rm", "bb", "echo", "back"]), "back");
     assert_eq!(lab.corten(&["image", "restore", "bb"]).code, 1);
 
@@ -45,14 +45,14 @@ fn a_removed_image_comes_back_and_the_disk_decides_what_goes() {
     let marks = ["image", "collect", "--high", "0", "--low", "0"];
     let dry = lab.corten(&[&marks[..], &["--dry-run"]].concat());
     assert!(dry.out.contains("bb:latest"), "{dry:?}");
-    assert_eq!(lab.inspect("bb", "{{.Id}}"), id);
+    assert_eq!(lab.inspect_image("bb", "{{.Id}}"), id);
     lab.ok(&["create", "--name", "user", "bb", "true"]);
     let kept = lab.corten(&marks);
     assert!(
         kept.code == 0 && !kept.out.contains("bb:latest"),
         "{kept:?}"
     );
-    assert_eq!(lab.inspect("bb", "{{.Id}}"), id);
+    assert_eq!(lab.inspect_image("bb", "{{.Id}}"), id);
     lab.ok(&["rm", "user"]);
     assert!(lab.corten(&marks).out.contains("bb:latest"));
     // For the room of it: not to be had back.
