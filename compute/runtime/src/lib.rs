@@ -250,12 +250,16 @@ pub fn resolve_user(
     passwd: &str,
     group: &str,
 ) -> Result<User> {
-    identity::resolve_in(default, identity, passwd, group).map(|who| User {
-        uid: who.uid,
-        gid: who.gid,
-        umask: default.umask,
-        additional_gids: who.groups,
-    })
+    identity::resolve_in(default, identity, passwd, group).map(|who| who.user(default))
+}
+
+/// [`resolve_user`] by the files below `root`, which a container may have written.
+pub fn resolve_user_of(
+    root: BorrowedFd<'_>,
+    default: &User,
+    identity: &Identity<'_>,
+) -> Result<User> {
+    identity::resolve_below(default, identity, root).map(|who| who.user(default))
 }
 
 /// Builds the container and stops just before its program.

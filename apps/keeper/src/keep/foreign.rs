@@ -36,7 +36,7 @@ use super::build::{failure, internal};
 
 /// How long one command of a runtime may take.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Most that is read of its log, and of /etc/passwd and /etc/group in the image.
+/// Most that is read of its log.
 const LONGEST: usize = 4 << 20;
 /// Where `--init` is in the container, as with docker.
 const INIT: &str = "/sbin/docker-init";
@@ -440,17 +440,11 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
 
 /// Numbers for names, by the files in the container's root.
 fn user(default: &User, identity: &Identity, root: BorrowedFd<'_>) -> Result<User, Failure> {
-    let read = |path: &str| -> String {
-        let file = sys::rooted::open(root, Path::new(path), OFlags::RDONLY, Mode::empty());
-        let bytes = file.and_then(|file| sys::rooted::read_all(file.as_fd(), LONGEST));
-        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
-    };
     let names = runtime::Identity {
         user: &identity.user,
         extra_groups: &identity.extra_groups,
     };
-    runtime::resolve_user(default, &names, &read("etc/passwd"), &read("etc/group"))
-        .map_err(super::build::from_runtime)
+    runtime::resolve_user_of(root, default, &names).map_err(super::build::from_runtime)
 }
 
 /// The terminal that the runtime has sent; it is there when the runtime has ended well.
