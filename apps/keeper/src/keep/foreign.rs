@@ -37,7 +37,7 @@ use super::build::{failure, internal};
 /// How long one command of a runtime may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Most that is read of its log.
-const LONGEST: usize = 4 << 20;
+const LONGEST: u64 = 4 << 20;
 /// Where `--init` is in the container, as with docker.
 const INIT: &str = "/sbin/docker-init";
 
@@ -382,7 +382,10 @@ impl Foreign {
         if status.success() {
             return Ok(());
         }
-        let reason = self.last_error().unwrap_or_else(|| {
+        let mut log = Vec::new();
+        let read = File::open(self.log()).and_then(|file| file.take(LONGEST).read_to_end(&mut log));
+        let told = read.ok().and_then(|_| last_error(&log));
+        let reason = told.unwrap_or_else(|| {
             format!("unable to retrieve OCI runtime error (empty log): {path}: {status}")
         });
         let kind = match reason.contains("not running") || reason.contains("does not exist") {
@@ -394,20 +397,18 @@ impl Foreign {
             format!("OCI runtime {name} failed: {reason}: unknown"),
         ))
     }
+}
 
-    /// The last error in the log: one JSON object after the other, which need not be lines.
-    fn last_error(&self) -> Option<String> {
-        let mut text = String::new();
-        let file = File::open(self.log()).ok()?;
-        file.take(LONGEST as u64).read_to_string(&mut text).ok()?;
-        let objects = serde_json::Deserializer::from_str(&text).into_iter::<serde_json::Value>();
-        let errors = objects.map_while(Result::ok).filter_map(|line| {
-            let is_error = matches!(line["level"].as_str(), Some("error" | "fatal"));
-            let message = line["msg"].as_str()?.trim().to_owned();
-            is_error.then_some(message)
-        });
-        errors.last()
-    }
+/// The last error in a log: one JSON object after the other, which need not be lines. What is cut
+/// off or is no text does not hide what was told before it.
+fn last_error(log: &[u8]) -> Option<String> {
+    let objects = serde_json::Deserializer::from_slice(log).into_iter::<serde_json::Value>();
+    let errors = objects.map_while(Result::ok).filter_map(|line| {
+        let is_error = matches!(line["level"].as_str(), Some("error" | "fatal"));
+        let message = line["msg"].as_str()?.trim().to_owned();
+        is_error.then_some(message)
+    });
+    errors.last()
 }
 
 /// What the runtime leaves behind becomes the keeper's child.
@@ -461,4 +462,19 @@ fn receive(console: &UnixListener) -> Result<OwnedFd, Failure> {
         .fds
         .pop()
         .ok_or_else(|| missing("an empty message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_error;
+
+    #[test]
+    fn the_last_error_of_a_log() {
+        let log = br#"{"level":"error","msg":"first"}{"level":"error","msg":" second "}
+            {"level":"info","msg":"third"}"#;
+        assert_eq!(last_error(log).as_deref(), Some("second"));
+        let cut = [&log[..], b"{\"level\":\"error\",\"msg\":\"\xff\xc3"].concat();
+        assert_eq!(last_error(&cut).as_deref(), Some("second"));
+        assert_eq!(last_error(b"panic: no JSON"), None);
+    }
 }
