@@ -388,14 +388,9 @@ impl Foreign {
         let reason = told.unwrap_or_else(|| {
             format!("unable to retrieve OCI runtime error (empty log): {path}: {status}")
         });
-        let kind = match reason.contains("not running") || reason.contains("does not exist") {
-            true if name == "kill" => FailureKind::NotRunning,
-            _ => FailureKind::Internal,
-        };
-        Err(failure(
-            kind,
-            format!("OCI runtime {name} failed: {reason}: unknown"),
-        ))
+        Err(internal(format!(
+            "OCI runtime {name} failed: {reason}: unknown"
+        )))
     }
 }
 
