@@ -1,14 +1,14 @@
 //! Mounts that come and go while a container runs.
 //!
 //! A thread of its own enters the container's mount namespace and ends with its work, so that no
-//! thread of the process is ever found there. Paths are resolved below the container's root, by
-//! descriptors: no link of its leads out, and none is followed at the end.
+//! thread of the process is ever found there. Places are found as the runtime finds those of a
+//! specification: no link of the container's leads out of its root or into /proc, and what is mounted or
+//! taken away is at the end of the links.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
-use compute::Result;
-use rustix::fs::{FileType, Mode, OFlags};
+use compute::{Error, Kind, Result};
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 use sys::Errno;
 
@@ -17,54 +17,39 @@ use crate::internal;
 /// Puts a detached mount at `destination`, making what is missing of the path.
 pub(crate) fn add(pidfd: &OwnedFd, tree: &OwnedFd, destination: &str) -> Result<()> {
     inside(pidfd, |root| {
-        let place = place(root, tree, destination)?;
+        let place = runtime::place(root.as_fd(), destination, tree).map_err(internal)?;
         let flags =
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        move_mount(tree, "", &place, "", flags)
+        move_mount(tree, "", &place, "", flags).map_err(internal)
     })
-    .map_err(|errno| internal(format!("mount at {destination}: {errno}")))
+    .map_err(|error| Error::new(error.kind, format!("mount at {destination}: {error}")))
 }
 
 /// Takes away what is mounted at `destination`; files of it that are open stay open.
 pub(crate) fn remove(pidfd: &OwnedFd, destination: &str) -> Result<()> {
     let removed = inside(pidfd, |root| {
-        let (parent, name) = sys::rooted::split(Path::new(destination))?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let parent = sys::rooted::open(root.as_fd(), parent, flags, Mode::empty())?;
-        rustix::process::fchdir(&parent)?;
-        unmount(name, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
-    });
-    match removed {
-        Ok(()) => Ok(()),
-        // The container has done so itself.
-        Err(Errno::INVAL | Errno::NOENT) => Ok(()),
-        Err(errno) => Err(internal(format!("unmount {destination}: {errno}"))),
-    }
-}
-
-/// The directory or file that the mount goes on.
-fn place(root: &OwnedFd, tree: &OwnedFd, destination: &str) -> sys::Result<OwnedFd> {
-    let path = Path::new(destination);
-    let is_directory =
-        FileType::from_raw_mode(rustix::fs::fstat(tree)?.st_mode) == FileType::Directory;
-    let mode = Mode::from_raw_mode(0o755);
-    match sys::rooted::open(root.as_fd(), path, OFlags::PATH, Mode::empty()) {
-        Err(Errno::NOENT) if is_directory => sys::rooted::create_dir_all(root.as_fd(), path, mode),
-        Err(Errno::NOENT) => {
-            let (parent, _) = sys::rooted::split(path)?;
-            sys::rooted::create_dir_all(root.as_fd(), parent, mode)?;
-            sys::rooted::create_file(root.as_fd(), path, mode)?;
-            sys::rooted::open(root.as_fd(), path, OFlags::PATH, Mode::empty())
+        let path = runtime::place_of(root.as_fd(), destination).map_err(internal)?;
+        let taken = sys::rooted::split(&path).and_then(|(parent, name)| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            let parent = sys::rooted::open(root.as_fd(), parent, flags, Mode::empty())?;
+            rustix::process::fchdir(&parent)?;
+            unmount(name, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+        });
+        match taken {
+            // The container may have moved what it is in, and have it still.
+            Err(Errno::INVAL | Errno::NOENT) => Err(Error::new(
+                Kind::Conflict,
+                "the container has moved it or taken it away itself: it can be removed when the \
+                 container is stopped",
+            )),
+            taken => taken.map_err(internal),
         }
-        opened => opened,
-    }
+    });
+    removed.map_err(|error| Error::new(error.kind, format!("unmount {destination}: {error}")))
 }
 
 /// Works in the mount namespace of a process, with its root.
-fn inside<T: Send>(
-    pidfd: &OwnedFd,
-    work: impl FnOnce(&OwnedFd) -> sys::Result<T> + Send,
-) -> sys::Result<T> {
+fn inside(pidfd: &OwnedFd, work: impl FnOnce(&OwnedFd) -> Result<()> + Send) -> Result<()> {
     let enter = || {
         sys::process::unshare(sys::process::OWN_PATHS)?;
         sys::process::setns(pidfd.as_fd(), sys::process::NEW_MOUNT_NAMESPACE)?;
@@ -72,7 +57,14 @@ fn inside<T: Send>(
         rustix::fs::open("/", flags, Mode::empty())
     };
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| enter().and_then(|root| work(&root)));
-        thread.join().unwrap_or(Err(Errno::IO))
+        let entered = || {
+            let root = enter().map_err(|e| internal(format!("enter mount namespace: {e}")))?;
+            work(&root)
+        };
+        let thread = std::thread::Builder::new().spawn_scoped(scope, entered);
+        let thread = thread.map_err(|e| internal(format!("start thread: {e}")))?;
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }

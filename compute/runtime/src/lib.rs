@@ -79,6 +79,7 @@ pub use filter::{Agent, Filter};
 pub use host_root::{detach as detach_root, mounted as mounted_at};
 pub use limits::limits;
 pub use rdt::{remove as remove_rdt_groups, update as update_rdt_groups};
+pub use target::{place, place_of};
 
 /// What to build.
 #[derive(Debug)]
