@@ -451,7 +451,7 @@ fn ranges_of_ones_own_without_the_daemons_asking() {
     assert_eq!(
         lab.send("POST", "/containers/create", body).status,
         400,
-        "p has all"
+        "wide has all"
     );
     lab.ok(&["rm", "-f", "wide"]);
     assert_eq!(lab.send("POST", "/containers/create", body).status, 201);
