@@ -6,23 +6,61 @@
 //! taken away is at the end of the links.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 use compute::{Error, Kind, Result};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 use sys::Errno;
 
 use crate::internal;
 
-/// Puts a detached mount at `destination`, making what is missing of the path.
-pub(crate) fn add(pidfd: &OwnedFd, tree: &OwnedFd, destination: &str) -> Result<()> {
+/// Puts a detached mount at `destination`, making what is missing of the path. `pid` is the process
+/// of `pidfd`.
+pub(crate) fn add(pid: u32, pidfd: &OwnedFd, tree: &OwnedFd, destination: &str) -> Result<()> {
+    let ids = (root_of(pid, "uid_map")?, root_of(pid, "gid_map")?);
+    // By the pidfd, so that the number was still its process's above.
     inside(pidfd, |root| {
+        make_as(ids).map_err(|e| internal(format!("be the container's root: {e}")))?;
         let place = runtime::place(root.as_fd(), destination, tree).map_err(internal)?;
         let flags =
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         move_mount(tree, "", &place, "", flags).map_err(internal)
     })
     .map_err(|error| Error::new(error.kind, format!("mount at {destination}: {error}")))
+}
+
+/// The host's id for the root of a process's user namespace.
+fn root_of(pid: u32, map: &str) -> Result<u32> {
+    let path = format!("/proc/{pid}/{map}");
+    let text = std::fs::read_to_string(&path).map_err(|e| internal(format!("{path}: {e}")))?;
+    let root = text.lines().find_map(|line| {
+        let mut fields = line.split_whitespace();
+        (fields.next()? == "0").then(|| fields.next()?.parse().ok())?
+    });
+    root.ok_or_else(|| internal(format!("{path}: there is no root in it")))
+}
+
+/// What this thread makes from now on belongs to these ids. Its rights stay.
+fn make_as((user, group): (u32, u32)) -> sys::Result<()> {
+    if (user, group) == (0, 0) {
+        return Ok(());
+    }
+    // The kernel takes it from the whole process when ids change (PR_SET_DUMPABLE): one at a time,
+    // or another's loss would be kept.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let rights = rustix::thread::capabilities(None)?;
+    let dumpable = rustix::process::dumpable_behavior()?;
+    set_thread_res_gid(None, Gid::from_raw(group), None)?;
+    set_thread_res_uid(None, Uid::from_raw(user), None)?;
+    rustix::thread::set_capabilities(None, rights)?;
+    if rustix::process::dumpable_behavior()? != dumpable {
+        rustix::process::set_dumpable_behavior(dumpable)?;
+    }
+    Ok(())
 }
 
 /// Takes away what is mounted at `destination`; files of it that are open stay open.
