@@ -12,9 +12,9 @@
 //! the files only the runtime's own state outlives the keeper, in the run directory.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio as Redirect};
@@ -31,6 +31,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 use rustix::process::{Pid, PidfdFlags};
+use serde::Serialize;
 
 use super::build::{failure, internal};
 
@@ -79,8 +80,7 @@ impl Foreign {
             .attach(sources)
             .map_err(|e| internal(format!("bundle: {e}")))?;
         let spec = foreign.spec(launch, sources)?;
-        let text = serde_json::to_vec(&spec).map_err(internal)?;
-        write(&foreign.bundle.join("config.json"), &text, 0o600)?;
+        write(&foreign.bundle.join("config.json"), &spec)?;
         Ok(foreign)
     }
 
@@ -205,11 +205,7 @@ impl Foreign {
         };
         process.oom_score_adj.get_or_insert(0);
         let file = self.bundle.join(format!("process-{}.json", exec.exec_id));
-        write(
-            &file,
-            &serde_json::to_vec(&process).map_err(internal)?,
-            0o600,
-        )?;
+        write(&file, &process)?;
         let mut command = self.command("exec");
         command.arg("--detach").arg("--process").arg(&file);
         let started = self.begin(command, "exec", stdio);
@@ -225,11 +221,7 @@ impl Foreign {
             Order::Resume => ("resume", None),
             Order::Update(resources) => {
                 let file = self.bundle.join("resources.json");
-                write(
-                    &file,
-                    &serde_json::to_vec(resources).map_err(internal)?,
-                    0o600,
-                )?;
+                write(&file, resources)?;
                 let mut command = self.command("update");
                 command.arg("--resources").arg(&file).arg(&self.id);
                 return self.run(&mut command, "update");
@@ -266,12 +258,11 @@ impl Foreign {
             .stdin(Redirect::null())
             .stdout(Redirect::null())
             .stderr(Redirect::null());
-        if std::env::var_os("PATH").is_none() {
-            command.env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            );
-        }
+        // All of its surroundings: the daemon's are not for keepers.
+        command.env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        );
         command
     }
 
@@ -425,13 +416,10 @@ fn own_mounts() -> Result<(), Errno> {
     sys::mount::set_attr(top.as_fd(), &attr, true)
 }
 
-/// A file of the bundle.
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
-    let written = File::create(path).and_then(|mut file| {
-        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
-        file.write_all(bytes)
-    });
-    written.map_err(|e| internal(format!("{}: {e}", path.display())))
+/// A file of the bundle, which only root may look into.
+fn write(path: &Path, content: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_vec(content).map_err(internal)?;
+    std::fs::write(path, text).map_err(|e| internal(format!("{}: {e}", path.display())))
 }
 
 /// Numbers for names, by the files in the container's root.
