@@ -198,15 +198,16 @@ impl Compute for Linux {
                 .await;
         }
         let limits = runtime::limits(resources);
-        let path = self.shared.containers.get(id)?.cgroup().to_owned();
+        let path = handle.cgroup().to_owned();
         self.with_cgroup(id, move |_, cgroup| units::limit(&path, cgroup, &limits))
             .await
     }
 
     async fn mount(&self, id: &str, tree: OwnedFd, destination: &str) -> Result<()> {
-        let pidfd = self.shared.containers.get(id)?.pidfd()?;
+        let handle = self.shared.containers.get(id)?;
+        let (pid, pidfd) = (handle.pid()?, handle.pidfd()?);
         let destination = destination.to_owned();
-        blocking(move || mounts::add(&pidfd, &tree, &destination)).await
+        blocking(move || mounts::add(pid, &pidfd, &tree, &destination)).await
     }
 
     async fn unmount(&self, id: &str, destination: &str) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Who the process is: names looked up in the root's own /etc/passwd and /etc/group.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use oci::runtime::User;
@@ -22,9 +22,22 @@ pub(crate) struct Who {
     pub(crate) home: String,
 }
 
+impl Who {
+    /// As a specification has it; what is not looked up is `default`'s.
+    pub(crate) fn user(self, default: &User) -> User {
+        User {
+            uid: self.uid,
+            gid: self.gid,
+            umask: default.umask,
+            additional_gids: self.groups,
+        }
+    }
+}
+
 /// Runs inside the container's root.
 pub(crate) fn resolve(user: &User, identity: Option<Identity<'_>>) -> Result<Who> {
-    let passwd = read("/etc/passwd")?;
+    let here = |path| read(CWD, path, ResolveFlags::empty());
+    let passwd = here("/etc/passwd")?;
     let Some(identity) = identity else {
         let home = passwd_entries(&passwd)
             .find(|p| p.uid == user.uid)
@@ -36,7 +49,22 @@ pub(crate) fn resolve(user: &User, identity: Option<Identity<'_>>) -> Result<Who
             home: home.unwrap_or_default(),
         });
     };
-    resolve_in(user, &identity, &passwd, &read("/etc/group")?)
+    resolve_in(user, &identity, &passwd, &here("/etc/group")?)
+}
+
+/// Runs outside: the files are those of a root that need not be the caller's.
+pub(crate) fn resolve_below(
+    user: &User,
+    identity: &Identity<'_>,
+    root: BorrowedFd<'_>,
+) -> Result<Who> {
+    let there = |path| read(root, path, ResolveFlags::IN_ROOT);
+    resolve_in(
+        user,
+        identity,
+        &there("/etc/passwd")?,
+        &there("/etc/group")?,
+    )
 }
 
 /// By the texts of the two files.
@@ -170,13 +198,13 @@ fn group_entries(text: &str) -> impl Iterator<Item = Group<'_>> {
 }
 
 /// The file's text; empty when there is none or it is not a regular file.
-fn read(path: &str) -> Result<String> {
+fn read(root: BorrowedFd<'_>, path: &str, resolve: ResolveFlags) -> Result<String> {
     // NONBLOCK: an image may have put a pipe there.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     // Nor over magic links, which lead out of the container while the host's files are open.
-    let resolve = ResolveFlags::NO_MAGICLINKS;
+    let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
     let at = Path::new(path);
-    let fd = match sys::rooted::open_with(CWD, at, flags, Mode::empty(), resolve) {
+    let fd = match sys::rooted::open_with(root, at, flags, Mode::empty(), resolve) {
         Ok(fd) => fd,
         Err(sys::Errno::NOENT | sys::Errno::NOTDIR | sys::Errno::LOOP) => return Ok(String::new()),
         Err(e) => return Err(Error::internal(format!("open {path}: {}", errno_text(e)))),
@@ -219,6 +247,28 @@ mod tests {
         assert_eq!(find("1000").unwrap(), who(1000, 0, &[], ""));
         assert_eq!(find("1000:2000").unwrap(), who(1000, 2000, &[], ""));
         assert_eq!(find(":video").unwrap(), who(0, 44, &[], "/root"));
+    }
+
+    #[test]
+    fn files_of_another_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let etc = dir.path().join("etc");
+        std::fs::create_dir(&etc).unwrap();
+        std::fs::write(dir.path().join("names"), PASSWD).unwrap();
+        std::os::unix::fs::symlink("/../names", etc.join("passwd")).unwrap();
+        // One that nobody writes to: to be opened without waiting.
+        let pipe = etc.join("group");
+        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        let root = std::fs::File::open(dir.path()).unwrap();
+        let find = |user| {
+            let identity = Identity {
+                user,
+                extra_groups: &[],
+            };
+            resolve_below(&User::default(), &identity, root.as_fd())
+        };
+        assert_eq!(find("web").unwrap().groups, [34]);
+        find("web:www").unwrap_err();
     }
 
     #[test]

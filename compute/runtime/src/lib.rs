@@ -79,6 +79,7 @@ pub use filter::{Agent, Filter};
 pub use host_root::{detach as detach_root, mounted as mounted_at};
 pub use limits::limits;
 pub use rdt::{remove as remove_rdt_groups, update as update_rdt_groups};
+pub use target::{place, place_of};
 
 /// What to build.
 #[derive(Debug)]
@@ -250,12 +251,16 @@ pub fn resolve_user(
     passwd: &str,
     group: &str,
 ) -> Result<User> {
-    identity::resolve_in(default, identity, passwd, group).map(|who| User {
-        uid: who.uid,
-        gid: who.gid,
-        umask: default.umask,
-        additional_gids: who.groups,
-    })
+    identity::resolve_in(default, identity, passwd, group).map(|who| who.user(default))
+}
+
+/// [`resolve_user`] by the files below `root`, which a container may have written.
+pub fn resolve_user_of(
+    root: BorrowedFd<'_>,
+    default: &User,
+    identity: &Identity<'_>,
+) -> Result<User> {
+    identity::resolve_below(default, identity, root).map(|who| who.user(default))
 }
 
 /// Builds the container and stops just before its program.

@@ -109,6 +109,14 @@ pub(crate) fn at<T>(call: &'static str, result: sys::Result<T>) -> Step<T> {
 }
 
 impl Problem {
+    /// Where no mount of a specification is meant.
+    pub(crate) fn alone(self) -> Error {
+        match self {
+            Self::Errno(call, errno) => Error::internal(format!("{call}: {}", errno_text(errno))),
+            Self::Said(error) => error,
+        }
+    }
+
     pub(crate) fn about(self, mount: &Mount) -> Error {
         let what = if mount.source.is_empty() {
             &mount.kind

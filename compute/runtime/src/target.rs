@@ -15,8 +15,9 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use sys::Errno;
 use sys::rooted::Made;
 
-use crate::Error;
+use crate::error::Context;
 use crate::mounts::{Problem, Step, at};
+use crate::{Error, Result};
 
 /// Files below /proc that may be covered: lxcfs answers these for a container, and programs only
 /// read them.
@@ -170,6 +171,18 @@ fn parts(path: &Path) -> VecDeque<OsString> {
     path.components()
         .map(|part| part.as_os_str().to_owned())
         .collect()
+}
+
+/// The place for `tree` in a container that runs, found, made and refused as those of its
+/// specification are. The caller is in the container's mount namespace, and `root` is its root.
+pub fn place(root: BorrowedFd<'_>, path: &str, tree: &OwnedFd) -> Result<OwnedFd> {
+    let opened = guest_of(tree).and_then(|guest| open(root, path, guest));
+    opened.map(|(place, _)| place).map_err(Problem::alone)
+}
+
+/// Where [`place`] finds a path: the same without links.
+pub fn place_of(root: BorrowedFd<'_>, path: &str) -> Result<PathBuf> {
+    expand(root, Path::new(path)).context(|| "open mountpoint")
 }
 
 /// The topmost mount at a path that must be there, for changing it.

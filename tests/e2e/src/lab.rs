@@ -426,6 +426,14 @@ impl Lab {
         self.ok(&["image", "inspect", "--format", format, name])
     }
 
+    /// The keeper of a container that runs: the parent of its first process.
+    #[track_caller]
+    pub fn keeper(&self, name: &str) -> u32 {
+        let pid = self.inspect(name, "{{.State.Pid}}");
+        let parent = parent(pid.parse().expect("pid"));
+        parent.unwrap_or_else(|| panic!("{name} does not run"))
+    }
+
     /// Waits until `docker inspect` shows this.
     #[track_caller]
     pub fn becomes(&self, name: &str, format: &str, want: &str) {
@@ -536,6 +544,13 @@ impl From<Output> for Ran {
 
 /// How long a test waits for what must come about.
 const LONG: Duration = Duration::from_secs(40);
+
+/// The parent of a process; none when it is gone.
+pub fn parent(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    line?.trim().parse().ok().filter(|pid| *pid != 0)
+}
 
 /// Waits until `done` holds, looking often; false when it does not in time.
 pub fn wait_for(time: Duration, mut done: impl FnMut() -> bool) -> bool {

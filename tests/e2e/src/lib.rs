@@ -21,7 +21,7 @@ mod terminal;
 mod twin;
 
 pub use http::Response;
-pub use lab::{Lab, Options, Ran, corten as program, signal, wait_for};
+pub use lab::{Lab, Options, Ran, corten as program, parent, signal, wait_for};
 pub use network::{Outside, ask_tcp, ask_udp, serve_tcp, serve_udp};
 pub use terminal::Terminal;
 pub use twin::Twin;

@@ -163,16 +163,6 @@ fn containers_go_on_without_the_daemon() {
     assert_eq!(lab.inspect(&always, "{{.State.Status}}"), "exited");
 }
 
-/// The keeper of a container, which is the parent of its first process.
-fn keeper(lab: &Lab, name: &str) -> u32 {
-    let pid = lab.inspect(name, "{{.State.Pid}}");
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
-    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-    parent
-        .and_then(|pid| pid.trim().parse().ok())
-        .expect("parent")
-}
-
 #[test]
 fn a_killed_keeper_takes_its_container_along() {
     if !root() {
@@ -205,7 +195,7 @@ fn a_killed_keeper_takes_its_container_along() {
         .stdout(Stdio::piped())
         .spawn();
     let since = lab.ok(&["info", "--format", "{{.SystemTime}}"]);
-    signal(keeper(&lab, "one"), "KILL");
+    signal(lab.keeper("one"), "KILL");
     let waited = waiter.expect("wait").wait_with_output().expect("wait");
     assert_eq!(String::from_utf8_lossy(&waited.stdout), "137\n");
     assert!(
@@ -241,11 +231,11 @@ fn a_killed_keeper_takes_its_container_along() {
     lab.ok(&["start", "one"]);
     assert_eq!(lab.ok(&["top", "one", "-o", "pid"]).lines().count(), 3);
 
-    signal(keeper(&lab, "two"), "KILL");
+    signal(lab.keeper("two"), "KILL");
     lab.becomes("two", "{{.State.Status}} {{.RestartCount}}", "running 1");
 
     // While nobody looks: the daemon finds an end that nobody saw.
-    let (one, two) = (keeper(&lab, "one"), keeper(&lab, "two"));
+    let (one, two) = (lab.keeper("one"), lab.keeper("two"));
     let process = |name: &str| -> u32 {
         let pid = lab.inspect(name, "{{.State.Pid}}");
         pid.parse().expect("a pid")

@@ -226,12 +226,7 @@ fn non_blocking_never_waits_for_the_log() {
     lab.ok(&run);
     // The keeper's child that writes the log is stopped, as a disk that hangs would stop it.
     let first: u32 = lab.inspect("nb", "{{.State.Pid}}").parse().expect("pid");
-    let status = std::fs::read_to_string(format!("/proc/{first}/status")).expect("status");
-    let keeper = status
-        .lines()
-        .find_map(|line| line.strip_prefix("PPid:"))
-        .map(str::trim)
-        .expect("keeper");
+    let keeper = lab.keeper("nb");
     let children = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"));
     let children = children.expect("children");
     let writer = children

@@ -191,12 +191,7 @@ impl Day<'_> {
     fn lose_keeper(&self, name: &str) -> Result<Answer, Gone> {
         let (is, pid) = self.shown(name)?;
         if matches!(is, Is::Running | Is::Paused) {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let after = stat
-                .rsplit_once(')')
-                .map(|(_, rest)| rest.split_whitespace());
-            let parent = after.and_then(|mut fields| fields.nth(1)?.parse().ok());
-            signal(parent.expect("a keeper"), "KILL");
+            signal(e2e::parent(pid).expect("a keeper"), "KILL");
             self.ask("POST", &format!("/containers/{name}/wait"), "")?;
         }
         Ok(Answer::Done)

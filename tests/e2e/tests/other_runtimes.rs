@@ -134,9 +134,11 @@ fn the_container_is_as_asked() {
                 "--hostname",
                 "there",
             ],
-            "touch /x 2>/dev/null || touch /t/a /v/a && hostname && cat /etc/hostname && ip route | grep -c default",
+            "touch /x 2>/dev/null && echo written; touch /t/a /v/a && hostname && cat /etc/hostname && \
+             ip route | grep -c default; \
+             cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null",
         );
-        assert_eq!(ran.out, "there\nthere\n1\n", "{runtime}: {ran:?}");
+        assert_eq!(ran.out, "there\nthere\n1\n67108864\n", "{runtime}: {ran:?}");
         let ran = run(lab, runtime, &["--network", "none"], "ls /sys/class/net");
         assert_eq!(ran.out, "lo\n", "{runtime}: {ran:?}");
         let ran = run(
@@ -164,9 +166,19 @@ fn the_container_is_as_asked() {
             "cat /other/data/seed",
         );
         assert_eq!(ran.out, "from the image\n", "{runtime}: {ran:?}");
-        // The default filter.
-        let ran = run(lab, runtime, &[], "unshare -m true");
-        assert!(ran.code != 0, "{runtime}: {ran:?}");
+        // The default filter, of the whole container and of the one call.
+        let script = "grep Seccomp: /proc/self/status | tr -d '\\t'; unshare -m true";
+        let ran = run(lab, runtime, &["--cap-add", "SYS_ADMIN"], script);
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (0, "Seccomp:2\n"),
+            "{runtime}"
+        );
+        let ran = run(lab, runtime, &[], "unshare -U true");
+        assert!(
+            ran.code != 0 && ran.err.contains("not permitted"),
+            "{runtime}: {ran:?}"
+        );
     });
 }
 
@@ -211,6 +223,11 @@ fn a_life() {
         tty.see("/dev/");
         assert_eq!(tty.end(), 2, "{runtime}");
         assert!(lab.ok(&["top", name]).contains("trap"), "{runtime}");
+        // What the runtime leaves behind is nobody's zombie.
+        let keeper = lab.keeper(name);
+        let children = format!("/proc/{keeper}/task/{keeper}/children");
+        let children = std::fs::read_to_string(children).expect("children");
+        assert_eq!(children.trim(), lab.inspect(name, "{{.State.Pid}}"));
         lab.ok(&["pause", name]);
         assert_eq!(lab.inspect(name, "{{.State.Status}}"), "paused");
         lab.ok(&["unpause", name]);
@@ -232,6 +249,25 @@ fn a_life() {
         lab.becomes(name, "{{.State.ExitCode}}", "137");
         lab.ok(&["rm", name]);
     });
+}
+
+/// The keeper looks users up itself: where the container has put something that holds whoever opens
+/// it, the keeper is not held.
+#[test]
+fn a_pipe_for_a_file_of_users_holds_nobody() {
+    if !root() {
+        return;
+    }
+    let (lab, _) = lab();
+    lab.sleeper("one", &["--runtime", "keeper"]);
+    let script = "rm /etc/passwd /etc/group && mkfifo /etc/passwd /etc/group";
+    lab.ok(&["exec", "one", "sh", "-c", script]);
+    let user = ["awk", "/^Uid:/ {print $2}", "/proc/self/status"];
+    assert_eq!(
+        lab.ok(&[&["exec", "-u", "7", "one"][..], &user].concat()),
+        "7"
+    );
+    lab.ok(&["rm", "-f", "one"]);
 }
 
 #[test]
@@ -276,13 +312,7 @@ fn it_outlives_the_daemon() {
         lab.ok(&["pause", &on]);
         lab.ok(&["unpause", &on]);
         // Its keeper is killed: the container ends with it, and nothing stays.
-        let pid = lab.inspect(&on, "{{.State.Pid}}");
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
-        let keeper = status
-            .lines()
-            .find_map(|line| line.strip_prefix("PPid:"))
-            .expect("parent");
-        e2e::signal(keeper.trim().parse().expect("pid"), "KILL");
+        e2e::signal(lab.keeper(&on), "KILL");
         lab.becomes(&on, "{{.State.ExitCode}}", "137");
         lab.ok(&["start", &on]);
         let off = format!("off-{runtime}");

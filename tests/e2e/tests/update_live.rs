@@ -118,7 +118,6 @@ fn bind_mounts_come_and_go() {
     // One takes the place of another; a file; a container that does not run.
     let other = lab.path("other");
     std::fs::write(&other, "other\n").expect("file");
-    let file = format!("type=bind,source={},target=/ro", other.display());
     lab.ok(&["exec", "one", "mkdir", "-p", "/x"]);
     refused(
         &lab,
@@ -179,7 +178,6 @@ fn bind_mounts_come_and_go() {
         &["--mount-add", "type=bind,source=/no/such,target=/t", "one"],
         "bind source path does not exist: /no/such",
     );
-    let _ = file;
 }
 
 #[test]
@@ -196,4 +194,39 @@ fn no_link_of_the_container_leads_out() {
     lab.ok(&["exec", "one", "touch", "/tmp/here/made"]);
     assert!(dir.join("made").exists(), "in the container's own /tmp");
     assert!(!std::path::Path::new("/tmp/here").exists());
+    // The last name is a link, too: the mount is where it leads, and goes from there.
+    lab.ok(&["exec", "one", "ln", "-s", "/tmp/there", "/end"]);
+    let spec = format!("type=bind,source={},target=/end", dir.display());
+    update(&lab, &["--mount-add", &spec, "one"]);
+    lab.ok(&["exec", "one", "test", "-e", "/tmp/there/made"]);
+    update(&lab, &["--mount-rm", "/end", "one"]);
+    let ran = lab.docker(&["exec", "one", "test", "-e", "/tmp/there/made"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    // Not over what programs and the runtime trust.
+    lab.ok(&["exec", "one", "ln", "-s", "/proc/self", "/own"]);
+    for target in ["/own/attr", "/proc/sys/kernel", "/"] {
+        let spec = format!("type=bind,source={},target={target}", dir.display());
+        refused(&lab, &["--mount-add", &spec, "one"], "Cannot update");
+    }
+}
+
+#[test]
+fn what_the_container_has_moved_is_not_called_removed() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let dir = lab.path("shared");
+    std::fs::create_dir(&dir).expect("dir");
+    std::fs::write(dir.join("file"), "").expect("file");
+    lab.sleeper("one", &["-v", &format!("{}:/a/b", dir.display())]);
+    lab.ok(&["exec", "one", "sh", "-c", "mv /a /c && mkdir -p /a/b"]);
+    lab.ok(&["exec", "one", "test", "-e", "/c/b/file"]);
+    refused(&lab, &["--mount-rm", "/a/b", "one"], "has moved it");
+    assert!(lab.inspect("one", "{{json .Mounts}}").contains("/a/b"));
+    lab.ok(&["stop", "-t", "0", "one"]);
+    update(&lab, &["--mount-rm", "/a/b", "one"]);
+    lab.ok(&["start", "one"]);
+    let ran = lab.docker(&["exec", "one", "test", "-e", "/c/b/file"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
 }

@@ -359,6 +359,29 @@ fn volumes_belong_to_the_containers_root_and_binds_to_whom_they_belong() {
 }
 
 #[test]
+fn places_of_live_mounts_are_the_containers_roots() {
+    if !root() {
+        return;
+    }
+    let lab = remapped();
+    let dir = lab.path("shared");
+    std::fs::create_dir(&dir).expect("dir");
+    std::fs::write(dir.join("file"), "from the host\n").expect("file");
+    lab.sleeper("one", &[]);
+    let spec = format!("type=bind,source={},target=/new/place", dir.display());
+    let ran = lab.corten(&["update", "--mount-add", &spec, "one"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(
+        lab.ok(&["exec", "one", "cat", "/new/place/file"]),
+        "from the host"
+    );
+    let ran = lab.corten(&["update", "--mount-rm", "/new/place", "one"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let owners = ["exec", "one", "stat", "-c", "%u %g", "/new", "/new/place"];
+    assert_eq!(lab.ok(&owners), "0 0\n0 0");
+}
+
+#[test]
 fn what_does_not_go_together_is_refused() {
     if !root() {
         return;
@@ -449,7 +472,7 @@ fn ranges_of_ones_own_without_the_daemons_asking() {
     assert_eq!(
         lab.send("POST", "/containers/create", body).status,
         400,
-        "p has all"
+        "wide has all"
     );
     lab.ok(&["rm", "-f", "wide"]);
     assert_eq!(lab.send("POST", "/containers/create", body).status, 201);

@@ -168,6 +168,9 @@ fn build(launch: &Launch, mut parts: Parts) -> Result<Keeper, Failure> {
             Ok(keeper)
         }
         Err(failure) => {
+            if let Some(foreign) = &held.foreign {
+                foreign.delete();
+            }
             if let Some(cgroup) = &held.cgroup {
                 let _ = cgroup.remove();
             }
@@ -253,13 +256,14 @@ fn start_foreign(
     let foreign = Foreign::prepare(runtime, launch, &path_of(&parts.dir)?, &sources)?;
     let process = launch.spec.process.as_ref();
     let started = foreign.launch(&streams.child(process.and_then(|p| p.console_size)))?;
+    // From here on a failure takes it away with all that is held.
+    held.foreign = Some(foreign);
     let path = launch.spec.linux.as_ref().map(|l| l.cgroups_path.as_str());
     if let Some(path) = path.filter(|path| !path.is_empty()) {
         let unit = Unit::of_path(path, "system.slice").map_err(internal)?;
         let path = unit.map_or_else(|| path.to_owned(), |unit| unit.path());
         held.cgroup = Cgroup::open(&layout(&launch.cgroups), &path).map_err(internal)?;
     }
-    held.foreign = Some(foreign);
     finish_start(started, streams)
 }
 

@@ -12,9 +12,9 @@
 //! the files only the runtime's own state outlives the keeper, in the run directory.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio as Redirect};
@@ -31,13 +31,14 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 use rustix::process::{Pid, PidfdFlags};
+use serde::Serialize;
 
 use super::build::{failure, internal};
 
 /// How long one command of a runtime may take.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Most that is read of its log, and of /etc/passwd and /etc/group in the image.
-const LONGEST: usize = 4 << 20;
+/// Most that is read of its log.
+const LONGEST: u64 = 4 << 20;
 /// Where `--init` is in the container, as with docker.
 const INIT: &str = "/sbin/docker-init";
 
@@ -79,8 +80,7 @@ impl Foreign {
             .attach(sources)
             .map_err(|e| internal(format!("bundle: {e}")))?;
         let spec = foreign.spec(launch, sources)?;
-        let text = serde_json::to_vec(&spec).map_err(internal)?;
-        write(&foreign.bundle.join("config.json"), &text, 0o600)?;
+        write(&foreign.bundle.join("config.json"), &spec)?;
         Ok(foreign)
     }
 
@@ -205,11 +205,7 @@ impl Foreign {
         };
         process.oom_score_adj.get_or_insert(0);
         let file = self.bundle.join(format!("process-{}.json", exec.exec_id));
-        write(
-            &file,
-            &serde_json::to_vec(&process).map_err(internal)?,
-            0o600,
-        )?;
+        write(&file, &process)?;
         let mut command = self.command("exec");
         command.arg("--detach").arg("--process").arg(&file);
         let started = self.begin(command, "exec", stdio);
@@ -225,11 +221,7 @@ impl Foreign {
             Order::Resume => ("resume", None),
             Order::Update(resources) => {
                 let file = self.bundle.join("resources.json");
-                write(
-                    &file,
-                    &serde_json::to_vec(resources).map_err(internal)?,
-                    0o600,
-                )?;
+                write(&file, resources)?;
                 let mut command = self.command("update");
                 command.arg("--resources").arg(&file).arg(&self.id);
                 return self.run(&mut command, "update");
@@ -266,12 +258,11 @@ impl Foreign {
             .stdin(Redirect::null())
             .stdout(Redirect::null())
             .stderr(Redirect::null());
-        if std::env::var_os("PATH").is_none() {
-            command.env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            );
-        }
+        // All of its surroundings: the daemon's are not for keepers.
+        command.env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        );
         command
     }
 
@@ -382,32 +373,28 @@ impl Foreign {
         if status.success() {
             return Ok(());
         }
-        let reason = self.last_error().unwrap_or_else(|| {
+        let mut log = Vec::new();
+        let read = File::open(self.log()).and_then(|file| file.take(LONGEST).read_to_end(&mut log));
+        let told = read.ok().and_then(|_| last_error(&log));
+        let reason = told.unwrap_or_else(|| {
             format!("unable to retrieve OCI runtime error (empty log): {path}: {status}")
         });
-        let kind = match reason.contains("not running") || reason.contains("does not exist") {
-            true if name == "kill" => FailureKind::NotRunning,
-            _ => FailureKind::Internal,
-        };
-        Err(failure(
-            kind,
-            format!("OCI runtime {name} failed: {reason}: unknown"),
-        ))
+        Err(internal(format!(
+            "OCI runtime {name} failed: {reason}: unknown"
+        )))
     }
+}
 
-    /// The last error in the log: one JSON object after the other, which need not be lines.
-    fn last_error(&self) -> Option<String> {
-        let mut text = String::new();
-        let file = File::open(self.log()).ok()?;
-        file.take(LONGEST as u64).read_to_string(&mut text).ok()?;
-        let objects = serde_json::Deserializer::from_str(&text).into_iter::<serde_json::Value>();
-        let errors = objects.map_while(Result::ok).filter_map(|line| {
-            let is_error = matches!(line["level"].as_str(), Some("error" | "fatal"));
-            let message = line["msg"].as_str()?.trim().to_owned();
-            is_error.then_some(message)
-        });
-        errors.last()
-    }
+/// The last error in a log: one JSON object after the other, which need not be lines. What is cut
+/// off or is no text does not hide what was told before it.
+fn last_error(log: &[u8]) -> Option<String> {
+    let objects = serde_json::Deserializer::from_slice(log).into_iter::<serde_json::Value>();
+    let errors = objects.map_while(Result::ok).filter_map(|line| {
+        let is_error = matches!(line["level"].as_str(), Some("error" | "fatal"));
+        let message = line["msg"].as_str()?.trim().to_owned();
+        is_error.then_some(message)
+    });
+    errors.last()
 }
 
 /// What the runtime leaves behind becomes the keeper's child.
@@ -429,28 +416,19 @@ fn own_mounts() -> Result<(), Errno> {
     sys::mount::set_attr(top.as_fd(), &attr, true)
 }
 
-/// A file of the bundle.
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
-    let written = File::create(path).and_then(|mut file| {
-        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
-        file.write_all(bytes)
-    });
-    written.map_err(|e| internal(format!("{}: {e}", path.display())))
+/// A file of the bundle, which only root may look into.
+fn write(path: &Path, content: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_vec(content).map_err(internal)?;
+    std::fs::write(path, text).map_err(|e| internal(format!("{}: {e}", path.display())))
 }
 
 /// Numbers for names, by the files in the container's root.
 fn user(default: &User, identity: &Identity, root: BorrowedFd<'_>) -> Result<User, Failure> {
-    let read = |path: &str| -> String {
-        let file = sys::rooted::open(root, Path::new(path), OFlags::RDONLY, Mode::empty());
-        let bytes = file.and_then(|file| sys::rooted::read_all(file.as_fd(), LONGEST));
-        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
-    };
     let names = runtime::Identity {
         user: &identity.user,
         extra_groups: &identity.extra_groups,
     };
-    runtime::resolve_user(default, &names, &read("etc/passwd"), &read("etc/group"))
-        .map_err(super::build::from_runtime)
+    runtime::resolve_user_of(root, default, &names).map_err(super::build::from_runtime)
 }
 
 /// The terminal that the runtime has sent; it is there when the runtime has ended well.
@@ -467,4 +445,19 @@ fn receive(console: &UnixListener) -> Result<OwnedFd, Failure> {
         .fds
         .pop()
         .ok_or_else(|| missing("an empty message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_error;
+
+    #[test]
+    fn the_last_error_of_a_log() {
+        let log = br#"{"level":"error","msg":"first"}{"level":"error","msg":" second "}
+            {"level":"info","msg":"third"}"#;
+        assert_eq!(last_error(log).as_deref(), Some("second"));
+        let cut = [&log[..], b"{\"level\":\"error\",\"msg\":\"\xff\xc3"].concat();
+        assert_eq!(last_error(&cut).as_deref(), Some("second"));
+        assert_eq!(last_error(b"panic: no JSON"), None);
+    }
 }

@@ -10,11 +10,12 @@
 //! the log.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use keeper_protocol::{Attach, Event};
 use rustix::event::epoll::EventFlags;
 use rustix::io::{Errno, read, write};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use super::client::{Client, Input};
 use super::encode::Stream;
@@ -155,6 +156,12 @@ impl Process {
             clients: Vec::new(),
             next_client: 0,
         })
+    }
+
+    /// Whether it has ended, be that told or not.
+    pub(crate) fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        self.ended || !matches!(waitid(WaitId::PidFd(self.pidfd.as_fd()), options), Ok(None))
     }
 
     /// Joins a client; `first` was read from it already.

@@ -143,13 +143,16 @@ impl Keeper {
     }
 
     fn order(&self, order: &Order) -> Result<Reply, Failure> {
-        self.find(None)?;
-        match &self.held.foreign {
-            Some(foreign) => foreign.order(order).map(|()| Reply::Done),
-            None => Err(failure(
-                FailureKind::Invalid,
-                "the container has no runtime of its own",
-            )),
+        let first = self.find(None)?;
+        let Some(foreign) = &self.held.foreign else {
+            let text = "the container has no runtime of its own";
+            return Err(failure(FailureKind::Invalid, text));
+        };
+        match foreign.order(order) {
+            Ok(()) => Ok(Reply::Done),
+            // It ended meanwhile: each runtime has words of its own for that.
+            Err(_) if first.has_ended() => Err(ended()),
+            Err(failure) => Err(failure),
         }
     }
 
@@ -209,7 +212,11 @@ impl Keeper {
         match found {
             Some(process) if !process.ended => Ok(process),
             None if exec.is_some() => Err(failure(FailureKind::NotFound, "no such exec")),
-            _ => Err(failure(FailureKind::NotRunning, "the process has ended")),
+            _ => Err(ended()),
         }
     }
+}
+
+fn ended() -> Failure {
+    failure(FailureKind::NotRunning, "the process has ended")
 }
