@@ -45,16 +45,23 @@ impl Engine {
             }
             _ => {}
         }
-        let pause = match options.pause && record.state.phase == Phase::Running {
-            true => Pause::begin(&self.0, &container).await?,
-            false => None,
-        };
         let inner = Arc::clone(&self.0);
-        let committed =
-            blocking(move || commit(&inner, &record, &options, reference.as_ref())).await;
-        if let Some(pause) = pause {
-            pause.end(&container).await;
-        }
+        let frozen = async move {
+            let pause = match options.pause && record.state.phase == Phase::Running {
+                true => Pause::begin(&inner, &container).await?,
+                false => None,
+            };
+            let committed =
+                blocking(move || commit(&inner, &record, &options, reference.as_ref())).await;
+            if let Some(pause) = pause {
+                pause.end(&container).await;
+            }
+            committed
+        };
+        // A client that leaves must not leave the container frozen.
+        let committed = tokio::spawn(frozen)
+            .await
+            .map_err(|_| Error::system("commit was interrupted"))?;
         Ok(committed?.to_string())
     }
 }
