@@ -4,7 +4,7 @@ use std::future::Future as _;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use engine::{CommitOptions, EventsOptions};
+use engine::{CommitOptions, ErrorKind, EventsOptions, RemoveOptions};
 use serde_json::json;
 
 use crate::{House, within};
@@ -34,5 +34,36 @@ fn a_container_whose_commit_nobody_waits_for_goes_on() {
         }
         assert_eq!(told, ["pause", "create", "commit", "unpause"]);
         assert_eq!(lab.state("left").status, "running");
+    });
+}
+
+#[test]
+fn what_is_removed_meanwhile_becomes_no_image() {
+    House::new().day(async |lab| {
+        lab.create("gone", &["sleep"], json!({})).await;
+        let data = lab.engine.container_inspect("gone", false).unwrap();
+        let upper = data.graph_driver.data.unwrap()["UpperDir"].clone();
+        // The removal is faster than the packing of these.
+        let content = vec![7; 1 << 20];
+        for number in 0..64 {
+            std::fs::write(format!("{upper}/{number:02}"), &content).unwrap();
+        }
+        let images = || {
+            let all = engine::ImageListOptions {
+                all: true,
+                ..engine::ImageListOptions::default()
+            };
+            let list = lab.engine.image_list(all, &engine::Filters::default());
+            list.unwrap().len()
+        };
+        let before = images();
+        let (committed, removed) = tokio::join!(
+            lab.engine.container_commit(options("gone")),
+            lab.engine
+                .container_remove("gone", RemoveOptions::default()),
+        );
+        removed.unwrap();
+        assert_eq!(committed.unwrap_err().kind, ErrorKind::Conflict);
+        assert_eq!(images(), before);
     });
 }
