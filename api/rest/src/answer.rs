@@ -8,7 +8,7 @@ use engine::{Error, ErrorKind, Result};
 use futures_util::{Stream, StreamExt as _};
 use http::header::{CONTENT_TYPE, HeaderName, SERVER};
 use http::{HeaderValue, Response, StatusCode};
-use serde::Serialize;
+use serde::{Serialize, Serializer as _};
 
 use crate::body::ResponseBody;
 use crate::hijack::Hijack;
@@ -27,7 +27,20 @@ pub(crate) enum Answer {
 
 /// A response with JSON.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Result<Answer> {
-    let mut text = serde_json::to_vec(value)
+    encoded(status, |to| value.serialize(to))
+}
+
+/// 200 with JSON of rows that are not all made at once.
+pub(crate) fn rows(rows: impl Iterator<Item: Serialize>) -> Result<Answer> {
+    encoded(StatusCode::OK, |to| to.collect_seq(rows))
+}
+
+fn encoded(
+    status: StatusCode,
+    encode: impl FnOnce(&mut serde_json::Serializer<&mut Vec<u8>>) -> serde_json::Result<()>,
+) -> Result<Answer> {
+    let mut text = Vec::with_capacity(128);
+    encode(&mut serde_json::Serializer::new(&mut text))
         .map_err(|error| Error::system(format!("cannot encode answer: {error}")))?;
     text.push(b'\n');
     Ok(Answer::Response(typed(

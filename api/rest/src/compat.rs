@@ -187,19 +187,14 @@ pub(crate) fn info(mut info: Info, version: ApiVersion) -> Result<Value> {
 }
 
 /// `GET /containers/json`.
-pub(crate) fn container_list(
-    mut list: Vec<ContainerSummary>,
-    version: ApiVersion,
-) -> Vec<ContainerSummary> {
-    for row in &mut list {
-        if version.before(46) {
-            row.host_config.annotations.clear();
-        }
-        if version.before(48) {
-            row.image_manifest_descriptor = None;
-        }
+pub(crate) fn container_row(mut row: ContainerSummary, version: ApiVersion) -> ContainerSummary {
+    if version.before(46) {
+        row.host_config.annotations.clear();
     }
-    list
+    if version.before(48) {
+        row.image_manifest_descriptor = None;
+    }
+    row
 }
 
 /// `GET /containers/{id}/json`.

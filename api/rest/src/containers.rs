@@ -20,7 +20,7 @@ pub(crate) async fn list(api: &Api, call: &Call) -> Result<Answer> {
         filters: query.filters()?,
     };
     let list = api.0.engine.container_list(options).await?;
-    answer::ok(&compat::container_list(list, call.version))
+    answer::rows(list.map(|row| compat::container_row(row, call.version)))
 }
 
 /// `POST /containers/prune`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dockerapi::{DiskUsage, ImageSummary, VolumeUsage};
+use dockerapi::{ContainerSummary, DiskUsage, ImageSummary, VolumeUsage};
 use images::Image;
 
 use crate::options::{DiskUsageOptions, Filters, ImageListOptions, ListOptions};
@@ -37,12 +37,13 @@ impl Engine {
                 size: true,
                 ..ListOptions::default()
             };
-            let mut containers = self.list_containers(&all)?;
-            for row in &mut containers {
+            let rows = self.list_containers(&all)?.measured();
+            let rows = rows.map(|row| ContainerSummary {
                 // As moby: not here.
-                row.image_manifest_descriptor = None;
-            }
-            usage.containers = Some(containers);
+                image_manifest_descriptor: None,
+                ..row
+            });
+            usage.containers = Some(rows.collect());
         }
         if options.volumes {
             let mut volumes = self.volume_list(&Filters::default())?.volumes;

@@ -206,8 +206,10 @@ async fn until(time: Option<i64>) {
     let Some(time) = time else {
         return std::future::pending().await;
     };
-    let left = u64::try_from(time.saturating_sub(clock::now())).unwrap_or(0);
-    tokio::time::sleep(std::time::Duration::from_nanos(left)).await;
+    // The timer does not know of a clock that was set back meanwhile.
+    while let Ok(left @ 1..) = u64::try_from(time.saturating_sub(clock::now())) {
+        tokio::time::sleep(std::time::Duration::from_nanos(left)).await;
+    }
 }
 
 /// An entry as an event: its time is the log's.

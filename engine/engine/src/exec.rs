@@ -188,7 +188,11 @@ impl Engine {
         let exec = self.0.execs.find(id)?;
         exec.startable()?;
         let size = exec.size(start);
-        run(&self.0, &exec, size, None, &mut None).await
+        let inner = Arc::clone(&self.0);
+        // One that is begun is attended to, also when the client leaves.
+        tokio::spawn(async move { run(&inner, &exec, size, None, &mut None).await })
+            .await
+            .map_err(|_| Error::system("the start of an exec was interrupted"))?
     }
 
     /// `GET /exec/{id}/json`.

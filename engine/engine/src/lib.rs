@@ -79,6 +79,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use image_ops::collect::{Collection, Watermarks, removed_at};
 pub use images::Policy as ImagePolicy;
 pub use inside::Figures;
+pub use list::Rows as ContainerRows;
 pub use options::{
     ArchivePut, AttachOptions, CommitOptions, DiskUsageOptions, EventsOptions, Filters,
     ImageListOptions, ImageRemoveOptions, ImportOptions, ListOptions, LogsOptions, RemoveOptions,

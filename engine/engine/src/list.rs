@@ -32,18 +32,18 @@ impl Engine {
     ///
     /// # Errors
     /// Invalid parameter for unknown filters and values; not found for `before` and `since`.
-    pub async fn container_list(&self, options: ListOptions) -> Result<Vec<ContainerSummary>> {
+    pub async fn container_list(&self, options: ListOptions) -> Result<Rows> {
+        let rows = self.list_containers(&options)?;
         // Sizes are measured by walking trees of files.
         if !options.size {
-            return self.list_containers(&options);
+            return Ok(rows);
         }
-        let engine = self.clone();
-        tokio::task::spawn_blocking(move || engine.list_containers(&options))
+        tokio::task::spawn_blocking(move || rows.measured())
             .await
-            .map_err(|_| Error::system("interrupted"))?
+            .map_err(|_| Error::system("interrupted"))
     }
 
-    pub(crate) fn list_containers(&self, options: &ListOptions) -> Result<Vec<ContainerSummary>> {
+    pub(crate) fn list_containers(&self, options: &ListOptions) -> Result<Rows> {
         let inner = &self.0;
         options.filters.only(FILTERS)?;
         let query = Query::parse(inner, options)?;
@@ -53,25 +53,59 @@ impl Engine {
             .iter()
             .map(|container| container.record())
             .collect();
-        let mut linked = links::names(&records);
-        records.retain(|record| record.state.phase != Phase::Removed);
+        let linked = links::names(&records);
+        records.retain(|record| record.state.phase != Phase::Removed && query.takes(record));
         records.sort_by_key(|record| std::cmp::Reverse(record.created));
-        let rows = records.iter().filter(|record| query.takes(record));
-        let mut images = ShownImages::new(inner);
-        let limit = options
-            .limit
-            .filter(|limit| *limit > 0)
-            .unwrap_or(usize::MAX);
-        Ok(rows
-            .take(limit)
-            .map(|record| {
-                let sizes = options.size.then(|| inner.sizes(record));
-                let mut row = summary(record, images.of(record), sizes);
-                row.names
-                    .extend(linked.remove(&record.id).unwrap_or_default());
-                row
-            })
-            .collect())
+        if let Some(limit) = options.limit.filter(|limit| *limit > 0) {
+            records.truncate(limit);
+        }
+        Ok(Rows {
+            inner: Arc::clone(inner),
+            records: records.into_iter(),
+            sizes: Vec::new().into_iter(),
+            linked,
+            images: ShownImages::default(),
+        })
+    }
+}
+
+/// The rows of a list. Each is made when it is asked for: all at once are memory that the allocator
+/// gets from the kernel, and gives back, for every list.
+#[derive(Debug)]
+pub struct Rows {
+    inner: Arc<Inner>,
+    records: std::vec::IntoIter<Arc<Record>>,
+    /// Where they were asked for.
+    sizes: std::vec::IntoIter<(i64, i64)>,
+    /// More names, by ID.
+    linked: HashMap<String, Vec<String>>,
+    images: ShownImages,
+}
+
+impl Rows {
+    /// With the sizes of all of them. Blocking.
+    pub(crate) fn measured(mut self) -> Self {
+        let records = self.records.as_slice().iter();
+        let sizes: Vec<_> = records.map(|record| self.inner.sizes(record)).collect();
+        self.sizes = sizes.into_iter();
+        self
+    }
+}
+
+impl Iterator for Rows {
+    type Item = ContainerSummary;
+
+    fn next(&mut self) -> Option<ContainerSummary> {
+        let record = self.records.next()?;
+        let image = self.images.of(&self.inner, &record);
+        let mut row = summary(&record, image, self.sizes.next());
+        let linked = self.linked.remove(&record.id);
+        row.names.extend(linked.unwrap_or_default());
+        Some(row)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.records.size_hint()
     }
 }
 
@@ -362,39 +396,36 @@ fn summary(record: &Record, image: String, sizes: Option<(i64, i64)>) -> Contain
 
 /// What images are called in one list: each name is looked up once, for many containers have the
 /// same.
-struct ShownImages<'a> {
-    inner: &'a Inner,
+#[derive(Debug, Default)]
+struct ShownImages {
     /// IDs of the images that a name means now, one of each platform.
-    known: HashMap<&'a str, Vec<String>>,
+    known: HashMap<String, Vec<String>>,
 }
 
-impl<'a> ShownImages<'a> {
-    fn new(inner: &'a Inner) -> Self {
-        Self {
-            inner,
-            known: HashMap::new(),
-        }
-    }
-
+impl ShownImages {
     /// The name the container was made by, while it still means the same image.
-    fn of(&mut self, record: &'a Record) -> String {
+    fn of(&mut self, inner: &Inner, record: &Record) -> String {
         let name = record.config.image.as_str();
-        let meant = self.known.entry(name).or_insert_with(|| {
-            let Ok(image) = self.inner.images.resolve(name) else {
-                return Vec::new();
-            };
-            let others = match image.index {
-                Some(_) => self.inner.images.together(&image),
-                None => Vec::new(),
-            };
-            let others = others.iter().map(|image| image.id.to_string());
-            others.chain([image.id.to_string()]).collect()
-        });
-        match meant.contains(&record.image_id) {
+        if !self.known.contains_key(name) {
+            self.known.insert(name.to_owned(), meant(inner, name));
+        }
+        match self.known[name].contains(&record.image_id) {
             true => name.to_owned(),
             false => record.image_id.clone(),
         }
     }
+}
+
+fn meant(inner: &Inner, name: &str) -> Vec<String> {
+    let Ok(image) = inner.images.resolve(name) else {
+        return Vec::new();
+    };
+    let others = match image.index {
+        Some(_) => inner.images.together(&image),
+        None => Vec::new(),
+    };
+    let others = others.iter().map(|image| image.id.to_string());
+    others.chain([image.id.to_string()]).collect()
 }
 
 fn command(record: &Record) -> String {

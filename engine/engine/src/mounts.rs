@@ -461,7 +461,7 @@ fn volume_name(name: &str) -> Result<()> {
 }
 
 /// Go's `filepath.Clean` of an absolute path.
-fn clean(path: &str) -> Result<String> {
+pub(crate) fn clean(path: &str) -> Result<String> {
     if !path.starts_with('/') {
         return Err(Error::invalid(format!(
             "invalid mount path: '{path}' mount path must be absolute"

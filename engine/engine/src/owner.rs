@@ -377,52 +377,19 @@ impl Owner {
                 devices: Vec::new(),
                 ..limits
             };
-            let updated = self.inner.compute.update(&self.record.id, &limits).await;
-            updated.map_err(|error| refused(error.into()))?;
-        }
-        if self.record.state.phase.is_alive() {
+            // Mounts can be undone, limits that there were none of before cannot.
             self.change_mounts(&changes).await.map_err(refused)?;
+            let updated = self.inner.compute.update(&self.record.id, &limits).await;
+            if let Err(error) = updated {
+                self.undo_mounts(changes.all()).await;
+                return Err(refused(error.into()));
+            }
         }
         self.record.host = host;
         changes.apply(&mut self.record);
         self.commit(vec![events::container(&self.record, "update", &[])])
             .await?;
         Ok(warnings)
-    }
-
-    /// In the running container: all of them, or none.
-    async fn change_mounts(&self, changes: &Changes) -> Result<()> {
-        let (compute, id) = (&self.inner.compute, &self.record.id);
-        let mut made: Vec<&str> = Vec::new();
-        // What stays is covered by nothing: the place of one that goes may be taken by one that comes.
-        for destination in &changes.removed {
-            compute.unmount(id, destination).await?;
-        }
-        for mounted in &changes.added {
-            let destination = mounted.point.destination.as_str();
-            let done = match live::tree(mounted) {
-                Ok(tree) => compute
-                    .mount(id, tree, destination)
-                    .await
-                    .map_err(Error::from),
-                Err(error) => Err(error),
-            };
-            let Err(error) = done else {
-                made.push(destination);
-                continue;
-            };
-            for destination in made {
-                let _ = compute.unmount(id, destination).await;
-            }
-            let gone = self.record.mounts.iter();
-            for mounted in gone.filter(|m| changes.removed.contains(&m.point.destination)) {
-                if let Ok(tree) = live::tree(mounted) {
-                    let _ = compute.mount(id, tree, &mounted.point.destination).await;
-                }
-            }
-            return Err(error);
-        }
-        Ok(())
     }
 
     fn expect(&mut self, arrival: oneshot::Receiver<Attachment>) -> Result<()> {

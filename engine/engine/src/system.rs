@@ -212,9 +212,9 @@ pub(crate) fn kernel_version() -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// Processors that this engine may use.
+/// Processors that this engine may run on. A quota of its own is no limit of its containers.
 pub(crate) fn processors() -> u32 {
-    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
+    sys::process::affinity().map_or(1, |mask| mask.iter().map(|bits| bits.count_ones()).sum())
 }
 
 fn os_release() -> String {

@@ -119,6 +119,13 @@ impl IdMaps {
         })
     }
 
+    /// The first block that nobody has. Where two ranges meet there is none, but more may follow.
+    fn free(&self, others: &[Self]) -> Option<Self> {
+        (0..u32::MAX / BLOCK)
+            .filter_map(|number| self.block(number))
+            .find(|block| !others.iter().any(|other| other.overlaps(block)))
+    }
+
     fn overlaps(&self, other: &Self) -> bool {
         let any = |a: &[IdMapping], b: &[IdMapping]| {
             a.iter().any(|a| {
@@ -242,9 +249,7 @@ fn reserve(inner: &Arc<Inner>, all: &IdMaps) -> Result<Reserved> {
         .filter_map(|container| container.record().ids.clone())
         .collect();
     others.extend(reserved.iter().cloned());
-    let free = (0..u32::MAX / BLOCK)
-        .map_while(|number| all.block(number))
-        .find(|block| !others.iter().any(|other| other.overlaps(block)));
+    let free = all.free(&others);
     let ids = free.ok_or_else(|| {
         Error::invalid(format!(
             "no {BLOCK} subordinate ids are left for userns mode \"auto\": extend the ranges in \
@@ -328,5 +333,15 @@ mod tests {
         assert_eq!(b.root().0, 100_000 + BLOCK);
         assert!(!a.overlaps(&b) && a.overlaps(&a) && ids.overlaps(&b));
         assert!(ids.block(2).is_none());
+        assert_eq!(ids.free(std::slice::from_ref(&a)), Some(b.clone()));
+        assert_eq!(ids.free(&[a, b]), None);
+    }
+
+    #[test]
+    fn blocks_are_found_behind_where_two_ranges_meet() {
+        let text = "dockremap:100000:1000\ndockremap:300000:200000\n";
+        let ids = IdMaps::of_user("dockremap", None, text, text).expect("ranges");
+        let free = ids.free(&[]).expect("one");
+        assert_eq!(free.root().0, 300_000 + BLOCK - 1000);
     }
 }

@@ -6,7 +6,7 @@ use compute::Features;
 use dockerapi::{ContainerConfig, HostConfig, Resources};
 
 use crate::config::Config;
-use crate::{Error, Result, health, signal};
+use crate::{Error, Result, health, signal, system};
 
 const MIN_MEMORY: i64 = 6 << 20;
 /// More processors than any kernel has: as far as a range is looked through.
@@ -205,9 +205,9 @@ pub(crate) fn host(host: &HostConfig, features: &Features) -> Result<Vec<String>
         ));
     }
     let mut warnings = resources(&host.resources, features)?;
-    let forwards = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward");
-    if forwards.is_ok_and(|text| text.trim() == "0")
-        && !matches!(host.network_mode.as_str(), "host" | "none")
+    let forwards = || std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward");
+    if !matches!(host.network_mode.as_str(), "host" | "none")
+        && forwards().is_ok_and(|text| text.trim() == "0")
     {
         warnings.push("IPv4 forwarding is disabled. Networking will not work.".into());
     }
@@ -281,7 +281,7 @@ pub(crate) fn resources(resources: &Resources, features: &Features) -> Result<Ve
     cpuset(
         &resources.cpuset_mems,
         ("mems", "memory nodes"),
-        &memory_nodes(),
+        memory_nodes,
     )?;
     if resources.blkio_weight > 0 && !(10..=1000).contains(&resources.blkio_weight) {
         return invalid("Range of blkio weight is from 10 to 1000");
@@ -291,7 +291,6 @@ pub(crate) fn resources(resources: &Resources, features: &Features) -> Result<Ve
 
 fn processor(resources: &Resources, features: &Features) -> Result<()> {
     let invalid = |text: &str| Err(Error::invalid(text));
-    let available = std::thread::available_parallelism().map_or(1, usize::from);
     if resources.nano_cpus != 0 {
         if resources.cpu_period > 0 {
             return invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
@@ -299,9 +298,8 @@ fn processor(resources: &Resources, features: &Features) -> Result<()> {
         if resources.cpu_quota > 0 {
             return invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
         }
-        let most = i64::try_from(available)
-            .unwrap_or(i64::MAX)
-            .saturating_mul(1_000_000_000);
+        let available = system::processors();
+        let most = i64::from(available) * 1_000_000_000;
         if !(10_000_000..=most).contains(&resources.nano_cpus) {
             return Err(Error::invalid(format!(
                 "range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs \
@@ -339,11 +337,11 @@ fn processor(resources: &Resources, features: &Features) -> Result<()> {
             resources.cpu_shares
         )));
     }
-    let all = match available {
+    let all = || match system::processors() {
         1 => "0".to_owned(),
         many => format!("0-{}", many - 1),
     };
-    cpuset(&resources.cpuset_cpus, ("cpus", "CPUs"), &all)
+    cpuset(&resources.cpuset_cpus, ("cpus", "CPUs"), all)
 }
 
 /// The host's memory nodes, as a list of ranges.
@@ -357,13 +355,21 @@ fn memory_nodes() -> String {
 }
 
 /// A list of numbers and ranges, all of which must be among those available.
-fn cpuset(asked: &str, (key, what): (&str, &str), available: &str) -> Result<()> {
+fn cpuset(
+    asked: &str,
+    (key, what): (&str, &str),
+    available: impl FnOnce() -> String,
+) -> Result<()> {
+    if asked.is_empty() {
+        return Ok(());
+    }
     let Some(wanted) = ranges(asked) else {
         return Err(Error::invalid(format!(
             "Invalid value {asked} for cpuset {key}: invalid format: {asked}"
         )));
     };
-    let there = ranges(available).unwrap_or_default();
+    let available = available();
+    let there = ranges(&available).unwrap_or_default();
     let covered = |n: u32| there.iter().any(|range| range.contains(&n));
     let fits = |range: &RangeInclusive<u32>| range.clone().take(MOST_CPUS + 1).all(covered);
     if wanted.iter().all(fits) {
@@ -374,11 +380,8 @@ fn cpuset(asked: &str, (key, what): (&str, &str), available: &str) -> Result<()>
     )))
 }
 
-/// `0-3,7`; none of an empty text.
+/// `0-3,7`.
 fn ranges(text: &str) -> Option<Vec<RangeInclusive<u32>>> {
-    if text.is_empty() {
-        return Some(Vec::new());
-    }
     text.split(',')
         .map(|part| {
             let (first, last) = part.split_once('-').unwrap_or((part, part));

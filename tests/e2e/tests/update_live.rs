@@ -181,6 +181,44 @@ fn bind_mounts_come_and_go() {
 }
 
 #[test]
+fn what_is_refused_changes_nothing() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let dir = lab.path("shared");
+    std::fs::create_dir(&dir).expect("dir");
+    std::fs::write(dir.join("file"), "there\n").expect("file");
+    let binds = ["/a", "/x/b"].map(|target| format!("{}:{target}", dir.display()));
+    lab.sleeper("one", &["-v", &binds[0], "-v", &binds[1]]);
+    // There is no way to the second one any more.
+    let spoil = "umount /x/b && rmdir /x/b /x && touch /x";
+    lab.ok(&["exec", "--privileged", "one", "sh", "-c", spoil]);
+    let both = ["--mount-rm", "/a", "--mount-rm", "/x/b", "one"];
+    refused(&lab, &both, "unmount /x/b");
+    assert_eq!(lab.ok(&["exec", "one", "cat", "/a/file"]), "there");
+    let shown = lab.inspect("one", "{{range .Mounts}}{{.Destination}};{{end}}");
+    assert_eq!(shown, "/a;/x/b;");
+}
+
+#[test]
+fn the_source_of_an_added_mount_is_made_where_that_is_asked_for() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new();
+    let source = lab.path("not/yet");
+    lab.sleeper("one", &[]);
+    let spec = format!(
+        "type=bind,source={},target=/made,bind-create-src",
+        source.display()
+    );
+    update(&lab, &["--mount-add", &spec, "one"]);
+    lab.ok(&["exec", "one", "touch", "/made/here"]);
+    assert!(source.join("here").exists());
+}
+
+#[test]
 fn no_link_of_the_container_leads_out() {
     if !root() {
         return;

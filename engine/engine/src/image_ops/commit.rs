@@ -11,6 +11,7 @@ use dockerapi::ContainerConfig;
 use oci::image::Execution;
 use oci::{Digest, Reference};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::{blocking, changes, tell};
 use crate::container::Container;
@@ -31,30 +32,32 @@ impl Engine {
         let reference = reference(&options)?;
         let container = self.0.containers.find(&options.container)?;
         let record = container.record();
-        let refuse = |why| {
-            let id = &record.id;
-            let text = format!("You cannot commit container {id} which {why}");
-            Err(Error::conflict(text))
-        };
         match record.state.phase {
-            Phase::Dead => return refuse("is Dead"),
-            Phase::Removing => return refuse("is being removed"),
+            Phase::Dead => return Err(refused(&record.id, "is Dead")),
+            Phase::Removing => return Err(refused(&record.id, REMOVED)),
             Phase::Removed => {
                 let text = format!("No such container: {}", options.container);
                 return Err(Error::not_found(text));
             }
             _ => {}
         }
-        let pause = match options.pause && record.state.phase == Phase::Running {
-            true => Pause::begin(&self.0, &container).await?,
-            false => None,
-        };
         let inner = Arc::clone(&self.0);
-        let committed =
-            blocking(move || commit(&inner, &record, &options, reference.as_ref())).await;
-        if let Some(pause) = pause {
-            pause.end(&container).await;
-        }
+        let frozen = async move {
+            let pause = match options.pause && record.state.phase == Phase::Running {
+                true => Pause::begin(&inner, &container).await?,
+                false => None,
+            };
+            let committed =
+                blocking(move || commit(&inner, &record, &options, reference.as_ref())).await;
+            if let Some(pause) = pause {
+                pause.end(&container).await;
+            }
+            committed
+        };
+        // A client that leaves must not leave the container frozen.
+        let committed = tokio::spawn(frozen)
+            .await
+            .map_err(|_| Error::system("commit was interrupted"))?;
         Ok(committed?.to_string())
     }
 }
@@ -94,6 +97,12 @@ impl Pause {
             _ => {}
         }
     }
+}
+
+const REMOVED: &str = "is being removed";
+
+fn refused(id: &str, why: &str) -> Error {
+    Error::conflict(format!("You cannot commit container {id} which {why}"))
 }
 
 const MARK: &str = "committing-";
@@ -141,39 +150,12 @@ fn commit(
     options: &CommitOptions,
     reference: Option<&Reference>,
 ) -> Result<Digest> {
-    let execution = committed(&record.config, options.config.as_ref(), &options.changes)?;
-    let parent = inner.images.resolve(&record.image_id)?;
-    let writable = inner.writable_dir(&record.id);
-    let upper = writable.join("diff");
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(&upper, flags, Mode::empty())
-        .map_err(|error| Error::system(format!("opening {}: {error}", upper.display())))?;
-    let found = inner.images.upper_changes(&parent, &writable)?;
-    let mut left_out: BTreeSet<PathBuf> =
-        found.iter().map(|change| relative(&change.path)).collect();
-    for change in made_by_the_container(found, &upper) {
-        left_out.remove(&relative(&change.path));
-    }
-    let id = inner.images.commit_changes(
-        &parent,
-        &Upper {
-            directory: opened.as_fd(),
-            ids: record.ids.as_ref(),
-        },
-        left_out,
-        images::CommitOptions {
-            execution,
-            author: options.author.clone(),
-            comment: options.comment.clone(),
-            created_by: record.config.cmd.clone().unwrap_or_default().join(" "),
-            created: clock::rfc3339(clock::now()),
-        },
-    )?;
-    let image = inner.images.resolve(id.as_str())?;
-    tell(inner, &image, "create", id.as_str());
+    let id = image(inner, record, options)?;
+    let made = inner.images.resolve(id.as_str())?;
+    tell(inner, &made, "create", id.as_str());
     if let Some(reference) = reference {
-        inner.images.tag(&image, reference)?;
-        tell(inner, &image, "tag", &reference.familiar());
+        inner.images.tag(&made, reference)?;
+        tell(inner, &made, "tag", &reference.familiar());
     }
     let named = reference.map(Reference::familiar).unwrap_or_default();
     let attributes = [
@@ -185,6 +167,50 @@ fn commit(
         .events
         .publish(events::container(record, "commit", &attributes));
     Ok(id)
+}
+
+/// The image, without a name.
+fn image(inner: &Inner, record: &Record, options: &CommitOptions) -> Result<Digest> {
+    let execution = committed(&record.config, options.config.as_ref(), &options.changes)?;
+    let parent = inner.images.resolve(&record.image_id)?;
+    let writable = inner.writable_dir(&record.id);
+    let upper = writable.join("diff");
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = match rustix::fs::open(&upper, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Err(refused(&record.id, REMOVED)),
+        opened => opened
+            .map_err(|error| Error::system(format!("opening {}: {error}", upper.display())))?,
+    };
+    let options = images::CommitOptions {
+        execution,
+        author: options.author.clone(),
+        comment: options.comment.clone(),
+        created_by: record.config.cmd.clone().unwrap_or_default().join(" "),
+        created: clock::rfc3339(clock::now()),
+    };
+    let changed = Upper {
+        directory: opened.as_fd(),
+        ids: record.ids.as_ref(),
+    };
+    let found = inner.images.upper_changes(&parent, &writable);
+    let made = found.and_then(|found| {
+        let paths = found.iter().map(|change| relative(&change.path));
+        let mut left_out: BTreeSet<PathBuf> = paths.collect();
+        for change in made_by_the_container(found, &upper) {
+            left_out.remove(&relative(&change.path));
+        }
+        let images = &inner.images;
+        images.commit_changes(&parent, &changed, left_out, options)
+    });
+    // A removal moves the directory away before anything in it goes: while it is there, all of it
+    // was read.
+    if matches!(rustix::fs::stat(&upper), Err(Errno::NOENT)) {
+        if let Ok(id) = &made {
+            inner.images.remove(id)?;
+        }
+        return Err(refused(&record.id, REMOVED));
+    }
+    Ok(made?)
 }
 
 /// What a container changed. Layers have the owners that it sees, not the host's.

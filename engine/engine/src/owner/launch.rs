@@ -342,21 +342,7 @@ fn root_file_system(
     user: Option<&OwnedFd>,
 ) -> Result<(OwnedFd, Vec<Tree>)> {
     for mounted in record.mounts.iter().filter(|mounted| mounted.create_source) {
-        let source = &mounted.point.source;
-        make_source(source, record.ids.as_ref())
-            .or_else(|error| {
-                // A file is as good a source as a directory.
-                if std::path::Path::new(source).exists() {
-                    Ok(())
-                } else {
-                    Err(error)
-                }
-            })
-            .map_err(|error| {
-                Error::invalid(format!(
-                    "error while creating mount source path '{source}': mkdir {source}: {error}"
-                ))
-            })?;
+        make_source(&mounted.point.source, record.ids.as_ref())?;
     }
     let image = inner
         .images
@@ -387,17 +373,22 @@ fn root_file_system(
 }
 
 /// Makes a directory on the host; what is new of its path is the container's root's.
-fn make_source(source: &str, ids: Option<&IdMaps>) -> std::io::Result<()> {
-    let Some(ids) = ids else {
-        return std::fs::create_dir_all(source);
-    };
+pub(super) fn make_source(source: &str, ids: Option<&IdMaps>) -> Result<()> {
     let path = std::path::Path::new(source);
     let missing = path.ancestors().take_while(|path| !path.exists()).count();
-    std::fs::create_dir_all(path)?;
-    let (uid, gid) = ids.root();
-    path.ancestors()
-        .take(missing)
-        .try_for_each(|new| std::os::unix::fs::chown(new, Some(uid), Some(gid)))
+    let made = std::fs::create_dir_all(path).and_then(|()| {
+        let Some(ids) = ids else { return Ok(()) };
+        let (uid, gid) = ids.root();
+        let mut new = path.ancestors().take(missing);
+        new.try_for_each(|new| std::os::unix::fs::chown(new, Some(uid), Some(gid)))
+    });
+    match made {
+        // A file is as good a source as a directory.
+        Err(error) if missing > 0 => Err(Error::invalid(format!(
+            "error while creating mount source path '{source}': mkdir {source}: {error}"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The files of another image, or a part of them, as a detached mount.

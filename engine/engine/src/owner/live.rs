@@ -7,15 +7,16 @@ use dockerapi::{Map, UpdateBody};
 use rustix::fs::CWD;
 use rustix::mount::OpenTreeFlags;
 
+use super::{Owner, launch};
 use crate::record::{Mounted, Record};
-use crate::{Error, Result, health, mounts};
+use crate::{Error, IdMaps, Result, health, mounts};
 
 /// What is asked for, checked against what the container has.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     labels: Option<Map<String>>,
-    pub(super) added: Vec<Mounted>,
-    pub(super) removed: Vec<String>,
+    added: Vec<Mounted>,
+    removed: Vec<String>,
     specs: Vec<dockerapi::MountSpec>,
 }
 
@@ -89,6 +90,14 @@ impl Changes {
         Ok(changes)
     }
 
+    /// All of its mounts that come and go.
+    pub(super) fn all(&self) -> Done<'_> {
+        Done {
+            added: &self.added,
+            removed: &self.removed,
+        }
+    }
+
     /// Takes them into the record.
     pub(super) fn apply(self, record: &mut Record) {
         if let Some(labels) = self.labels {
@@ -100,7 +109,7 @@ impl Changes {
             .retain(|mounted| !gone(&mounted.point.destination));
         let host = &mut record.host;
         host.mounts
-            .retain(|spec| !gone(spec.target.trim_end_matches('/')));
+            .retain(|spec| !mounts::clean(&spec.target).is_ok_and(|target| gone(&target)));
         if let Some(binds) = &mut host.binds {
             binds.retain(|bind| {
                 mounts::parse_bind(bind).map_or(true, |mounted| !gone(&mounted.point.destination))
@@ -111,9 +120,81 @@ impl Changes {
     }
 }
 
+/// The mounts of a change that came and went in the running container so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Done<'a> {
+    added: &'a [Mounted],
+    removed: &'a [String],
+}
+
+impl Owner {
+    /// In the running container: all of them, or none.
+    pub(super) async fn change_mounts(&self, changes: &Changes) -> Result<()> {
+        let (mut added, mut removed) = (0, 0);
+        let changed = async {
+            let (compute, id) = (&self.inner.compute, &self.record.id);
+            // What stays is covered by nothing: the place of one that goes may be taken by one that
+            // comes.
+            for destination in &changes.removed {
+                compute.unmount(id, destination).await?;
+                removed += 1;
+            }
+            for mounted in &changes.added {
+                let tree = tree(mounted, self.record.ids.as_ref())?;
+                let destination = &mounted.point.destination;
+                compute.mount(id, tree, destination).await?;
+                added += 1;
+            }
+            Ok(())
+        };
+        let changed = changed.await;
+        if changed.is_err() {
+            self.undo_mounts(Done {
+                added: &changes.added[..added],
+                removed: &changes.removed[..removed],
+            })
+            .await;
+        }
+        changed
+    }
+
+    /// As it was before; what cannot be undone is told in the log.
+    pub(super) async fn undo_mounts(&self, done: Done<'_>) {
+        let (compute, id) = (&self.inner.compute, &self.record.id);
+        let failed = |destination: &str, error: Error| {
+            tracing::warn!(%id, destination, %error, "a change of mounts is not undone");
+        };
+        for mounted in done.added.iter().rev() {
+            let destination = &mounted.point.destination;
+            if let Err(error) = compute.unmount(id, destination).await {
+                failed(destination, error.into());
+            }
+        }
+        for destination in done.removed.iter().rev() {
+            let was = |mounted: &&Mounted| mounted.point.destination == *destination;
+            let Some(mounted) = self.record.mounts.iter().find(was) else {
+                continue;
+            };
+            let again = match tree(mounted, self.record.ids.as_ref()) {
+                Ok(tree) => compute
+                    .mount(id, tree, destination)
+                    .await
+                    .map_err(Error::from),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = again {
+                failed(destination, error);
+            }
+        }
+    }
+}
+
 /// A detached copy of what is to be mounted.
-pub(super) fn tree(mounted: &Mounted) -> Result<OwnedFd> {
+fn tree(mounted: &Mounted, ids: Option<&IdMaps>) -> Result<OwnedFd> {
     use std::os::fd::AsFd;
+    if mounted.create_source {
+        launch::make_source(&mounted.point.source, ids)?;
+    }
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if !mounted.non_recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
@@ -124,15 +205,18 @@ pub(super) fn tree(mounted: &Mounted) -> Result<OwnedFd> {
         Error::system(format!("bind mount of {source}: {error}"))
     };
     let tree = rustix::mount::open_tree(CWD, source, flags).map_err(failed)?;
-    let attr = sys::mount::MountAttr {
-        set: if mounted.point.rw {
-            0
-        } else {
-            sys::mount::RDONLY
-        },
+    let private = sys::mount::MountAttr {
         propagation: sys::mount::PRIVATE,
         ..sys::mount::MountAttr::default()
     };
-    sys::mount::set_attr(tree.as_fd(), &attr, true).map_err(failed)?;
+    sys::mount::set_attr(tree.as_fd(), &private, true).map_err(failed)?;
+    if !mounted.point.rw {
+        let read_only = sys::mount::MountAttr {
+            set: sys::mount::RDONLY,
+            ..sys::mount::MountAttr::default()
+        };
+        let recursive = mounted.options.iter().any(|option| option == "rro");
+        sys::mount::set_attr(tree.as_fd(), &read_only, recursive).map_err(failed)?;
+    }
     Ok(tree)
 }

@@ -2,6 +2,7 @@
 //! engine makes of what an earlier one left. Needs root, for root file systems are mounted.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
+mod commit;
 mod random;
 mod told;
 
